@@ -1,0 +1,1 @@
+"""Configuration grammars and the frozen, typed model they produce. May not open sockets."""

@@ -1,0 +1,63 @@
+"""The typed, frozen form of hast.conf as one host sees it. Holds no parser and does no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hast.format.constants import DEFAULT_TIMEOUT_S, Checksum, Compression, Replication
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used. `str()` is one line: file:line:column, what was found and expected.
+
+    `exit_code` is the sysexits exit code (78 config, 72 file cannot be opened, 75 no listen address).
+    """
+
+    def __init__(self, message: str, exit_code: int = 78) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Device(StrEnum):
+    """How /dev/hast/NAME is made: the first that works, kernel nbd, FUSE file under a loop device, or none."""
+
+    AUTO = "auto"
+    NBD = "nbd"
+    FUSE = "fuse"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource, for this host. Addresses are kept as written; config/address.py reads them."""
+
+    name: str
+    provider_name: str
+    """Name under /dev/hast."""
+    local: str
+    """Path of the local provider."""
+    remotes: tuple[str, ...]
+    """Peer addresses in the order they are tried; empty for `remote none`."""
+    source: str | None = None
+    replication: Replication = Replication.FULLSYNC
+    checksum: Checksum = Checksum.NONE
+    compression: Compression = Compression.HOLE
+    timeout_s: int = DEFAULT_TIMEOUT_S
+    exec_path: str | None = None
+    metaflush: bool = True
+    device: Device = Device.AUTO
+    sync_rate_bytes_s: int = 0
+    """Limit on synchronisation in bytes per second; 0 is no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The whole file, for this host. `resources` is in file order."""
+
+    path: str
+    control: str = "/var/run/hastctl"
+    pidfile: str = "/var/run/hastd.pid"
+    listen: tuple[str, ...] = ("tcp4://0.0.0.0:8457", "tcp6://[::]:8457")
+    resources: Mapping[str, Resource] = field(default_factory=dict)

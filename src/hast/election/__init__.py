@@ -1,0 +1,1 @@
+"""CARP states, arbitration and fail-over decisions, sans-I/O."""

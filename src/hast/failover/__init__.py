@@ -1,0 +1,1 @@
+"""Adapters that follow the master: pools, file systems, services, exports, arbiters, event rules."""

@@ -1,0 +1,1 @@
+"""carpd: raw sockets, addresses and link events by netlink."""

@@ -1,0 +1,1 @@
+"""hastd: reactor, provider, link, exports, devices, worker and supervisor. Decides nothing the engine decides."""

@@ -1,0 +1,1 @@
+"""The replication engine, sans-I/O. May not import os, socket, time, threading or asyncio."""

@@ -1,0 +1,196 @@
+"""The vocabulary between the engine and its shell: requests, wire tuples, jobs, effects.
+
+The shell (`node/`, or the simulator) hands batches in by calling the engine, then drains `Effects` and carries them
+out; it decides nothing. The engine performs no I/O and reads no clock: every call that needs the time is given it.
+
+One `Request` object travels the whole way of an operation: the export creates it, the engine orders it, the provider
+executes it, the engine completes it, the export answers it. Objects are not copied on the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from hast.format.constants import Command, SyncSource
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+READ = int(Command.READ)
+WRITE = int(Command.WRITE)
+DELETE = int(Command.DELETE)
+FLUSH = int(Command.FLUSH)
+ZERO = int(Command.ZERO)
+
+WireRequest: TypeAlias = tuple[int, int, int, int, Buffer | None, bool]
+"""(command, seq, offset, length, data, memsync): a request on connection A; see format/request.py."""
+
+WireReply: TypeAlias = tuple[int, int, bool, Buffer | None]
+"""(seq, error, received, data): a reply on connection B; error is a Linux errno, 0 for success."""
+
+
+class Request:
+    """One operation on the data area, from a client, from the peer, or of the engine's own (sync).
+
+    The maker sets `op` (READ, WRITE, DELETE, FLUSH or ZERO), `offset` and `length` (bytes, relative to the data area;
+    0 for FLUSH), `data` (for WRITE), `fua`, and `client`/`cookie` for its own use: who is to be answered, and under
+    which handle. The provider sets `local_error` (0 or an errno) and, for READ, `data`. The engine sets `error` (0 or
+    an errno) before it lists the request in `Effects.finished`; for a READ `data` then holds `length` bytes.
+    Everything below `error` is the engine's own.
+    """
+
+    __slots__ = (
+        "blockers",
+        "client",
+        "cookie",
+        "data",
+        "error",
+        "first",
+        "fua",
+        "last",
+        "left",
+        "length",
+        "local_error",
+        "offset",
+        "op",
+        "phase",
+        "remote_error",
+        "seq",
+        "since",
+        "waiters",
+    )
+
+    def __init__(
+        self,
+        op: int,
+        offset: int,
+        length: int,
+        data: Buffer | None = None,
+        client: Any = None,
+        cookie: Any = None,
+        fua: bool = False,
+    ) -> None:
+        self.op = op
+        self.offset = offset
+        self.length = length
+        self.data = data
+        self.client = client
+        self.cookie = cookie
+        self.fua = fua
+        self.local_error = 0
+        self.error = 0
+        self.remote_error = 0
+        self.left = 0
+        self.blockers = 0
+        self.waiters: list[Request] | None = None
+        self.seq = 0
+        self.first = 0
+        self.last = 0
+        self.phase = 0
+        self.since = 0.0
+
+    def __repr__(self) -> str:
+        return f"Request({Command(self.op).name} {self.offset}+{self.length} error={self.error})"
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The metadata block (section 7.2) and our extra fields, as values.
+
+    `inconsistent`: a sync into this copy has begun and not ended (S7). `stale`: this copy missed acknowledged writes
+    (S6). Both live in extra fields that the reference daemon ignores.
+    """
+
+    resource: str
+    datasize_bytes: int
+    extentsize_bytes: int
+    keepdirty: int
+    offset_bytes: int
+    resuid: int = 0
+    localcnt: int = 0
+    remotecnt: int = 0
+    prevrole: str = "init"
+    inconsistent: bool = False
+    stale: bool = False
+
+
+class Store:
+    """A durable write outside the data area: `data` at `offset_bytes` from the start of the provider.
+
+    The shell writes it, then flushes the provider's cache if `flush`, then calls `engine.stored(job, error)`. Jobs of
+    one engine are carried out strictly in the order they were issued. `metadata` jobs carry `Metadata`, which the
+    shell encodes; map jobs carry bytes.
+    """
+
+    __slots__ = ("data", "flush", "metadata", "offset_bytes", "reason")
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        metadata: Metadata | None = None,
+        offset_bytes: int = 0,
+        data: bytes = b"",
+        flush: bool = True,
+    ) -> None:
+        self.reason = reason
+        self.metadata = metadata
+        self.offset_bytes = offset_bytes
+        self.data = data
+        self.flush = flush
+
+    def __repr__(self) -> str:
+        return f"Store({self.reason})"
+
+
+class Event(NamedTuple):
+    """Something an operator, a hook or a log wants to know of. `name` as in section 8.7, or one of ours."""
+
+    name: str
+    """connect disconnect syncstart syncdone syncintr split-brain disk-failed peer-disk-failed frozen thawed"""
+    text: str
+    level: str = "info"
+    """debug info warning error"""
+
+
+class Drop(NamedTuple):
+    """The engine wants the link closed; `reason` is for the log and for status."""
+
+    reason: str
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the shell has to carry out after a call into the engine, oldest first; the shell empties the lists.
+
+    `local` requests for the provider; `remote` wire requests (primary) and `replies` wire replies (secondary) for the
+    link; `finished` client requests to be answered; `stores` durable writes; `events`; `drop` close the link.
+    `ask` are questions to the arbiter (answered by `engine.answered`).
+    """
+
+    local: list[Request] = field(default_factory=list)
+    remote: list[WireRequest] = field(default_factory=list)
+    replies: list[WireReply] = field(default_factory=list)
+    finished: list[Request] = field(default_factory=list)
+    stores: list[Store] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    ask: list[str] = field(default_factory=list)
+    drop: Drop | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What the handshake told the primary about the other node (message 4 and the extra fields)."""
+
+    version: int
+    features: int
+    datasize_bytes: int
+    extentsize_bytes: int
+    localcnt: int
+    remotecnt: int
+    syncsrc: SyncSource
+    virgin: bool
+    bitmap: bytes | None
+    """The secondary's map, at least mapsize bytes, or None when mapsize is 0."""
+    boot_id: bytes = b""
+    """Changes when the peer's kernel restarts; empty from a peer that does not tell."""
