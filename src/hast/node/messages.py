@@ -11,7 +11,7 @@ Supervisor to worker
         secondary: descriptors [connection A, connection B]; "hello" is message 3's body in hex, "version" and
             "features" are what message 2 agreed on
     {"do": "status", "id": n}            answered at once by {"reply": n, "status": {...}}
-    {"do": "reload", "resource": {...}}  live changes of section 8.6; answered {"reply": id, "error": null|"text"}
+    {"do": "reload", "id": n, "resource": {...}}  live changes of section 8.6; answered {"reply": n, "error": null|"text"}
     {"do": "sync-rate", "id": n, "bytes_s": n}
     {"do": "stop", "id": n, "deadline_s": x}  primary: refuse new requests, drain, flush, leave a clean map; then exit 0
     {"do": "dump-map", "id": n}
@@ -20,6 +20,19 @@ Worker to supervisor
     {"say": "refused", "text": "...", "exit": n}        cannot take the role; the worker then ends with that exit code
     {"say": "event", "name": "...", "text": "...", "level": "..."}
     {"reply": id, ...}
+The worker logs by node/logs.py (`setup` with its resource and role), the supervisor only logs and runs hooks for events
+it hears of; an event is therefore logged by the supervisor and not by the worker. A worker that reads end of file here
+has lost its supervisor: it drains, closes and exits 0. Exit codes: 0 stopped as asked; 75 link lost (secondary), or
+start me again (primary); anything else, the role cannot be held.
+
+The `status` object of a worker (sizes in bytes; keys that do not apply may be absent):
+    "status": "complete"|"degraded", "dirty", "datasize", "extentsize", "keepdirty", "resuid", "localcnt", "remotecnt",
+    "statistics": {"reads", "writes", "deletes", "flushes", "activemap_updates", "read_errors", "write_errors",
+                   "delete_errors", "flush_errors"},
+    "queues": {"local", "send", "recv", "done", "idle"},
+    "sync": null | {"direction": "to-peer"|"from-peer", "total_bytes", "done_bytes", "rate_bytes_s", "left_s"|null},
+    "problems": [{"kind": "split-brain"|"stale"|"inconsistent"|"refused"|"disk"|"peer-disk"|"frozen", "text": "..."}],
+    "inconsistent": bool, "stale": bool, "peer": "..." (address in use), "protocol": n, "replication": mode in effect
 
 `status` objects are what `hastctl --json` shows for a worker; docs/control.md names every field.
 """
