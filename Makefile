@@ -1,0 +1,54 @@
+# Every target first does the set-up it needs (packages.apt, .venv); a second run finds it done.
+.POSIX:
+.DELETE_ON_ERROR:
+.PHONY: setup test lint check demo bench sim torture test-kernel cover clean help
+
+VENV = .venv/bin
+STAMP = .venv/.stamp
+JOBS = 2
+
+help:
+	@echo 'make demo         the whole story on two hosts in this machine (root: block devices and ZFS)'
+	@echo 'make test         lint, types and all tests'
+	@echo 'make bench        figures over NBD, in turns with qemu-storage-daemon'
+	@echo 'make sim          the deterministic simulator'
+	@echo 'make torture      long fault injection in the lab'
+	@echo 'make test-kernel  the kernel nbd driver in a small virtual machine'
+	@echo 'make cover        branch coverage of format/ and replication/'
+	@echo 'make clean        remove what the above made'
+
+$(STAMP): packages.apt pyproject.toml scripts/setup
+	@./scripts/setup
+
+setup: $(STAMP)
+
+lint: $(STAMP)
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+
+check test: lint
+	$(VENV)/pytest -n $(JOBS) --dist worksteal -m 'not slow'
+
+demo: $(STAMP)
+	@$(VENV)/python -m hast.lab.demo
+
+bench: $(STAMP)
+	@$(VENV)/python -m bench
+
+sim: $(STAMP)
+	@$(VENV)/python -m hast.sim
+
+torture: $(STAMP)
+	$(VENV)/pytest -m slow tests/lab
+
+test-kernel: $(STAMP)
+	$(VENV)/pytest -m slow tests/kernel
+
+cover: $(STAMP)
+	$(VENV)/pytest -n $(JOBS) -q tests/format tests/replication -m 'not slow' \
+		--cov=hast.format --cov=hast.replication --cov-branch --cov-fail-under=95
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* src/*.egg-info
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

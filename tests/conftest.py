@@ -1,0 +1,28 @@
+"""Fixtures shared by all rooms' tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The project's shared material beside the checkout (HAST_SHARED overrides); skips where it is absent."""
+    path = Path(os.environ.get("HAST_SHARED", REPOSITORY.parent / "shared"))
+    if not path.is_dir():
+        pytest.skip(f"no shared material at {path}; set HAST_SHARED")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_compat(shared: Path) -> Path:
+    """The folder with the compatibility specification, its vectors and recorded conversations."""
+    path = shared / "compat"
+    if not path.is_dir():
+        pytest.skip(f"no compatibility material at {path}; set HAST_SHARED")
+    return path

@@ -1,0 +1,53 @@
+"""Rooms import only rooms above them; the lab and the simulator are imported by none."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "hast"
+ROOMS = ("format", "config", "replication", "election", "node", "net", "failover", "cli", "watch", "lab", "sim")
+PRIVATE = frozenset({"lab", "sim"})
+SANS_IO = frozenset({"format", "replication", "election"})
+FORBIDDEN_IN_SANS_IO = frozenset({"os", "socket", "time", "threading", "asyncio", "select", "subprocess", "random"})
+
+
+def modules(room: str) -> list[Path]:
+    return sorted((SOURCE / room).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Dotted names that a module imports, relative ones made absolute."""
+    package = ("hast", *path.relative_to(SOURCE).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def test_every_folder_is_a_known_room() -> None:
+    folders = {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders <= set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_above_it(room: str) -> None:
+    allowed = {name for name in ROOMS[: ROOMS.index(room)] if name not in PRIVATE} | {room}
+    for path in modules(room):
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[0] == "hast" and len(parts) > 1 and parts[1] in ROOMS:
+                assert parts[1] in allowed, f"{path.relative_to(SOURCE)} imports {name}"
+
+
+@pytest.mark.parametrize("room", sorted(SANS_IO))
+def test_a_sans_io_room_imports_nothing_that_does_io(room: str) -> None:
+    for path in modules(room):
+        for name in imported(path):
+            assert name.split(".")[0] not in FORBIDDEN_IN_SANS_IO, f"{path.relative_to(SOURCE)} imports {name}"
