@@ -29,6 +29,36 @@ class Device(StrEnum):
     NONE = "none"
 
 
+class ArbiterKind(StrEnum):
+    """Who is asked before a node that has lost its peer goes on alone."""
+
+    NONE = "none"
+    PING = "ping"
+    WITNESS = "witness"
+    ETCD = "etcd"
+
+
+@dataclass(frozen=True, slots=True)
+class Arbiter:
+    """`targets` is empty for NONE; addresses for PING and WITNESS, http(s) URLs for ETCD, tried in order."""
+
+    kind: ArbiterKind = ArbiterKind.NONE
+    targets: tuple[str, ...] = ()
+
+
+class SplitBrainPolicy(StrEnum):
+    """Whose changes are given up when both sides have written."""
+
+    MANUAL = "manual"
+    DISCARD_ZERO_CHANGES = "discard-zero-changes"
+    DISCARD_LEAST_CHANGES = "discard-least-changes"
+    DISCARD_YOUNGER_PRIMARY = "discard-younger-primary"
+    DISCARD_OLDER_PRIMARY = "discard-older-primary"
+
+
+DEFAULT_WAIT_FOR_PEER_S = 30
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """One resource, for this host. Addresses are kept as written; config/address.py reads them."""
@@ -50,6 +80,12 @@ class Resource:
     device: Device = Device.AUTO
     sync_rate_bytes_s: int = 0
     """Limit on synchronisation in bytes per second; 0 is no limit."""
+    wait_for_peer_s: int = DEFAULT_WAIT_FOR_PEER_S
+    """How long the first promotion after a start of hastd waits to hear from the peer; 0 is not at all."""
+    arbiter: Arbiter = Arbiter()
+    fence_path: str | None = None
+    """Command that makes sure that the peer is off before this node goes on alone."""
+    split_brain_policy: SplitBrainPolicy = SplitBrainPolicy.MANUAL
 
 
 @dataclass(frozen=True, slots=True)

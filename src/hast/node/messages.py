@@ -11,7 +11,7 @@ Supervisor to worker
         secondary: descriptors [connection A, connection B]; "hello" is message 3's body in hex, "version" and
             "features" are what message 2 agreed on
     {"do": "status", "id": n}            answered at once by {"reply": n, "status": {...}}
-    {"do": "reload", "id": n, "resource": {...}}  live changes of section 8.6; answered {"reply": n, "error": null|"text"}
+    {"do": "reload", "id": n, "resource": {...}}  changes of section 8.6; answered {"reply": n, "error": null|"text"}
     {"do": "sync-rate", "id": n, "bytes_s": n}
     {"do": "stop", "id": n, "deadline_s": x}  primary: refuse new requests, drain, flush, leave a clean map; then exit 0
     {"do": "dump-map", "id": n}
@@ -46,7 +46,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from hast.config.model import Device, Resource
+from hast.config.model import Arbiter, ArbiterKind, Device, Resource, SplitBrainPolicy
 from hast.format.constants import Checksum, Compression, Replication
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -93,5 +93,7 @@ def resource_from_json(value: dict[str, Any]) -> Resource:
             "checksum": Checksum(value["checksum"]),
             "compression": Compression(value["compression"]),
             "device": Device(value["device"]),
+            "arbiter": Arbiter(ArbiterKind(value["arbiter"]["kind"]), tuple(value["arbiter"]["targets"])),
+            "split_brain_policy": SplitBrainPolicy(value["split_brain_policy"]),
         }
     )
