@@ -110,7 +110,7 @@ def _to_syslog(level: int, line: str) -> None:
 
 
 def setup(*, foreground: bool, debug: int, resource: str = "", role: str = "") -> None:
-    """Set up the root logger of this process. Call after the last fork. `resource` and `role` make a worker's prefix."""
+    """Set up the root logger of this process. Call after the last fork. `resource` and `role` prefix lines."""
     prefix = context(resource, role or None)["hast_prefix"] if resource else ""
     handler: logging.Handler
     if foreground:

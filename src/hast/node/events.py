@@ -1,0 +1,73 @@
+"""What happened to the resources: a numbered stream for subscribers and a short history per resource. No I/O.
+
+Every subscriber has a bounded queue; one that does not read loses its place and is told so by the end of its stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Any
+
+HISTORY_EVENTS = 32
+REPLAY_EVENTS = 1024
+QUEUE_EVENTS = 1024
+
+
+class Subscription:
+    """An ordered stream of events; `next` returns None once the subscriber has fallen behind."""
+
+    def __init__(self, backlog: list[dict[str, Any]]) -> None:
+        self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUE_EVENTS + len(backlog))
+        self.overrun = False
+        for event in backlog:
+            self._queue.put_nowait(event)
+
+    def put(self, event: dict[str, Any]) -> None:
+        try:
+            self._queue.put_nowait(event)
+        except asyncio.QueueFull:
+            self.overrun = True
+
+    async def next(self) -> dict[str, Any] | None:
+        if self.overrun and self._queue.empty():
+            return None
+        return await self._queue.get()
+
+
+class EventBus:
+    """Publishes events as dictionaries: seq, time (seconds since the epoch), event, resource, text, level, and more."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self._recent: deque[dict[str, Any]] = deque(maxlen=REPLAY_EVENTS)
+        self._history: dict[str, deque[dict[str, Any]]] = {}
+        self._subscribers: set[Subscription] = set()
+
+    def publish(self, event: str, resource: str, text: str = "", level: str = "info", **more: Any) -> dict[str, Any]:
+        self.seq += 1
+        record = {"seq": self.seq, "time": round(time.time(), 3), "event": event, "resource": resource}
+        record |= {"text": text, "level": level, **more}
+        self._recent.append(record)
+        self._history.setdefault(resource, deque(maxlen=HISTORY_EVENTS)).append(record)
+        for subscriber in self._subscribers:
+            subscriber.put(record)
+        return record
+
+    def history(self, resource: str) -> list[dict[str, Any]]:
+        """The last events of a resource, oldest first."""
+        return list(self._history.get(resource, ()))
+
+    def forget(self, resource: str) -> None:
+        self._history.pop(resource, None)
+
+    def subscribe(self, since: int | None = None) -> Subscription:
+        """A stream of what comes; with `since`, first those remembered whose seq is greater."""
+        backlog = [] if since is None else [record for record in self._recent if record["seq"] > since]
+        subscription = Subscription(backlog)
+        self._subscribers.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        self._subscribers.discard(subscription)
