@@ -1,0 +1,241 @@
+"""The family of grammars that hast.conf began: words, braces, comments; and errors a person can act on.
+
+Splits text into tokens, drives lark's LALR parser with them and turns its complaints into ConfigError. Knows nothing
+about what statements mean. Lark is imported when a grammar is first used, so that workers, which get their resource
+ready made, never pay for it.
+
+Two kinds of keyword: reserved ones are keywords everywhere, as in the reference (a resource cannot be called
+`local`); the others are keywords only where the grammar asks for them and plain words everywhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import re
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from hast.config.model import ConfigError
+
+if TYPE_CHECKING:
+    from lark import Lark, Token, Tree
+    from lark.parsers.lalr_interactive_parser import InteractiveParser
+
+MAX_FILE_BYTES = 1024 * 1024
+
+EX_CONFIG = 78
+EX_OSFILE = 72
+
+_TOKEN = re.compile(
+    r"""(?P<blank>[ \t\r]+|\#[^\n]*)
+      | (?P<newline>\n)
+      | (?P<word>[A-Za-z0-9.\-_/:\[\]%]+)
+      | (?P<mark>[{}=])
+      | (?P<string>"[^"\n]*")
+    """,
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What sets one file format of the family apart."""
+
+    grammar: str
+    """Name of the .lark file beside this module. Terminals: literals, STR, NUM and, with quoting, STRING."""
+    reserved: frozenset[str] = frozenset()
+    """Literals of the grammar that are keywords everywhere."""
+    quoting: bool = False
+    """Whether "quoted strings" and `=` exist."""
+    value_names: Mapping[str, str] = field(default_factory=dict)
+    """What a plain word is called after a keyword, in errors: {"resource": "a resource name"}."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A value as written. `kind` is its terminal: STR, NUM, STRING or a keyword's name in the grammar."""
+
+    kind: str
+    text: str
+    """Without the quotes of a STRING."""
+    line: int
+    column: int
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.text.encode("utf-8", "surrogateescape"))
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One rule of the grammar: its own values and the statements inside its braces."""
+
+    kind: str
+    """The rule's name."""
+    values: tuple[Word, ...]
+    body: tuple[Statement, ...]
+
+    @property
+    def value(self) -> Word:
+        """The first value; every rule but `start` has one."""
+        return self.values[0]
+
+
+def read_text(path: str) -> str:
+    """The file's text; bytes that are not UTF-8 become lone surrogates. Raises ConfigError, exit code 72."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise ConfigError(f"Unable to open configuration file {path}: {reason}.", EX_OSFILE) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: the configuration file is larger than {MAX_FILE_BYTES} bytes")
+    return content.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+
+
+def fail(path: str, at: Word, message: str) -> NoReturn:
+    """Raise the ConfigError `path:line:column: message`, lines and columns from 1."""
+    raise ConfigError(f"{path}:{at.line}:{at.column}: {message}")
+
+
+def statements(text: str, path: str, dialect: Dialect) -> tuple[Statement, ...]:
+    """The statements of the top level, in order. Raises ConfigError."""
+    from lark import UnexpectedToken
+
+    parser = _parser(dialect.grammar)
+    driver = parser.parse_interactive()
+    reader = _Reader(text, path, dialect, parser)
+    previous: Token | None = None
+    try:
+        for token in reader.tokens(driver):
+            driver.feed_token(token)
+            previous = token
+        tree: Tree[Token] = driver.feed_token(reader.end())
+    except UnexpectedToken as error:
+        reader.complain(error.token, previous, driver.accepts())  # type: ignore[no-untyped-call]
+    return _statement(tree).body
+
+
+def _statement(tree: Tree[Token]) -> Statement:
+    from lark import Tree
+
+    values = tuple(_word(child) for child in tree.children if not isinstance(child, Tree))
+    return Statement(str(tree.data), values, tuple(_statement(c) for c in tree.children if isinstance(c, Tree)))
+
+
+def _word(token: Token) -> Word:
+    text = token[1:-1] if token.type == "STRING" else str(token)
+    return Word(token.type, text, token.line or 0, token.column or 0)
+
+
+@functools.cache
+def _parser(grammar: str) -> Lark:
+    from lark import Lark
+
+    text = resources.files("hast.config").joinpath(grammar).read_text(encoding="utf-8")
+    return Lark(text, parser="lalr", lexer="basic", maybe_placeholders=False)
+
+
+class _Reader:
+    """Splits one text into tokens and words its syntax errors."""
+
+    def __init__(self, text: str, path: str, dialect: Dialect, parser: Lark) -> None:
+        self._text = text
+        self._path = path
+        self._dialect = dialect
+        self._terminals: dict[str, str] = {
+            terminal.pattern.value: terminal.name for terminal in parser.terminals if terminal.pattern.type == "str"
+        }
+        self._line = 1
+        self._line_start = 0
+        self._position = 0
+
+    def tokens(self, driver: InteractiveParser) -> Iterator[Token]:
+        from lark import Token
+
+        while self._position < len(self._text):
+            found = _TOKEN.match(self._text, self._position)
+            if found is None or (found.lastgroup == "string" and not self._dialect.quoting):
+                self._junk(self._text[self._position])
+            start, kind, value = self._position, found.lastgroup, found.group()
+            if kind in ("word", "mark", "string"):
+                if value == "=" and not self._dialect.quoting:
+                    self._junk(value)
+                terminal = self._terminal(kind, value, driver)
+                yield Token(terminal, value, start, self._line, start - self._line_start + 1)
+            self._position = found.end()
+            if kind == "newline":
+                self._line += 1
+                self._line_start = self._position
+
+    def end(self) -> Any:
+        from lark import Token
+
+        return Token("$END", "", self._position, self._line, self._position - self._line_start + 1)
+
+    def _terminal(self, kind: str, value: str, driver: InteractiveParser) -> str:
+        if kind == "string":
+            return "STRING"
+        terminal = self._terminals.get(value)
+        if terminal is not None and (kind == "mark" or value in self._dialect.reserved or terminal in _choices(driver)):
+            return terminal
+        return "NUM" if value.isdigit() else "STR"
+
+    def _junk(self, character: str) -> NoReturn:
+        at = Word("", character, self._line, self._position - self._line_start + 1)
+        if character == '"' and self._dialect.quoting:
+            fail(self._path, at, "syntax error: found a quote that is not closed on its line")
+        hint = ": values are written without quotes" if character in "\"'" else ""
+        fail(self._path, at, f"syntax error: found the character {character!a}, which has no meaning here{hint}")
+
+    def complain(self, token: Token, previous: Token | None, accepted: set[str]) -> NoReturn:
+        words = {terminal: value for value, terminal in self._terminals.items()}
+        keywords = sorted(
+            words[terminal] for terminal in accepted if terminal in words and words[terminal] not in "{}="
+        )
+        value_name = self._dialect.value_names.get(str(previous) if previous is not None else "", "a name or value")
+        expected = [f"'{keyword}'" for keyword in keywords]
+        if "STR" in accepted:
+            expected.append(value_name)
+        if "NUM" in accepted and ("STR" not in accepted or "number" not in value_name):
+            expected.append(value_name if "number" in value_name else "a number")
+        if "STRING" in accepted:
+            expected.append('a "quoted string"')
+        expected += [f"'{words[t]}'" for t in sorted(accepted) if words.get(t, "x") in "{}="]
+        if "$END" in accepted:
+            expected.append("the end of the file")
+        found = f"near '{_shown(token)}': found {self._found(token, 'STR' in accepted, keywords)}"
+        fail(self._path, _word(token), f"syntax error {found}, expected {_listed(expected)}")
+
+    def _found(self, token: Token, word_expected: bool, keywords: list[str]) -> str:
+        if token.type == "$END":
+            return "the end of the file"
+        if word_expected and str(token) in self._dialect.reserved:
+            return f"the keyword '{token}', which cannot be used as a name or value"
+        if word_expected and token.type == "NUM":
+            return f"the number '{_shown(token)}', which cannot be used as a name or value"
+        close = [] if str(token) in keywords else difflib.get_close_matches(str(token).lower(), keywords, 1, 0.75)
+        return f"'{_shown(token)}'" + (f" (did you mean '{close[0]}'?)" if close else "")
+
+
+def _shown(token: str) -> str:
+    """A token, shortened and in plain ASCII."""
+    text = token if len(token) <= 60 else token[:57] + "..."
+    return ascii(str(text))[1:-1]
+
+
+def _listed(items: list[str]) -> str:
+    if len(items) < 2:
+        return "".join(items) or "nothing"
+    return f"{', '.join(items[:-1])} or {items[-1]}"
+
+
+def _choices(driver: InteractiveParser) -> Container[str]:
+    """Terminals that can follow in the parser's present state; cheap, unlike `accepts`."""
+    choices: dict[str, Any] = driver.choices()  # type: ignore[no-untyped-call]
+    return choices
