@@ -1,1 +1,11 @@
-"""Two hosts on one machine, and the demo. Never imported by the rooms above it."""
+"""Two (or more) hosts on one machine: networks, cables, disks, faults; and the demo that runs on them.
+
+For tests and demonstrations only: nothing in the other rooms may import it. Needs root.
+"""
+
+from __future__ import annotations
+
+from hast.lab.host import Host, LabError, Running
+from hast.lab.laboratory import Lab
+
+__all__ = ["Host", "Lab", "LabError", "Running"]
