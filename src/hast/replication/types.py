@@ -40,6 +40,7 @@ class Request:
     """
 
     __slots__ = (
+        "acked",
         "blockers",
         "client",
         "cookie",
@@ -51,12 +52,13 @@ class Request:
         "left",
         "length",
         "local_error",
+        "mode",
         "offset",
         "op",
-        "phase",
+        "owner",
         "remote_error",
         "seq",
-        "since",
+        "unacked",
         "waiters",
     )
 
@@ -86,8 +88,10 @@ class Request:
         self.seq = 0
         self.first = 0
         self.last = 0
-        self.phase = 0
-        self.since = 0.0
+        self.owner = 0
+        self.mode = 0
+        self.unacked = 0
+        self.acked = False
 
     def __repr__(self) -> str:
         return f"Request({Command(self.op).name} {self.offset}+{self.length} error={self.error})"

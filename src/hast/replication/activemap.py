@@ -1,0 +1,152 @@
+"""The activemap of a primary (section 6): which extents may differ between the copies, and what of that is on disk.
+
+Holds no requests and decides no order; it answers "must the map be stored before this write?" and "which bits may be
+cleared now?". A bit is *armed* when it is set on the disk, durably (S1); it is cleared only for extents that both
+copies confirmed and a flush covered (S2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hast.replication.bitmap import Bitmap
+
+
+class Activemap:
+    """Map over `datasize_bytes` in extents of `extentsize_bytes`, `mapsize_bytes` long on disk, loaded from `image`.
+
+    Every bit found on the disk is armed at the start. `owed_remote`: extents the peer lacks; `owed_local`: extents
+    this node lacks. Counters are extents.
+    """
+
+    def __init__(
+        self,
+        datasize_bytes: int,
+        extentsize_bytes: int,
+        mapsize_bytes: int,
+        sectorsize_bytes: int,
+        keepdirty: int,
+        image: bytes,
+    ) -> None:
+        if extentsize_bytes & (extentsize_bytes - 1):
+            raise ValueError(f"extent size {extentsize_bytes} is not a power of two")
+        self.extents = -(-datasize_bytes // extentsize_bytes)
+        self.shift = extentsize_bytes.bit_length() - 1
+        self.datasize_bytes = datasize_bytes
+        self.extentsize_bytes = extentsize_bytes
+        self.mapsize_bytes = mapsize_bytes
+        self.keepdirty = keepdirty
+        self._unit_bytes = max(512, sectorsize_bytes)
+        self.armed = Bitmap(self.extents)
+        self.armed.merge(image)
+        self._image = bytearray(mapsize_bytes)
+        self._image[: len(self.armed.data)] = self.armed.data
+        self._changed: set[int] = set()
+        self.arming: set[int] = set()
+        self.inflight: dict[int, int] = {}
+        self.hot: dict[int, int] = {}
+        """Extents written since they were last clean → the clock of the last write to them."""
+        self.clock = 0
+        self.owed_remote = Bitmap(self.extents)
+        self.owed_local = Bitmap(self.extents)
+        self.updates = 0
+
+    def extent_length(self, extent: int) -> int:
+        """Bytes of this extent; the last one may be shorter."""
+        return min(self.extentsize_bytes, self.datasize_bytes - (extent << self.shift))
+
+    def begin(self, first: int, last: int) -> bool:
+        """A write to these extents wants to start; False when the map has to be stored first."""
+        armed = True
+        for extent in range(first, last + 1):
+            self.inflight[extent] = self.inflight.get(extent, 0) + 1
+            self.hot[extent] = self.clock
+            if extent not in self.armed:
+                armed = False
+                if extent not in self.arming:
+                    self.arming.add(extent)
+                    self._set(extent)
+        return armed
+
+    def end(self, first: int, last: int) -> None:
+        """A write to these extents is over on both copies."""
+        inflight = self.inflight
+        for extent in range(first, last + 1):
+            count = inflight[extent] - 1
+            if count:
+                inflight[extent] = count
+            else:
+                del inflight[extent]
+
+    def arm(self, extents: set[int]) -> None:
+        """The map with these bits is on the disk, durably."""
+        for extent in extents:
+            self.armed.add(extent)
+        self.arming -= extents
+
+    def mark(self, image: bytes) -> None:
+        """Take over the bits of a peer's map; they are armed once the map is stored."""
+        before = Bitmap(self.extents)
+        before.merge(image)
+        for extent in before:
+            if extent not in self.armed and extent not in self.arming:
+                self.arming.add(extent)
+                self._set(extent)
+
+    def stale_bits(self, everything: bool) -> list[int]:
+        """Armed extents that a flush of both copies, started now, would allow to clear.
+
+        Left out: extents with writes in flight, owed extents, and, unless `everything`, the `keepdirty` most
+        recently written ones.
+        """
+        candidates: Iterable[int] = self.armed
+        if not everything:
+            oldest_first = sorted(self.hot, key=self.hot.__getitem__)
+            candidates = oldest_first[: max(0, len(oldest_first) - self.keepdirty)]
+        return [
+            extent
+            for extent in candidates
+            if extent in self.armed
+            and extent not in self.inflight
+            and extent not in self.owed_remote
+            and extent not in self.owed_local
+        ]
+
+    def crowded(self) -> bool:
+        """Enough extents have left the keepdirty list to make a flush for them worth while."""
+        return len(self.hot) > 2 * self.keepdirty + 16
+
+    def disarm(self, extents: list[int], clock: int) -> bool:
+        """Clear the bits of these extents, except where a write came after `clock`; True when the image changed."""
+        changed = False
+        for extent in extents:
+            if extent in self.inflight or extent in self.owed_remote or extent in self.owed_local:
+                continue
+            assert extent not in self.arming, "S1: a bit on its way to the disk is not cleared"
+            if self.hot.get(extent, -1) > clock or not self.armed.discard(extent):
+                continue
+            self.hot.pop(extent, None)
+            self._image[extent >> 3] &= ~(1 << (extent & 7)) & 0xFF
+            self._changed.add((extent >> 3) // self._unit_bytes)
+            changed = True
+        return changed
+
+    def take_image(self) -> tuple[int, bytes] | None:
+        """What has to be written to make the disk's map equal to the image: (offset within the map, bytes)."""
+        if not self._changed:
+            return None
+        start = min(self._changed) * self._unit_bytes
+        end = min((max(self._changed) + 1) * self._unit_bytes, self.mapsize_bytes)
+        self._changed.clear()
+        self.updates += 1
+        return start, bytes(self._image[start:end])
+
+    def dirty_bytes(self) -> int:
+        """Bytes of the extents that may differ now: owed to either copy, or with writes in flight."""
+        extents = self.owed_remote.count + self.owed_local.count
+        extents += sum(1 for e in self.inflight if e not in self.owed_remote and e not in self.owed_local)
+        return extents * self.extentsize_bytes
+
+    def _set(self, extent: int) -> None:
+        self._image[extent >> 3] |= 1 << (extent & 7)
+        self._changed.add((extent >> 3) // self._unit_bytes)

@@ -1,0 +1,95 @@
+"""A set of small integers as bits, least significant bit first: the form the activemap has on disk (section 6.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_SCAN_BYTES = 4096
+_ZEROS = bytes(_SCAN_BYTES)
+
+
+class Bitmap:
+    """`size` bits, all clear or loaded from bytes; unused bits are never set. `data` may be read, not written."""
+
+    __slots__ = ("count", "data", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.data = bytearray((size + 7) // 8)
+        self.count = 0
+
+    def __contains__(self, bit: int) -> bool:
+        return bool(self.data[bit >> 3] & (1 << (bit & 7)))
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def __iter__(self) -> Iterator[int]:
+        bit = self.next(0)
+        while bit >= 0:
+            yield bit
+            bit = self.next(bit + 1)
+
+    def add(self, bit: int) -> bool:
+        """Set a bit; True when it was clear. Raises IndexError outside the map."""
+        mask = 1 << (bit & 7)
+        if bit >= self.size:
+            raise IndexError(bit)
+        if self.data[bit >> 3] & mask:
+            return False
+        self.data[bit >> 3] |= mask
+        self.count += 1
+        return True
+
+    def discard(self, bit: int) -> bool:
+        """Clear a bit; True when it was set."""
+        mask = 1 << (bit & 7)
+        if not self.data[bit >> 3] & mask:
+            return False
+        self.data[bit >> 3] &= ~mask & 0xFF
+        self.count -= 1
+        return True
+
+    def merge(self, image: bytes | bytearray) -> None:
+        """Set every bit that is set in `image`; bits beyond the size, and bytes missing at its end, are ignored."""
+        length = len(self.data)
+        value = int.from_bytes(image[:length], "little") & ((1 << self.size) - 1)
+        value |= int.from_bytes(self.data, "little")
+        self._load(value)
+
+    def subtract(self, other: Bitmap) -> None:
+        """Clear every bit that is set in `other`."""
+        value = int.from_bytes(self.data, "little") & ~int.from_bytes(other.data, "little")
+        self._load(value)
+
+    def fill(self) -> None:
+        """Set every bit."""
+        self._load((1 << self.size) - 1)
+
+    def clear(self) -> None:
+        """Clear every bit."""
+        self.data = bytearray(len(self.data))
+        self.count = 0
+
+    def next(self, start: int) -> int:
+        """The lowest set bit that is at least `start`, or -1."""
+        if self.count == 0 or start >= self.size:
+            return -1
+        data = self.data
+        index = start >> 3
+        value = data[index] >> (start & 7)
+        if value:
+            return start + (value & -value).bit_length() - 1
+        index += 1
+        length = len(data)
+        while index < length:
+            chunk = data[index : index + _SCAN_BYTES]
+            if chunk != _ZEROS[: len(chunk)]:
+                value = int.from_bytes(chunk, "little")
+                return (index << 3) + (value & -value).bit_length() - 1
+            index += _SCAN_BYTES
+        return -1
+
+    def _load(self, value: int) -> None:
+        self.data = bytearray(value.to_bytes(len(self.data), "little"))
+        self.count = value.bit_count()

@@ -1,0 +1,216 @@
+"""What the parts of the primary share: the effects, the map, the metadata, and the numbering of what the peer was sent.
+
+Decides nothing of its own; `primary.py`, `barrier.py`, `standing.py` and `sync.py` each decide their part with it.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hast.format.constants import (
+    MAX_DATA_BYTES,
+    REFERENCE_MAX_DATA_BYTES,
+    Command,
+    Feature,
+    Replication,
+)
+from hast.replication.activemap import Activemap
+from hast.replication.ranges import RangeTable
+from hast.replication.types import (
+    DELETE,
+    READ,
+    WRITE,
+    ZERO,
+    Effects,
+    Event,
+    Metadata,
+    Peer,
+    Request,
+    Store,
+)
+
+CLIENT, SYNC, BARRIER, COMMAND = range(4)
+"""Values of `Request.owner`: who made the request, and so who is told of its end."""
+
+FULLSYNC, MEMSYNC, ASYNC = range(3)
+MODES = {Replication.FULLSYNC: FULLSYNC, Replication.MEMSYNC: MEMSYNC, Replication.ASYNC: ASYNC}
+
+EIO, ENOTCONN, ESHUTDOWN, EOPNOTSUPP = errno.EIO, errno.ENOTCONN, errno.ESHUTDOWN, errno.EOPNOTSUPP
+
+MAP_OFFSET_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What may change while a primary runs. `arbiter`: an arbiter has to agree before this node goes on alone."""
+
+    replication: Replication = Replication.FULLSYNC
+    timeout_s: float = 20.0
+    metaflush: bool = True
+    sync_rate_bytes_s: int = 0
+    arbiter: bool = False
+
+
+@dataclass(slots=True)
+class Counters:
+    """What list and the metrics show, since the worker started."""
+
+    reads: int = 0
+    writes: int = 0
+    deletes: int = 0
+    flushes: int = 0
+    read_bytes: int = 0
+    write_bytes: int = 0
+    read_errors: int = 0
+    write_errors: int = 0
+    delete_errors: int = 0
+    flush_errors: int = 0
+
+
+class Core:
+    """Shared state of one primary."""
+
+    def __init__(self, settings: Settings, metadata: Metadata, activemap: Activemap) -> None:
+        self.settings = settings
+        self.meta = metadata
+        self.map = activemap
+        self.ranges = RangeTable()
+        self.effects = Effects()
+        self.counters = Counters()
+        self.now = 0.0
+        self.peer: Peer | None = None
+        self.connected = False
+        self.local_ok = True
+        """False once the local provider failed a map or metadata write: it is not used any more."""
+        self.pending: dict[int, Request] = {}
+        self._pieces: dict[int, int] = {}
+        self.last_sent_s = 0.0
+        self.last_reply_s = 0.0
+        self._seq = 0
+
+    @property
+    def features(self) -> Feature:
+        """What the peer of this connection understands beyond the reference."""
+        return Feature(self.peer.features) if self.peer else Feature.NONE
+
+    def event(self, name: str, text: str, level: str = "info") -> None:
+        """Tell operators, hooks and logs."""
+        self.effects.events.append(Event(name, text, level))
+
+    def store_metadata(self, reason: str, **changes: Any) -> Store:
+        """Change the metadata and have it written and flushed; returns the job to wait for."""
+        self.meta = replace(self.meta, **changes)
+        job = Store(reason, metadata=self.meta)
+        self.effects.stores.append(job)
+        return job
+
+    @property
+    def last_seq(self) -> int:
+        """The last seq given out."""
+        return self._seq
+
+    def oldest_pending(self) -> int:
+        """The lowest seq that has no final reply, or 0."""
+        return next(iter(self.pending), 0)
+
+    def max_data_bytes(self) -> int:
+        """Largest data block of one request to this peer."""
+        return MAX_DATA_BYTES if Feature.BIG_DATA in self.features else REFERENCE_MAX_DATA_BYTES
+
+    def send(self, request: Request, memsync: bool = False) -> int:
+        """Send a request of the data path, in as many pieces as the peer needs; returns how many replies will come."""
+        op = request.op
+        length = request.length
+        if not self.pending:
+            self.last_reply_s = self.now
+        self.last_sent_s = self.now
+        if op == WRITE:
+            limit = self.max_data_bytes()
+            if length <= limit:
+                self._seq += 1
+                self.pending[self._seq] = request
+                self.effects.remote.append((WRITE, self._seq, request.offset, length, request.data, memsync))
+                return 1
+            return self._send_pieces(request, WRITE, limit, memsync)
+        if op == READ:
+            return self._send_pieces(request, READ, self.max_data_bytes(), False)
+        if op == ZERO and Feature.ZERO not in self.features:
+            return self._send_zeros(request, memsync)
+        self._seq += 1
+        self.pending[self._seq] = request
+        self.effects.remote.append((op, self._seq, request.offset, length, None, False))
+        return 1
+
+    def send_command(self, command: Command) -> Request:
+        """Send a command of our own (features negotiated); its answer is told to the owner COMMAND."""
+        request = Request(int(command), 0, 0)
+        request.owner = COMMAND
+        if not self.pending:
+            self.last_reply_s = self.now
+        self.last_sent_s = self.now
+        self._seq += 1
+        self.pending[self._seq] = request
+        self.effects.remote.append((int(command), self._seq, 0, 0, None, False))
+        return request
+
+    def take_piece(self, seq: int, request: Request, data: Any) -> int:
+        """A READ reply: put its data where it belongs; returns an errno."""
+        offset = self._pieces.pop(seq, request.offset)
+        if data is None:
+            return EIO
+        expected = min(request.offset + request.length - offset, self.max_data_bytes())
+        if len(data) != expected:
+            return EIO
+        if expected == request.length:
+            request.data = data
+            return 0
+        if not isinstance(request.data, bytearray):
+            request.data = bytearray(request.length)
+        start = offset - request.offset
+        request.data[start : start + expected] = data
+        return 0
+
+    def forget_pending(self) -> list[Request]:
+        """The link is gone: every request once for each reply that will not come."""
+        lost = list(self.pending.values())
+        self.pending.clear()
+        self._pieces.clear()
+        return lost
+
+    def _send_pieces(self, request: Request, op: int, limit: int, memsync: bool) -> int:
+        pieces = 0
+        end = request.offset + request.length
+        view = memoryview(request.data) if op == WRITE and request.data is not None else None
+        for offset in range(request.offset, end, limit):
+            length = min(limit, end - offset)
+            self._seq += 1
+            self.pending[self._seq] = request
+            data = None
+            if view is not None:
+                start = offset - request.offset
+                data = view[start : start + length]
+            elif op == READ:
+                self._pieces[self._seq] = offset
+            self.effects.remote.append((op, self._seq, offset, length, data, memsync))
+            pieces += 1
+        return pieces
+
+    def _send_zeros(self, request: Request, memsync: bool) -> int:
+        """Zeros for a reference peer: plain writes of a zero block, which travel as `hole`."""
+        pieces = 0
+        end = request.offset + request.length
+        for offset in range(request.offset, end, REFERENCE_MAX_DATA_BYTES):
+            length = min(REFERENCE_MAX_DATA_BYTES, end - offset)
+            self._seq += 1
+            self.pending[self._seq] = request
+            self.effects.remote.append((WRITE, self._seq, offset, length, ZERO_BLOCK[:length], memsync))
+            pieces += 1
+        return pieces
+
+
+ZERO_BLOCK = memoryview(bytes(REFERENCE_MAX_DATA_BYTES))
+
+TRACKED = frozenset((WRITE, ZERO, DELETE))
+"""Operations that change data: ordered, marked in the map, acknowledged by mode (S5)."""

@@ -1,0 +1,130 @@
+"""Where the two copies stand to each other: the counters, who is ahead, what has to be durable before an answer.
+
+Two questions are answered here, each by holding the answer to the client back until a record is durable:
+- may a write that the peer lacks be acknowledged? Only when localcnt was raised on our disk (S8) and, where an arbiter
+  is configured, the arbiter has recorded the peer as outdated (S11).
+- may a write that only the peer holds be acknowledged? Only when the peer has raised its own counter (S6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+
+from hast.format.constants import Command, Feature
+from hast.replication.core import Core
+from hast.replication.types import Request, Store
+
+OUTDATE_PEER = "outdate-peer"
+
+
+class Record(Enum):
+    """How far a durable record has come."""
+
+    ABSENT = auto()
+    UNDER_WAY = auto()
+    DURABLE = auto()
+
+
+class Standing:
+    """`answer(request, error)` is called for every request that was held back, once its record is there or failed."""
+
+    def __init__(self, core: Core, answer: Callable[[Request, bool], None]) -> None:
+        self._core = core
+        self._answer = answer
+        self.ahead = Record.ABSENT
+        """This node acknowledged writes that the peer lacks."""
+        self.peer_leads = Record.ABSENT
+        """The peer holds writes that this node's disk lacks, and knows it."""
+        self._ahead_job: Store | None = None
+        self._arbiter_agreed = False
+        self._waiting_ahead: list[Request] = []
+        self._waiting_lead: list[Request] = []
+        self._lead_command: Request | None = None
+
+    def reset(self) -> None:
+        """The copies are in step again."""
+        self.ahead = Record.ABSENT
+        self.peer_leads = Record.ABSENT
+        self._arbiter_agreed = False
+
+    def may_go_alone(self, request: Request) -> bool:
+        """True when a write that the peer lacks may be acknowledged now; else it is held."""
+        if self.ahead is Record.DURABLE:
+            return True
+        self._waiting_ahead.append(request)
+        self.go_ahead()
+        return False
+
+    def go_ahead(self) -> None:
+        """Begin to record that this node is ahead."""
+        core = self._core
+        if self.ahead is not Record.ABSENT:
+            return
+        self.ahead = Record.UNDER_WAY
+        self._arbiter_agreed = not core.settings.arbiter
+        if core.settings.arbiter:
+            core.effects.ask.append(OUTDATE_PEER)
+        self._ahead_job = core.store_metadata("localcnt raised", localcnt=core.meta.localcnt + 1)
+
+    def answered(self, agreed: bool) -> None:
+        """The arbiter's word on OUTDATE_PEER. A refusal leaves the writes held; the engine freezes."""
+        self._arbiter_agreed = agreed
+        self._settle_ahead()
+
+    def may_rest_on_peer(self, request: Request) -> bool:
+        """True when a write that only the peer holds may be acknowledged now; else it is held."""
+        core = self._core
+        if Feature.TAKE_LEAD not in core.features:
+            self.record_stale()
+            return True
+        if self.peer_leads is Record.DURABLE:
+            return True
+        self._waiting_lead.append(request)
+        self.hand_over_lead()
+        return False
+
+    def hand_over_lead(self) -> None:
+        """Tell the peer that its copy is the one to trust."""
+        if self.peer_leads is Record.ABSENT and self._core.connected:
+            self.record_stale()
+            self.peer_leads = Record.UNDER_WAY
+            self._lead_command = self._core.send_command(Command.TAKE_LEAD)
+
+    def record_stale(self) -> None:
+        """Say on our own disk, if it still takes it, that this copy missed writes."""
+        core = self._core
+        if not core.meta.stale and core.local_ok:
+            core.store_metadata("copy is stale", stale=True)
+
+    def stored(self, job: Store, error: int) -> bool:
+        """A metadata job ended; True when it was one of ours."""
+        if job is not self._ahead_job:
+            return False
+        self._ahead_job = None
+        if error:
+            self.ahead = Record.ABSENT
+            self._release(self._waiting_ahead, False)
+        else:
+            self._settle_ahead()
+        return True
+
+    def command_answered(self, request: Request, error: int) -> bool:
+        """A command's answer; True when it was ours."""
+        if request is not self._lead_command:
+            return False
+        self._lead_command = None
+        self.peer_leads = Record.ABSENT if error else Record.DURABLE
+        self._release(self._waiting_lead, not error)
+        return True
+
+    def _settle_ahead(self) -> None:
+        if self.ahead is Record.UNDER_WAY and self._ahead_job is None and self._arbiter_agreed:
+            self.ahead = Record.DURABLE
+        if self.ahead is Record.DURABLE:
+            self._release(self._waiting_ahead, True)
+
+    def _release(self, waiting: list[Request], durable: bool) -> None:
+        held, waiting[:] = waiting[:], []
+        for request in held:
+            self._answer(request, durable)

@@ -1,0 +1,385 @@
+"""Synchronisation, driven by the primary in either direction (section 5.11), with many pieces in flight.
+
+A piece locks its range, is read from the newer copy and written to the older one. An extent whose pieces all succeeded
+is *copied*; it stops being owed only after a flush of both copies that began later (S2). A piece that failed leaves its
+extent owed (S3); failed extents are tried again later. Client operations go first: while there are any, few pieces are
+kept in flight.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Protocol
+
+from hast.format.constants import Command, Feature, SyncSource
+from hast.replication.core import SYNC, Core
+from hast.replication.types import READ, WRITE, Request, Store
+
+PIECE_BYTES = 256 * 1024
+PIECES_IDLE = 32
+PIECES_BUSY = 4
+BUSY_S = 0.1
+FLUSH_EVERY_BYTES = 256 * 1024 * 1024
+RETRY_S = 10.0
+BURST_S = 0.1
+
+
+class Stage(Enum):
+    """Where the pass stands."""
+
+    OFF = auto()
+    """No connection, or everything is in step."""
+    OPENING = auto()
+    """The receiving copy is being marked inconsistent (S7)."""
+    COPYING = auto()
+    FLUSHING = auto()
+    """All that could be copied is; a flush of both copies is under way."""
+    CLOSING = auto()
+    """Nothing is owed; the receiver takes its mark off, then the counters are written."""
+
+
+class Owner(Protocol):
+    """The engine, as synchronisation sees it."""
+
+    last_client_s: float
+
+    def want_flush(self) -> None:
+        """Flush both copies soon."""
+        ...
+
+    def in_step(self) -> Store:
+        """Both copies are equal: write the counters; returns the job."""
+        ...
+
+    def released(self, freed: list[Request]) -> None:
+        """These requests, held by a range, may start."""
+        ...
+
+
+class _Progress:
+    """One extent on its way."""
+
+    __slots__ = ("end", "failed", "left", "next")
+
+    def __init__(self, start: int, end: int) -> None:
+        self.next = start
+        self.end = end
+        self.left = 0
+        self.failed = False
+
+
+class Sync:
+    """The pass over the owed extents. All positions are bytes of the data area, all rates bytes per second."""
+
+    def __init__(self, core: Core, owner: Owner) -> None:
+        self._core = core
+        self._owner = owner
+        self.stage = Stage.OFF
+        self.source = SyncSource.UNDEFINED
+        self.done_bytes = 0
+        self.total_bytes = 0
+        self.started_s = 0.0
+        self._cursor = 0
+        self._extents: dict[int, _Progress] = {}
+        self._current = -1
+        self._copied: dict[int, bool] = {}
+        """Extent → a flush that covers it has begun."""
+        self._unflushed_bytes = 0
+        self._in_flight = 0
+        self._tokens = 0.0
+        self._tokens_s = 0.0
+        self._retry_at_s = 0.0
+        self._command: Request | None = None
+        self._close_job: Store | None = None
+        self._announced = False
+        self._session = 0
+        """Counts links: a piece of an earlier link that comes back late counts for nothing."""
+
+    @property
+    def active(self) -> bool:
+        """A pass is under way (also when it has nothing to copy but the counters)."""
+        return self.stage is not Stage.OFF
+
+    def begin(self, source: SyncSource) -> None:
+        """The link is up: make the copies equal."""
+        core = self._core
+        self.source = source
+        self.done_bytes = 0
+        self.started_s = self._tokens_s = core.now
+        self._tokens = 0.0
+        self._cursor = 0
+        self._retry_at_s = 0.0
+        self._announced = False
+        self.total_bytes = self._owed_bytes()
+        if not self.total_bytes:
+            self._close()
+            return
+        self._announced = True
+        core.event("syncstart", f"Synchronization started. {self.total_bytes} bytes to go, from {self._direction()}.")
+        if core.map.owed_remote and Feature.SYNC_MARK in core.features:
+            self.stage = Stage.OPENING
+            self._command = core.send_command(Command.SYNC_BEGIN)
+        else:
+            self.stage = Stage.COPYING
+
+    def owed_again(self, extent: int) -> None:
+        """A write to this extent reached only one copy."""
+        self._copied.pop(extent, None)
+        progress = self._extents.get(extent)
+        if progress is not None:
+            progress.failed = True
+
+    def pump(self) -> None:
+        """Start as many pieces as may be in flight now."""
+        core = self._core
+        if self.stage is not Stage.COPYING or not core.connected:
+            return
+        limit = PIECES_BUSY if core.now - self._owner.last_client_s < BUSY_S else PIECES_IDLE
+        self._refill()
+        while self._in_flight < limit and self._affordable():
+            piece = self._next_piece()
+            if piece is None:
+                self._pass_ended()
+                return
+            self._in_flight += 1
+            if core.ranges.add(piece):
+                self.start_piece(piece)
+
+    def wants_call_at(self) -> float | None:
+        """When `pump` should be called even if nothing happens: waiting for tokens, or to retry."""
+        if self.stage is Stage.COPYING and self._core.settings.sync_rate_bytes_s:
+            return self._core.now + 0.01
+        if self.stage is Stage.OFF and self._retry_at_s:
+            return self._retry_at_s
+        return None
+
+    def tick(self) -> None:
+        """Try failed extents again, and go on when tokens have come in."""
+        core = self._core
+        if self.stage is Stage.OFF and self._retry_at_s and core.now >= self._retry_at_s and core.connected:
+            self.begin(self.source)
+        self.pump()
+
+    def retry_later(self) -> None:
+        """Something became owed while no pass is under way."""
+        core = self._core
+        if self.stage is Stage.OFF and core.connected and core.local_ok and not self._retry_at_s:
+            self._retry_at_s = self._core.now + RETRY_S
+
+    def start_piece(self, piece: Request) -> None:
+        """The range is ours: read it from the newer copy."""
+        core = self._core
+        if not core.connected or piece.mode != self._session:
+            self._piece_over(piece, failed=True)
+        elif piece.cookie:
+            core.send(piece)
+        elif core.local_ok:
+            core.effects.local.append(piece)
+        else:
+            self._piece_over(piece, failed=True)
+
+    def local_done(self, piece: Request) -> None:
+        """The local disk read or wrote a piece."""
+        core = self._core
+        if piece.local_error:
+            if piece.op == READ:
+                core.counters.read_errors += 1
+            else:
+                core.counters.write_errors += 1
+            self._piece_over(piece, failed=True)
+        elif piece.op == WRITE or not core.connected or piece.mode != self._session:
+            self._piece_over(piece, failed=piece.op != WRITE)
+        else:
+            piece.op = WRITE
+            core.send(piece)
+
+    def remote_done(self, piece: Request, error: int) -> None:
+        """The peer sent or stored a piece, or could not."""
+        if error or not self._core.connected or piece.mode != self._session:
+            self._piece_over(piece, failed=True)
+        elif piece.op == WRITE:
+            self._piece_over(piece, failed=False)
+        else:
+            piece.op = WRITE
+            piece.local_error = 0
+            self._core.effects.local.append(piece)
+
+    def flush_begins(self) -> None:
+        """What is copied by now will be covered by this flush."""
+        for extent in self._copied:
+            self._copied[extent] = True
+
+    def flush_ended(self, ok: bool) -> list[int]:
+        """A flush of both copies ended; returns the copied extents that it covered."""
+        core = self._core
+        covered = [extent for extent, begun in self._copied.items() if begun]
+        for extent in covered:
+            del self._copied[extent]
+            if ok:
+                core.map.owed_local.discard(extent)
+                core.map.owed_remote.discard(extent)
+        if self.stage is Stage.FLUSHING and not self._copied:
+            if core.map.owed_local or core.map.owed_remote:
+                self.stage = Stage.OFF
+                self._retry_at_s = core.now + RETRY_S
+            else:
+                self._close()
+        return covered
+
+    def command_answered(self, request: Request, error: int) -> bool:
+        """SYNC_BEGIN or SYNC_END was answered; True when it was ours."""
+        if request is not self._command:
+            return False
+        self._command = None
+        if error:
+            self.stage = Stage.OFF
+            self._retry_at_s = self._core.now + RETRY_S
+        elif self.stage is Stage.OPENING:
+            self.stage = Stage.COPYING
+            self.pump()
+        elif self.stage is Stage.CLOSING:
+            self._close_job = self._owner.in_step()
+        return True
+
+    def stored(self, job: Store, error: int) -> bool:
+        """A metadata job ended; True when it was ours."""
+        if job is not self._close_job:
+            return False
+        self._close_job = None
+        if self.stage is not Stage.CLOSING:
+            return True
+        self.stage = Stage.OFF
+        self.source = SyncSource.UNDEFINED
+        core = self._core
+        if core.map.owed_local or core.map.owed_remote:
+            self._retry_at_s = core.now
+        elif self._announced:
+            seconds = max(core.now - self.started_s, 0.001)
+            rate = self.done_bytes / seconds
+            core.event(
+                "syncdone",
+                f"Synchronization complete. {self.done_bytes} bytes in {seconds:.1f} s ({rate / 1048576:.1f} MB/s).",
+            )
+        else:
+            core.event("in-sync", "Nodes are in sync.", "debug")
+        return True
+
+    def link_lost(self) -> None:
+        """Stop; pieces in flight fail one by one as the engine reports them."""
+        if self.stage in (Stage.OPENING, Stage.COPYING, Stage.FLUSHING):
+            self._core.event("syncintr", f"Synchronization interrupted. {self.done_bytes} bytes done.", "warning")
+        self.stage = Stage.OFF
+        self._session += 1
+        self._retry_at_s = 0.0
+        self._copied.clear()
+        self._extents.clear()
+        self._current = -1
+        self._command = None
+
+    def status(self) -> dict[str, object] | None:
+        """Direction, position, rate and time left, while something is being copied."""
+        if self.stage in (Stage.OFF, Stage.CLOSING) or not self.total_bytes:
+            return None
+        elapsed = max(self._core.now - self.started_s, 0.001)
+        rate = self.done_bytes / elapsed
+        left = max(self.total_bytes - self.done_bytes, 0)
+        return {
+            "direction": self._direction(),
+            "done_bytes": self.done_bytes,
+            "total_bytes": self.total_bytes,
+            "percent": round(100.0 * min(self.done_bytes / self.total_bytes, 1.0), 1),
+            "rate_bytes_s": int(rate),
+            "left_s": round(left / rate, 1) if rate > 0 else None,
+        }
+
+    def _direction(self) -> str:
+        return "secondary to primary" if self._core.map.owed_local else "primary to secondary"
+
+    def _owed_bytes(self) -> int:
+        extents = self._core.map.owed_local.count + self._core.map.owed_remote.count
+        return extents * self._core.map.extentsize_bytes
+
+    def _refill(self) -> None:
+        core = self._core
+        rate = core.settings.sync_rate_bytes_s
+        if rate:
+            self._tokens += (core.now - self._tokens_s) * rate
+            self._tokens = min(self._tokens, max(rate * BURST_S, PIECE_BYTES))
+        self._tokens_s = core.now
+
+    def _affordable(self) -> bool:
+        return not self._core.settings.sync_rate_bytes_s or self._tokens > 0
+
+    def _next_piece(self) -> Request | None:
+        progress = self._extents.get(self._current)
+        if progress is not None and progress.failed and progress.left == 0:
+            del self._extents[self._current]
+        if progress is None or progress.next >= progress.end or progress.failed:
+            if not self._next_extent():
+                return None
+            progress = self._extents[self._current]
+        length = min(PIECE_BYTES, self._core.max_data_bytes(), progress.end - progress.next)
+        piece = Request(READ, progress.next, length)
+        piece.owner = SYNC
+        piece.seq = self._current
+        piece.client = progress
+        piece.mode = self._session
+        piece.cookie = self._current in self._core.map.owed_local
+        progress.next += length
+        progress.left += 1
+        self._tokens -= length
+        return piece
+
+    def _next_extent(self) -> bool:
+        amap = self._core.map
+        while True:
+            local, remote = amap.owed_local.next(self._cursor), amap.owed_remote.next(self._cursor)
+            candidates = [extent for extent in (local, remote) if extent >= 0]
+            if not candidates:
+                return False
+            extent = min(candidates)
+            self._cursor = extent + 1
+            if extent in self._copied or extent in self._extents:
+                continue
+            start = extent << amap.shift
+            self._extents[extent] = _Progress(start, start + amap.extent_length(extent))
+            self._current = extent
+            return True
+
+    def _piece_over(self, piece: Request, failed: bool) -> None:
+        extent = piece.seq
+        self._in_flight -= 1
+        assert self._in_flight >= 0, "more sync pieces ended than were started"
+        piece.data = None
+        progress: _Progress = piece.client
+        if self._extents.get(extent) is progress:
+            progress.left -= 1
+            progress.failed = progress.failed or failed
+            if not failed:
+                self.done_bytes += piece.length
+                self._unflushed_bytes += piece.length
+            if progress.left == 0 and (progress.failed or progress.next >= progress.end):
+                del self._extents[extent]
+                if not progress.failed:
+                    self._copied[extent] = False
+        self._owner.released(self._core.ranges.release(piece))
+        if self._unflushed_bytes >= FLUSH_EVERY_BYTES:
+            self._unflushed_bytes = 0
+            self._owner.want_flush()
+        self.pump()
+
+    def _pass_ended(self) -> None:
+        if self._in_flight or self._extents:
+            return
+        self.stage = Stage.FLUSHING
+        self._unflushed_bytes = 0
+        self._owner.want_flush()
+
+    def _close(self) -> None:
+        core = self._core
+        self.stage = Stage.CLOSING
+        self._retry_at_s = 0.0
+        if Feature.SYNC_MARK in core.features:
+            self._command = core.send_command(Command.SYNC_END)
+        else:
+            self._close_job = self._owner.in_step()
