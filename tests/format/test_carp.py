@@ -141,7 +141,7 @@ def test_another_pass_phrase_vhid_or_address_list_does_not_verify(
         other.verify(carp.decode(good(key), 255))
 
 
-@pytest.mark.parametrize(("phrase", "vhid"), [(b"", 1), (b"x" * 21, 1), (b"x", 0), (b"x", 256)])
+@pytest.mark.parametrize(("phrase", "vhid"), [(b"x" * 21, 1), (b"x", 0), (b"x", 256)])
 def test_unusable_keys_are_refused(phrase: bytes, vhid: int) -> None:
     with pytest.raises(ValueError):
         carp.Authenticator(phrase, vhid, [])

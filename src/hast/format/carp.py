@@ -98,16 +98,16 @@ class Advertisement:
 
 
 class Authenticator:
-    """HMAC of one vhid: pass phrase (1 to 20 bytes) and its addresses, which both nodes must configure alike.
+    """HMAC of one vhid: pass phrase (at most 20 bytes) and its addresses, which both nodes must configure alike.
 
-    Raises ValueError for a vhid outside 1..255 or a pass phrase that is empty or too long.
+    Raises ValueError for a vhid outside 1..255 or a pass phrase that is too long.
     """
 
     def __init__(self, passphrase: bytes, vhid: int, addresses: Iterable[IPv4Address | IPv6Address]) -> None:
         if not 1 <= vhid <= 255:
             raise ValueError(f"vhid {vhid} is not in 1..255")
-        if not 1 <= len(passphrase) <= MAX_KEY_BYTES:
-            raise ValueError(f"pass phrase of {len(passphrase)} bytes, 1 to {MAX_KEY_BYTES} are allowed")
+        if len(passphrase) > MAX_KEY_BYTES:
+            raise ValueError(f"pass phrase of {len(passphrase)} bytes, at most {MAX_KEY_BYTES} are allowed")
         ordered = set(addresses)
         v4 = sorted(a.packed for a in ordered if isinstance(a, IPv4Address))
         v6 = sorted(_without_scope(a) for a in ordered if isinstance(a, IPv6Address))

@@ -1,0 +1,103 @@
+"""Demotion: why this host should not be master, as numbers added to advskew (carp.md, "States").
+
+Host-wide reasons (a lost interface, failing sends, by hand) burden every vhid of the host; the state of the data
+burdens the vhids that serve it. Performs no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_SKEW = 240
+"""Cap of advskew plus demotion; who advertises it says that it should not be master."""
+BY_HAND = "hand"
+
+
+class Demotion:
+    """The host-wide counter: named reasons and their amounts (FreeBSD's net.inet.carp.demotion)."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, int] = {}
+
+    @property
+    def total(self) -> int:
+        """Sum of all reasons; 0 when nothing is wrong."""
+        return sum(self.reasons.values())
+
+    def set(self, reason: str, amount: int) -> bool:
+        """Give this reason this amount, 0 takes it away. True when the total changed."""
+        before = self.total
+        if amount:
+            self.reasons[reason] = amount
+        else:
+            self.reasons.pop(reason, None)
+        return self.total != before
+
+
+class CopyState(StrEnum):
+    """What one resource's copy on this host is good for, best first. hastd's words."""
+
+    LEADING = "leading"
+    """Primary, or nothing to do with HAST: as good as can be."""
+    COMPLETE = "complete"
+    """Connected secondary with every block."""
+    LAST_PRIMARY = "last-primary"
+    """No role yet, but it was the primary before: probably the newest copy."""
+    DISCONNECTED = "disconnected"
+    """A secondary without its primary: complete as far as it knows."""
+    IDLE = "idle"
+    """No role, and it was not primary before."""
+    STALE = "stale"
+    """Its disk failed or missed a write; while connected it is served from the other copy."""
+    UNKNOWN = "unknown"
+    """hastd does not answer."""
+    STALE_ALONE = "stale-alone"
+    """Missed writes, and the copy that has them is not connected."""
+    SPLIT_BRAIN = "split-brain"
+    """Both nodes wrote on their own and this one is not the primary: a person decides which copy lives."""
+    OUTDATED = "outdated"
+    """The other node went on without this copy."""
+    INCONSISTENT = "inconsistent"
+    """In the middle of a synchronisation: not even an old state."""
+    NOT_CONFIGURED = "not-configured"
+    """hastd does not know the resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """What the data allow: `demotion` is added to advskew; not `eligible`: master only by hand."""
+
+    demotion: int = 0
+    eligible: bool = True
+    text: str = ""
+
+
+_VERDICTS: dict[CopyState, tuple[int, bool]] = {
+    CopyState.LEADING: (0, True),
+    CopyState.COMPLETE: (0, True),
+    CopyState.LAST_PRIMARY: (60, True),
+    CopyState.DISCONNECTED: (120, True),
+    CopyState.IDLE: (150, True),
+    CopyState.STALE: (180, True),
+    CopyState.UNKNOWN: (MAX_SKEW, True),
+    CopyState.STALE_ALONE: (MAX_SKEW, False),
+    CopyState.SPLIT_BRAIN: (MAX_SKEW, False),
+    CopyState.OUTDATED: (MAX_SKEW, False),
+    CopyState.INCONSISTENT: (MAX_SKEW, False),
+    CopyState.NOT_CONFIGURED: (MAX_SKEW, False),
+}
+"""Demotion, and whether the node may become master by itself when it hears no other."""
+
+
+def judge(copies: Iterable[tuple[str, CopyState]]) -> DataReport:
+    """The worst copy decides, for (resource name, state) of all resources of a vhid."""
+    demotion, eligible, texts = 0, True, []
+    for name, state in copies:
+        weight, may = _VERDICTS[state]
+        demotion = max(demotion, weight)
+        eligible = eligible and may
+        if weight:
+            texts.append(f"{name} {state}")
+    return DataReport(demotion, eligible, ", ".join(texts))
