@@ -37,9 +37,32 @@ _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 DIALECT = syntax.Dialect(
     grammar="hastconf.lark",
     reserved=frozenset(
-        ("control", "pidfile", "listen", "replication", "checksum", "compression", "timeout", "exec", "metaflush")
-        + ("resource", "name", "local", "remote", "source", "on", "off", "fullsync", "memsync", "async", "none")
-        + ("crc32", "sha256", "hole", "lzf")
+        {
+            "control",
+            "pidfile",
+            "listen",
+            "replication",
+            "checksum",
+            "compression",
+            "timeout",
+            "exec",
+            "metaflush",
+            "resource",
+            "name",
+            "local",
+            "remote",
+            "source",
+            "on",
+            "off",
+            "fullsync",
+            "memsync",
+            "async",
+            "none",
+            "crc32",
+            "sha256",
+            "hole",
+            "lzf",
+        }
     ),
     value_names={
         "control": "the address of the control socket",

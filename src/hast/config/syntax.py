@@ -133,6 +133,16 @@ def _word(token: Token) -> Word:
     return Word(token.type, text, token.line or 0, token.column or 0)
 
 
+def keywords(dialect: Dialect) -> frozenset[str]:
+    """Every literal of the grammar: keywords, braces and marks."""
+    return frozenset(_literals(_parser(dialect.grammar)))
+
+
+def _literals(parser: Lark) -> dict[str, str]:
+    """Literal → name of its terminal."""
+    return {terminal.pattern.value: terminal.name for terminal in parser.terminals if terminal.pattern.type == "str"}
+
+
 @functools.cache
 def _parser(grammar: str) -> Lark:
     from lark import Lark
@@ -148,9 +158,7 @@ class _Reader:
         self._text = text
         self._path = path
         self._dialect = dialect
-        self._terminals: dict[str, str] = {
-            terminal.pattern.value: terminal.name for terminal in parser.terminals if terminal.pattern.type == "str"
-        }
+        self._terminals = _literals(parser)
         self._line = 1
         self._line_start = 0
         self._position = 0
