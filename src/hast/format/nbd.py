@@ -37,7 +37,6 @@ ERROR_CHUNK = struct.Struct(">IHHQIIH")
 
 MAX_OPTION_BYTES = 16 * 1024
 """Longest option data that is listened to."""
-MAX_NAME_BYTES = 4096
 MAX_PAYLOAD_BYTES = 32 * 1024 * 1024
 REPLY_FLAG_DONE = 1
 
@@ -172,6 +171,11 @@ def export_information(size_bytes: int, flags: int) -> bytes:
 def block_size_information(minimum: int, preferred: int, maximum: int) -> bytes:
     """Data of an INFO reply of type BLOCK_SIZE; sizes in bytes."""
     return struct.pack(">HIII", Info.BLOCK_SIZE, minimum, preferred, maximum)
+
+
+def name_information(name: bytes) -> bytes:
+    """Data of an INFO reply of type NAME: the canonical name of the export."""
+    return struct.pack(">H", Info.NAME) + name
 
 
 def export_name_reply(size_bytes: int, flags: int, no_zeroes: bool) -> bytes:
