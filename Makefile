@@ -26,6 +26,7 @@ lint: $(STAMP)
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
+	$(VENV)/mypy -p bench
 
 check test: lint
 	$(VENV)/pytest -n $(JOBS) --dist worksteal -m 'not slow'

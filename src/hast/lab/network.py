@@ -62,10 +62,14 @@ class Switch:
         run_in(self._holder.pid, ("net",), ["ip", "-batch", "-"], text, COMMAND_TIMEOUT_S)
 
     def connect(self, host: str, host_pid: int, network: Network, last: int) -> None:
-        """Put a cable between the switch and the host, whose end gets the network's address number `last`."""
+        """Put a cable between the switch and the host, whose end gets the network's address number `last`.
+
+        The card's hardware address comes from the network address: a host that returns is known to its neighbours.
+        """
         port = f"{host}-{network.name}"
+        card = "02:00:" + ":".join(f"{int(part):02x}" for part in network.address(last).split("."))
         self.ip(
-            f"link add {port} type veth peer name {network.name} netns {host_pid}",
+            f"link add {port} type veth peer name {network.name} address {card} netns {host_pid}",
             f"link set {port} master br-{network.name} up",
         )
         text = f"link set {network.name} up\naddr add {network.address(last)}/24 dev {network.name}\n"

@@ -1,0 +1,80 @@
+"""`python -m bench`: our pair against qemu-storage-daemon's quorum of a file and an NBD replica, in turns.
+
+Both have two copies in files on this machine and are driven by the same fio jobs over a Unix socket. Within each round
+every job runs once on every contestant; medians over the rounds are printed, with ours divided by theirs. Not root,
+no kernel device: what is measured is the way of a write through the daemons.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.contestants import Contestant, hast_pair, nbdkit_single, qemu_quorum
+from bench.jobs import JOBS, Job, run
+from hast.lab.processes import LabError
+
+
+def main() -> int:
+    """Run the benchmark; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=4, help="length of one job")
+    parser.add_argument("--only", action="append", help="job name; may be repeated")
+    parser.add_argument("--contestant", action="append", help="hast, quorum or single; default hast and quorum")
+    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    options = parser.parse_args()
+    makers = {"hast": hast_pair, "quorum": qemu_quorum, "single": nbdkit_single}
+    names = options.contestant or ["hast", "quorum"]
+    jobs = [job for job in JOBS if not options.only or job.name in options.only]
+    with tempfile.TemporaryDirectory(prefix="hast-bench-") as directory:
+        contestants: list[Contestant] = []
+        try:
+            for name in names:
+                contestants.append(makers[name](Path(directory) / name))
+            figures = measure(contestants, jobs, options.rounds, options.seconds)
+        except LabError as error:
+            print(f"bench: {error}", file=sys.stderr)
+            return 1
+        finally:
+            for contestant in contestants:
+                contestant.close()
+    report(figures, names, jobs)
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=1))
+    return 0
+
+
+Figures = dict[str, dict[str, list[float]]]
+"""By contestant, by job: one figure a round, in the job's unit."""
+
+
+def measure(contestants: list[Contestant], jobs: list[Job], rounds: int, seconds: int) -> Figures:
+    """Run every job on every contestant, in turns. Raises LabError."""
+    figures: Figures = {contestant.name: {job.name: [] for job in jobs} for contestant in contestants}
+    for number in range(rounds):
+        for job in jobs:
+            for contestant in contestants:
+                value = run(job, contestant.uri, seconds)
+                figures[contestant.name][job.name].append(value)
+                print(f"round {number + 1}  {job.name:<16} {contestant.name:<8} {value:>10.0f} {job.unit}", flush=True)
+    return figures
+
+
+def report(figures: Figures, names: list[str], jobs: list[Job]) -> None:
+    """Print the medians, and the ratio of the first contestant to the second."""
+    print(f"\n{'medians':<18}" + "".join(f"{name:>12}" for name in names) + f"{'':>8}  ratio")
+    for job in jobs:
+        medians = [statistics.median(figures[name][job.name]) for name in names]
+        ratio = f"{medians[0] / medians[1]:.2f}" if len(medians) > 1 and medians[1] else "-"
+        print(f"{job.name:<18}" + "".join(f"{value:>12.0f}" for value in medians) + f" {job.unit:>7}  {ratio}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

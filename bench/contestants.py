@@ -1,0 +1,110 @@
+"""Those that are measured: each serves one replicated disk of the same size on an NBD socket."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hast.lab.loopback import LoopbackPair
+from hast.lab.processes import LabError
+
+SIZE_BYTES = 1 << 30
+START_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A running server. `close` ends it."""
+
+    name: str
+    uri: str
+    close: Callable[[], None]
+
+
+def hast_pair(directory: Path) -> Contestant:
+    """Two hastd on loopback, fullsync, `device none`, files. Raises LabError."""
+    pair = LoopbackPair(directory, size_bytes=SIZE_BYTES)
+
+    def close() -> None:
+        pair.one.stop()
+        pair.two.stop()
+
+    try:
+        pair.bring_up()
+    except LabError:
+        close()
+        raise
+    return Contestant("hast", pair.one.nbd_uri("disk1"), close)
+
+
+def qemu_quorum(directory: Path) -> Contestant:
+    """qemu-storage-daemon: quorum of a file and of a file served by nbdkit; a write needs both. Raises LabError."""
+    local, remote = _file(directory, "local"), _file(directory, "remote")
+    replica, front = directory / "replica.sock", directory / "quorum.sock"
+    programs = [_start(["nbdkit", "--foreground", "--unix", str(replica), "file", str(remote)], replica)]
+    children = [
+        {"driver": "file", "node-name": "local", "filename": str(local)},
+        {"driver": "nbd", "node-name": "remote", "server": {"type": "unix", "path": str(replica)}},
+        {
+            "driver": "quorum",
+            "node-name": "both",
+            "children": ["local", "remote"],
+            "vote-threshold": 2,
+            "read-pattern": "fifo",
+        },
+    ]
+    command = ["qemu-storage-daemon"]
+    for child in children:
+        command += ["--blockdev", json.dumps(child)]
+    command += ["--nbd-server", f"addr.type=unix,addr.path={front}"]
+    command += ["--export", "type=nbd,id=export,node-name=both,name=,writable=on"]
+    try:
+        programs.append(_start(command, front))
+    except LabError:
+        _end(programs)
+        raise
+    return Contestant("quorum", f"nbd+unix:///?socket={front}", lambda: _end(programs))
+
+
+def nbdkit_single(directory: Path) -> Contestant:
+    """nbdkit with one file: no replication, the ceiling of this machine. Raises LabError."""
+    front = directory / "single.sock"
+    disk = _file(directory, "single")
+    programs = [_start(["nbdkit", "--foreground", "--unix", str(front), "file", str(disk)], front)]
+    return Contestant("single", f"nbd+unix:///?socket={front}", lambda: _end(programs))
+
+
+def _file(directory: Path, name: str) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.img"
+    with path.open("wb") as file:
+        file.truncate(SIZE_BYTES)
+    return path
+
+
+def _start(command: Sequence[str], socket: Path) -> subprocess.Popen[bytes]:
+    try:
+        program = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    except FileNotFoundError:
+        raise LabError(f"{command[0]} is not installed (see packages.apt)") from None
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while not socket.exists():
+        if program.poll() is not None or time.monotonic() > deadline_s:
+            _end([program])
+            raise LabError(f"{command[0]} does not serve {socket}")
+        time.sleep(0.05)
+    return program
+
+
+def _end(programs: Sequence[subprocess.Popen[bytes]]) -> None:
+    for program in reversed(programs):
+        program.terminate()
+        try:
+            program.wait(10)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()

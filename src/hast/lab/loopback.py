@@ -1,0 +1,201 @@
+"""Two hastd on this machine's loopback address, for those without root: files as disks, NBD sockets as devices.
+
+Each node has a directory of its own with its configuration, control socket, run directory, disks and log.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from hast.lab.processes import LabError, wait_until
+
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 20.0
+
+
+class Node:
+    """One hastd of the pair."""
+
+    def __init__(self, name: str, directory: Path, port: int, peer_port: int, disks: Sequence[str]) -> None:
+        self.name = name
+        self.directory = directory
+        self.port = port
+        self.peer_port = peer_port
+        self.disk_names = tuple(disks)
+        self.configuration = directory / "hast.conf"
+        self._daemon: subprocess.Popen[bytes] | None = None
+        (directory / "run").mkdir(parents=True)
+
+    def write_configuration(self, size_bytes: int, extra: str = "") -> None:
+        """Write hast.conf and make the disk files. `extra` goes into every resource."""
+        lines = [
+            f"control {self.directory}/run/hastctl",
+            f"pidfile {self.directory}/run/hastd.pid",
+            f"listen tcp4://127.0.0.1:{self.port}",
+        ]
+        for disk in self.disk_names:
+            path = self.disk_file(disk)
+            with path.open("ab") as file:
+                file.truncate(size_bytes)
+            lines.append(
+                f"resource {disk} {{\n\tdevice none\n{extra}\ton {socket.gethostname()} {{\n"
+                f"\t\tlocal {path}\n\t\tremote tcp4://127.0.0.1:{self.peer_port}\n\t}}\n}}"
+            )
+        self.configuration.write_text("\n".join(lines) + "\n")
+
+    def disk_file(self, disk: str) -> Path:
+        return self.directory / f"{disk}.img"
+
+    def nbd_socket(self, disk: str) -> Path:
+        """Where the primary serves NBD."""
+        return self.directory / "run" / f"{disk}.nbd"
+
+    def nbd_uri(self, disk: str) -> str:
+        return f"nbd+unix:///?socket={self.nbd_socket(disk)}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For every program of this node."""
+        programs = f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+        run = str(self.directory / "run")
+        return {**os.environ, "PATH": programs, "HAST_RUN": run, "HAST_DEV": f"{run}/dev"}
+
+    def start(self) -> None:
+        """Start hastd in the foreground and wait until hastctl reaches it. Raises LabError."""
+        with (self.directory / "hastd.log").open("ab") as log:
+            self._daemon = subprocess.Popen(
+                ["hastd", "-F", "-c", str(self.configuration)],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        for _ in wait_until(f"hastd of {self.name}", START_TIMEOUT_S):
+            if self._daemon.poll() is not None:
+                raise LabError(f"hastd of {self.name} ended: {self.log()[-2000:]}")
+            if self.run(["hastctl", "-c", str(self.configuration), "status"]).returncode == 0:
+                return
+
+    def hastctl(self, *arguments: str, timeout_s: float = 60.0) -> str:
+        """Run hastctl; returns what it printed. Raises LabError unless it exits 0."""
+        done = self.run(["hastctl", arguments[0], "-c", str(self.configuration), *arguments[1:]], timeout_s)
+        if done.returncode != 0:
+            said = (done.stdout + done.stderr).strip()
+            raise LabError(f"{self.name}: hastctl {' '.join(arguments)}: exit {done.returncode}: {said}")
+        return done.stdout
+
+    def run(self, argv: Sequence[str], timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run a command in this node's environment. Raises LabError on timeout."""
+        try:
+            return subprocess.run(
+                argv,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout_s,
+            )
+        except subprocess.TimeoutExpired:
+            raise LabError(f"{self.name}: {' '.join(argv)}: no end after {timeout_s:g} s") from None
+
+    def wait_for(self, what: str, condition: Callable[[], bool], timeout_s: float) -> float:
+        """Wait until the condition holds; returns the seconds it took. Raises LabError after `timeout_s`."""
+        start_s = time.monotonic()
+        for _ in wait_until(f"{what} on {self.name}", timeout_s):
+            if condition():
+                break
+        return time.monotonic() - start_s
+
+    def log(self) -> str:
+        path = self.directory / "hastd.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def kill(self) -> None:
+        """kill -9 of the daemon and its workers."""
+        if self._daemon is None:
+            return
+        daemon, self._daemon = self._daemon, None
+        for pid in (*_descendants(daemon.pid), daemon.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        daemon.wait()
+
+    def stop(self) -> None:
+        """End the daemon in order; kill it if it does not end."""
+        if self._daemon is None:
+            return
+        self._daemon.terminate()
+        try:
+            self._daemon.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            pass
+        self.kill()
+
+
+class LoopbackPair:
+    """Nodes `one` and `two` in `directory`, not started. On exit both are stopped; the directory stays."""
+
+    def __init__(
+        self, directory: Path, disks: Sequence[str] = ("disk1",), size_bytes: int = 256 << 20, extra: str = ""
+    ) -> None:
+        ports = free_ports(2)
+        self.one = Node("node1", directory / "node1", ports[0], ports[1], disks)
+        self.two = Node("node2", directory / "node2", ports[1], ports[0], disks)
+        for node in (self.one, self.two):
+            node.write_configuration(size_bytes, extra)
+
+    def __enter__(self) -> LoopbackPair:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.one.stop()
+        self.two.stop()
+
+    def bring_up(self, timeout_s: float = 60.0) -> None:
+        """Start both, create all disks, make node1 primary and wait for `complete`. Raises LabError."""
+        for node in (self.one, self.two):
+            node.start()
+            node.hastctl("create", *node.disk_names)
+        self.two.hastctl("role", "secondary", "all")
+        self.one.hastctl("role", "primary", "all")
+        wanted = len(self.one.disk_names)
+        self.one.wait_for("status: complete", lambda: status_count(self.one) == wanted, timeout_s)
+
+
+def status_count(node: Node, word: str = "status: complete") -> int:
+    """How many resources of a node show this line."""
+    return node.hastctl("status").count(word)
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports of 127.0.0.1 that nobody listens on just now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [*children, *(grandchild for child in children for grandchild in _descendants(child))]
