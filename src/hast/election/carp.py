@@ -51,6 +51,8 @@ MAX_DEPOSES = 10
 FORGET_DEPOSES_S = 10.0
 ANNOUNCE_AGAIN_S = (1.0, 3.0)
 _MODULUS = 1 << 64
+COUNTS_PER_US = 256
+"""Counters move by this much per microsecond; the remainder is a random salt, so that two hosts never agree."""
 _COUNTER_TAKE_OVER = 1 << 48
 
 
@@ -101,7 +103,8 @@ class _Wait:
 class Vhid:
     """One virtual host on one interface.
 
-    `demotion` is shared by all vhids of the host; `counter_start` is the wall clock in microseconds at `started_s`.
+    `demotion` is shared by all vhids of the host; `counter_start` is the wall clock at `started_s` in
+    microseconds, times COUNTS_PER_US, plus a random number below COUNTS_PER_US.
     """
 
     settings: Settings
@@ -159,7 +162,9 @@ class Vhid:
         self.counts.received += 1
         if 0 < (heard.counter - self._counter) % _MODULUS < _COUNTER_TAKE_OVER:
             self._counter = heard.counter
-        self.heard = Heard(source, heard.advbase, heard.advskew, now)
+        if self.state is State.BACKUP and self._follows_better_than(heard, source, now):
+            return
+        self.heard = Heard(source, heard.interval_s, now)
         self._peer = (heard, source, own_source)
         self._handle(self._rank(heard), now, "")
 
@@ -246,7 +251,7 @@ class Vhid:
 
     def next_counter(self, now: float) -> int:
         """The counter of the next packet: it moves with the clock, and past every one that was heard."""
-        clock = self.counter_start + int((now - self.started_s) * 1e6)
+        clock = self.counter_start + int((now - self.started_s) * 1e6) * COUNTS_PER_US
         ahead = (clock - self._counter) % _MODULUS
         self._counter = clock if 0 < ahead < _MODULUS // 2 else (self._counter + 1) % _MODULUS
         self.guard.sent(self._counter)
@@ -266,6 +271,16 @@ class Vhid:
         if heard.interval_s == self.interval_s:
             return Input.EQUAL
         return Input.BETTER if heard.interval_s < self.interval_s else Input.WORSE
+
+    def _follows_better_than(self, other: Advertisement, source: Address, now: float) -> bool:
+        """The last word of a second master that yields must not call backups of the better one to arms."""
+        best = self.heard
+        return (
+            best is not None
+            and best.source != source
+            and best.interval_s < other.interval_s
+            and now - best.at_s < 1.5 * best.interval_s
+        )
 
     def _listen(self, now: float) -> None:
         self._hold_until_s = self._deadline_s = now + self.master_down_s
@@ -358,14 +373,17 @@ class Vhid:
         self.effects.append(Advertise(*DEPOSE))
 
     def _yield(self, now: float) -> None:
+        """Step down, with a last word worse than the winner's: it learns that it has to announce its addresses."""
         assert self._peer is not None
         better, source, _own = self._peer
+        last_word = Advertise(max(better.advbase, self.settings.advbase), min(max(better.advskew, self.skew) + 1, 254))
         if self._hand.order is State.MASTER and (better.advbase, better.advskew) != DEPOSE:
             if self._hand.deposes <= MAX_DEPOSES:
                 self._depose(now)
                 return
             self.effects.append(Note(f"{source} does not yield to a master made by hand: giving in", "warning"))
         self._step_down(now, f"{source} is a better master")
+        self.effects.append(last_word)
 
     def _yield_to_lower_address(self, now: float) -> None:
         assert self._peer is not None

@@ -93,9 +93,8 @@ class Counts:
 
 @dataclass(slots=True)
 class Heard:
-    """The last master that was heard."""
+    """The master that was heard last, or the better one of two."""
 
     source: Address
-    advbase: int
-    advskew: int
+    interval_s: float
     at_s: float

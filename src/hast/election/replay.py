@@ -1,7 +1,7 @@
 """Refusal of advertisements that were recorded and sent again.
 
 The HMAC of CARP proves who made a counter, not when, and it does not cover advskew: a recorded advertisement can be
-altered and sent again at any time. Senders differ. Ours count microseconds, so they only move forward, across restarts
+altered and sent again at any time. Senders differ. Ours follow the clock, so they only move forward, across restarts
 too. FreeBSD and ucarp draw a new random counter for every advertisement until they have heard another master, and
 count by one afterwards. Rules, for all masters of one vhid together (the source address is not proven either):
 
@@ -21,8 +21,8 @@ MEMORY = 32768
 """Counters remembered: nine hours of one master with advbase 1."""
 LATE_WINDOW = 64
 """The IPv4 and IPv6 advertisements of one interval may arrive in either order."""
-MAX_STEP = 1 << 32
-"""The most that a counting master is ahead of its last advertisement: 71 minutes of microseconds."""
+MAX_STEP = 1 << 40
+"""The most that a counting master is ahead of its last advertisement: 71 minutes of ours."""
 STEPS_TO_TRUST = 2
 _MODULUS = 1 << 64
 
