@@ -109,14 +109,14 @@ def _to_syslog(level: int, line: str) -> None:
             return
 
 
-def setup(*, foreground: bool, debug: int, resource: str = "", role: str = "") -> None:
+def setup(*, foreground: bool, debug: int, resource: str = "", role: str = "", program: str = "hastd") -> None:
     """Set up the root logger of this process. Call after the last fork. `resource` and `role` prefix lines."""
     prefix = context(resource, role or None)["hast_prefix"] if resource else ""
     handler: logging.Handler
     if foreground:
         handler = _TerminalHandler()
     else:
-        syslog.openlog("hastd", syslog.LOG_PID, syslog.LOG_DAEMON)
+        syslog.openlog(program, syslog.LOG_PID, syslog.LOG_DAEMON)
         handler = QueuedHandler(_to_syslog)
     handler.setFormatter(LineFormatter(prefix, with_level=foreground))
     root = logging.getLogger()

@@ -1,4 +1,4 @@
-"""The pidfile of hastd: mode 0600, locked for as long as the process lives (specification section 8.1)."""
+"""The pidfile of a daemon: mode 0600, locked for as long as the process lives (specification section 8.1)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class PidfileError(Exception):
 class Pidfile:
     """A locked pidfile. The lock survives fork: `write` again in the child that goes on."""
 
-    def __init__(self, path: str) -> None:
-        """Open and lock. Raises PidfileError (75 when another hastd holds it, 71 when it cannot be opened)."""
+    def __init__(self, path: str, program: str = "hastd") -> None:
+        """Open and lock. Raises PidfileError (75 when another `program` holds it, 71 when it cannot be opened)."""
         self.path = path
-        self._descriptor = _open_locked(path)
+        self._descriptor = _open_locked(path, program)
 
     def write(self) -> None:
         """Put this process's id into the file."""
@@ -38,7 +38,7 @@ class Pidfile:
         os.close(self._descriptor)
 
 
-def _open_locked(path: str) -> int:
+def _open_locked(path: str, program: str) -> int:
     for _attempt in range(10):
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -49,7 +49,7 @@ def _open_locked(path: str) -> int:
         except OSError:
             os.close(descriptor)
             pid = _read_pid(path)
-            raise PidfileError(f"Another hastd is already running, pidfile: {path}, pid: {pid}.", 75) from None
+            raise PidfileError(f"Another {program} is already running, pidfile: {path}, pid: {pid}.", 75) from None
         if _same_file(path, descriptor):
             os.fchmod(descriptor, 0o600)
             return descriptor
