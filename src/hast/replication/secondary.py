@@ -1,0 +1,421 @@
+"""The secondary: who has the newer data (message 3), then the primary's requests in order. Sans-I/O.
+
+Calls come from the shell in batches; after each call the shell drains `effects`. The answer to message 3 appears in
+`reply` once all that it promises is on the disk.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from dataclasses import asdict, replace
+from typing import NamedTuple
+
+from hast.format.constants import MAX_DATA_BYTES, SPLIT_BRAIN_TEXT, Command, Feature, Role, SyncSource
+from hast.replication.core import MAP_OFFSET_BYTES, Counters
+from hast.replication.ranges import RangeTable
+from hast.replication.table import Verdict, source
+from hast.replication.types import (
+    DELETE,
+    FLUSH,
+    READ,
+    WRITE,
+    ZERO,
+    Buffer,
+    Drop,
+    Effects,
+    Event,
+    Metadata,
+    Request,
+    Store,
+    WireRequest,
+)
+
+KEEPALIVE, PING = int(Command.KEEPALIVE), int(Command.PING)
+SYNC_BEGIN, SYNC_END, TAKE_LEAD = int(Command.SYNC_BEGIN), int(Command.SYNC_END), int(Command.TAKE_LEAD)
+DISK_OPERATIONS = frozenset((READ, WRITE, DELETE, FLUSH, ZERO))
+MARKS = frozenset((SYNC_BEGIN, SYNC_END, TAKE_LEAD))
+
+REFERENCE_SYNC_SEQ = 1
+"""A reference primary gives every synchronisation request this seq (section 5.5)."""
+REFERENCE_SYNC_QUIET_S = 30.0
+MAX_ACTIVE = 2048
+MAX_ACTIVE_BYTES = 64 * 1024 * 1024
+
+
+class SecondHello(NamedTuple):
+    """Message 3, as values."""
+
+    resuid: int
+    localcnt: int
+    remotecnt: int
+    virgin: bool
+    boot_id: bytes = b""
+
+
+class SecondReply(NamedTuple):
+    """Message 4, as values. With `errmsg` nothing below it is sent."""
+
+    datasize_bytes: int
+    extentsize_bytes: int
+    localcnt: int
+    remotecnt: int
+    errmsg: str | None = None
+    virgin: bool = False
+    syncsrc: SyncSource = SyncSource.UNDEFINED
+    mapsize_bytes: int = 0
+    bitmap: bytes | None = None
+
+
+class Secondary:
+    """The engine of one resource in role secondary, for one connection.
+
+    `image` is the map on the disk. `features` is what message 2 agreed on.
+    """
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        image: bytes,
+        *,
+        sectorsize_bytes: int = 512,
+        features: int = 0,
+    ) -> None:
+        self.meta = metadata
+        self.effects = Effects()
+        self.counters = Counters()
+        self.reply: SecondReply | None = None
+        self._image = image
+        self._sector_mask = sectorsize_bytes - 1
+        self._features = Feature(features)
+        self._ranges = RangeTable()
+        self._verdict: Verdict | None = None
+        self._pending_reply: SecondReply | None = None
+        self._adopt_job: Store | None = None
+        self._opened = False
+        self._lead = False
+        self._open_job: Store | None = None
+        self._held: list[WireRequest] = []
+        self._marks: dict[Store, int] = {}
+        """Job → seq of the command that is answered when it is done."""
+        self._active = 0
+        self._active_bytes = 0
+        self._generation = 0
+        self._writes: dict[int, int] = {}
+        """Flush generation → writes of it under way."""
+        self._flushes: deque[tuple[int, Request]] = deque()
+        self._sync_seen_s = 0.0
+        self._now = 0.0
+
+    @property
+    def congested(self) -> bool:
+        """Enough is under way; the link stops reading."""
+        return self._active >= MAX_ACTIVE or self._active_bytes >= MAX_ACTIVE_BYTES
+
+    # -- message 3 ------------------------------------------------------------------------------------------------
+
+    def answer(self, hello: SecondHello, now: float) -> None:
+        """Decide who has the newer data (section 4.3); `reply` follows."""
+        self._now = now
+        meta = self.meta
+        if meta.resuid == 0:
+            self._adopt(hello)
+        elif meta.resuid != hello.resuid:
+            text = f"Resource unique ID mismatch (primary={hello.resuid}, secondary={meta.resuid})."
+            self.reply = self._refusal(text)
+        else:
+            self._compare(hello)
+
+    def _adopt(self, hello: SecondHello) -> None:
+        """Never connected before: take the primary's resource id; copy everything unless it is fresh as well."""
+        self.meta = replace(self.meta, resuid=hello.resuid, prevrole=str(Role.SECONDARY))
+        self._verdict = Verdict(SyncSource.PRIMARY, full=not hello.virgin)
+        self._pending_reply = self._acceptance(self._verdict, virgin=True)
+        if hello.virgin:
+            self._pending_reply = self._pending_reply._replace(mapsize_bytes=0, bitmap=None)
+        self._adopt_job = self._store_metadata("resource id")
+
+    def _compare(self, hello: SecondHello) -> None:
+        meta = self.meta
+        verdict = source(meta.localcnt, meta.remotecnt, hello.localcnt, hello.remotecnt)
+        self._verdict = verdict
+        if verdict.split_brain:
+            self._event("split-brain", "Split-brain detected: both nodes hold writes that the other lacks.", "error")
+            self.reply = self._refusal(SPLIT_BRAIN_TEXT)
+            return
+        if verdict.source is SyncSource.SECONDARY and meta.inconsistent:
+            self.reply = self._refusal("This copy is inconsistent (a synchronization into it was interrupted).")
+            return
+        if not verdict.expected:
+            self._event(
+                "warning",
+                f"Unexpected counters (secondary {meta.localcnt}/{meta.remotecnt}, primary {hello.localcnt}/"
+                f"{hello.remotecnt}): everything is copied.",
+                "warning",
+            )
+        self.reply = self._acceptance(verdict)
+        if meta.prevrole != Role.SECONDARY:
+            self.meta = replace(meta, prevrole=str(Role.SECONDARY))
+            self._store_metadata("role secondary")
+
+    def _refusal(self, text: str) -> SecondReply:
+        meta = self.meta
+        return SecondReply(meta.datasize_bytes, meta.extentsize_bytes, meta.localcnt, meta.remotecnt, errmsg=text)
+
+    def _acceptance(self, verdict: Verdict, virgin: bool = False) -> SecondReply:
+        meta = self.meta
+        mapsize = meta.offset_bytes - MAP_OFFSET_BYTES
+        return SecondReply(
+            meta.datasize_bytes,
+            meta.extentsize_bytes,
+            meta.localcnt,
+            meta.remotecnt,
+            virgin=virgin,
+            syncsrc=verdict.source,
+            mapsize_bytes=mapsize,
+            bitmap=b"\xff" * mapsize if verdict.full else bytes(self._image[:mapsize]),
+        )
+
+    # -- requests ---------------------------------------------------------------------------------------------------
+
+    def requests(self, batch: list[WireRequest], now: float) -> None:
+        """Take the primary's requests, in order."""
+        self._now = now
+        if self._held:
+            self._held.extend(batch)
+            return
+        for position, item in enumerate(batch):
+            if not self._opened and item[0] in DISK_OPERATIONS and not self._refused(item):
+                self._open()
+                self._held.extend(batch[position:])
+                return
+            self._take(item)
+
+    def local_done(self, batch: list[Request], now: float) -> None:
+        """The provider finished these."""
+        self._now = now
+        replies = self.effects.replies
+        for request in batch:
+            self._active -= 1
+            self._active_bytes -= request.length
+            error = request.local_error
+            if error:
+                self._count_error(request)
+            if request.op == FLUSH:
+                replies.append((request.seq, error, False, None))
+                continue
+            data: Buffer | None = request.data if request.op == READ and not error else None
+            replies.append((request.seq, error, False, data))
+            request.data = None
+            if request.op != READ:
+                self._write_over(request)
+            freed = self._ranges.release(request)
+            if freed:
+                self.effects.local.extend(freed)
+        if self._flushes:
+            self._start_flushes()
+
+    def stored(self, job: Store, error: int, now: float) -> None:
+        """A durable write ended."""
+        self._now = now
+        if error:
+            self._event("disk-failed", f"Writing '{job.reason}' failed: errno {error}.", "error")
+        if job is self._adopt_job:
+            self._adopt_job = None
+            pending = self._pending_reply
+            assert pending is not None, "adopted without a reply to give"
+            text = "Unable to write metadata on the secondary."
+            self.reply = self._refusal(text) if error else pending
+        elif job is self._open_job:
+            self._open_job = None
+            self._map_cleared(error)
+        seq = self._marks.pop(job, 0)
+        if seq:
+            self.effects.replies.append((seq, error, False, None))
+
+    def tick(self, now: float) -> float:
+        """Do what time asks for; returns when to be called next."""
+        self._now = now
+        quiet = now - self._sync_seen_s > REFERENCE_SYNC_QUIET_S
+        if self.meta.inconsistent and self._marks_by_guess() and self._sync_seen_s and quiet:
+            self._guess_consistent()
+        return now + 1.0
+
+    def status(self) -> dict[str, object]:
+        """What status and list show of the engine."""
+        meta = self.meta
+        return {
+            "connected": True,
+            "status": "complete",
+            "extentsize": meta.extentsize_bytes,
+            "keepdirty": 0,
+            "datasize": meta.datasize_bytes,
+            "dirty": 0,
+            "resuid": meta.resuid,
+            "localcnt": meta.localcnt,
+            "remotecnt": meta.remotecnt,
+            "inconsistent": meta.inconsistent,
+            "stale": meta.stale,
+            "active": self._active,
+            "counters": asdict(self.counters),
+        }
+
+    def _refused(self, item: WireRequest) -> bool:
+        """The checks of section 5.2."""
+        op, seq, offset, length, data, _memsync = item
+        if seq == 0:
+            return True
+        if op == FLUSH:
+            return False
+        if length == 0 or (offset | length) & self._sector_mask or offset + length > self.meta.datasize_bytes:
+            return True
+        if op == WRITE:
+            return data is None or len(data) != length
+        return op == READ and length > MAX_DATA_BYTES
+
+    def _take(self, item: WireRequest) -> None:
+        op, seq, offset, length, data, memsync = item
+        if op not in DISK_OPERATIONS:
+            self._take_other(item)
+            return
+        if self._refused(item):
+            self.effects.replies.append((seq, errno.EINVAL, memsync, None))
+            return
+        request = Request(op, offset, length, data)
+        request.seq = seq
+        self._active += 1
+        self._active_bytes += length
+        if op == FLUSH:
+            self.counters.flushes += 1
+            self._generation += 1
+            self._flushes.append((self._generation, request))
+            self._start_flushes()
+            return
+        if op == READ:
+            self.counters.reads += 1
+            self.counters.read_bytes += length
+        else:
+            self._note_write(request)
+            if memsync:
+                self.effects.replies.append((seq, 0, True, None))
+        if self._ranges.add(request):
+            self.effects.local.append(request)
+
+    def _note_write(self, request: Request) -> None:
+        generation = request.mode = self._generation
+        self._writes[generation] = self._writes.get(generation, 0) + 1
+        if request.op == DELETE:
+            self.counters.deletes += 1
+        else:
+            self.counters.writes += 1
+            self.counters.write_bytes += request.length
+        if request.seq == REFERENCE_SYNC_SEQ and self._marks_by_guess():
+            self._sync_seen_s = self._now
+
+    def _write_over(self, request: Request) -> None:
+        generation = request.mode
+        left = self._writes[generation] - 1
+        if left:
+            self._writes[generation] = left
+        else:
+            del self._writes[generation]
+
+    def _start_flushes(self) -> None:
+        """A flush starts when every write that came before it is over; later writes do not wait for it."""
+        while self._flushes:
+            generation, request = self._flushes[0]
+            if any(earlier < generation for earlier in self._writes):
+                return
+            self._flushes.popleft()
+            self.effects.local.append(request)
+
+    def _take_other(self, item: WireRequest) -> None:
+        op, seq = item[0], item[1]
+        if op == KEEPALIVE:
+            if self.meta.inconsistent and self._marks_by_guess() and self._sync_seen_s:
+                self._guess_consistent()
+        elif op == PING and seq:
+            self.effects.replies.append((seq, 0, False, None))
+        elif op in MARKS and seq and self._features:
+            self._take_mark(op, seq)
+        else:
+            self.effects.replies.append((seq, errno.EINVAL, False, None))
+
+    def _count_error(self, request: Request) -> None:
+        counters = self.counters
+        if request.op == READ:
+            counters.read_errors += 1
+        elif request.op == DELETE:
+            counters.delete_errors += 1
+        elif request.op == FLUSH:
+            counters.flush_errors += 1
+        else:
+            counters.write_errors += 1
+        if request.local_error != errno.EOPNOTSUPP:
+            what = Command(request.op).name
+            text = f"Local {what} at {request.offset} failed: errno {request.local_error}."
+            self._event("disk-failed", text, "error")
+
+    # -- marks on the disk ------------------------------------------------------------------------------------------
+
+    def _marks_by_guess(self) -> bool:
+        """The primary does not say when a synchronisation begins and ends."""
+        return Feature.SYNC_MARK not in self._features
+
+    def _open(self) -> None:
+        """The first request that touches the disk: the primary has stored our map by now, so ours is cleared.
+
+        With a reference primary nothing tells a synchronisation from the rest but its seq, so the copy is called
+        inconsistent until the primary is seen to be done with it (S7).
+        """
+        self._opened = True
+        if self._marks_by_guess() and self._verdict is not None and self._verdict.source is SyncSource.PRIMARY:
+            self._sync_seen_s = self._now
+            self.meta = replace(self.meta, inconsistent=True)
+            self._store_metadata("sync may begin")
+        mapsize = self.meta.offset_bytes - MAP_OFFSET_BYTES
+        self._open_job = Store("map cleared", offset_bytes=MAP_OFFSET_BYTES, data=bytes(mapsize))
+        self.effects.stores.append(self._open_job)
+
+    def _map_cleared(self, error: int) -> None:
+        held, self._held = self._held, []
+        if error:
+            self.effects.drop = Drop("the activemap on the local disk could not be cleared")
+            return
+        for item in held:
+            self._take(item)
+
+    def _take_mark(self, op: int, seq: int) -> None:
+        if op == SYNC_BEGIN:
+            self.meta = replace(self.meta, inconsistent=True)
+            job = self._store_metadata("sync begins")
+        elif op == SYNC_END:
+            if self._lead:
+                self._lead = False
+                self._store_map(0)
+            self.meta = replace(self.meta, inconsistent=False, stale=False)
+            job = self._store_metadata("sync ended")
+        else:
+            self._opened = self._lead = True
+            self._store_map(0xFF)
+            self.meta = replace(self.meta, localcnt=self.meta.localcnt + 1)
+            job = self._store_metadata("this copy leads")
+            self._event("take-lead", "The primary's own disk failed: this copy is now the one to trust.", "warning")
+        self._marks[job] = seq
+
+    def _store_map(self, value: int) -> None:
+        image = bytes([value]) * (self.meta.offset_bytes - MAP_OFFSET_BYTES)
+        self.effects.stores.append(Store("activemap", offset_bytes=MAP_OFFSET_BYTES, data=image))
+
+    def _guess_consistent(self) -> None:
+        self._sync_seen_s = 0.0
+        self.meta = replace(self.meta, inconsistent=False)
+        self._store_metadata("sync seems to have ended")
+
+    def _store_metadata(self, reason: str) -> Store:
+        job = Store(reason, metadata=self.meta)
+        self.effects.stores.append(job)
+        return job
+
+    def _event(self, name: str, text: str, level: str) -> None:
+        self.effects.events.append(Event(name, text, level))
