@@ -51,6 +51,8 @@ class Dialect:
     """Literals of the grammar that are keywords everywhere."""
     quoting: bool = False
     """Whether "quoted strings" and `=` exist."""
+    variable: re.Pattern[str] | None = None
+    """Words that are the terminal VARIABLE where the grammar asks for one."""
     value_names: Mapping[str, str] = field(default_factory=dict)
     """What a plain word is called after a keyword, in errors: {"resource": "a resource name"}."""
 
@@ -162,6 +164,7 @@ class _Reader:
         self._line = 1
         self._line_start = 0
         self._position = 0
+        self._value_end = -1
 
     def tokens(self, driver: InteractiveParser) -> Iterator[Token]:
         from lark import Token
@@ -171,15 +174,26 @@ class _Reader:
             if found is None or (found.lastgroup == "string" and not self._dialect.quoting):
                 self._junk(self._text[self._position])
             start, kind, value = self._position, found.lastgroup, found.group()
+            self._refuse_run_on(kind, value)
             if kind in ("word", "mark", "string"):
                 if value == "=" and not self._dialect.quoting:
                     self._junk(value)
+                self._value_end = found.end() if kind != "mark" else -1
                 terminal = self._terminal(kind, value, driver)
                 yield Token(terminal, value, start, self._line, start - self._line_start + 1)
             self._position = found.end()
             if kind == "newline":
                 self._line += 1
                 self._line_start = self._position
+
+    def _refuse_run_on(self, kind: str | None, value: str) -> None:
+        """With quoting, `my#secret` is no value and a comment, nor `"my"secret` two values: somebody forgot quotes."""
+        if (
+            self._dialect.quoting
+            and self._position == self._value_end
+            and (kind in ("word", "string") or value[0] == "#")
+        ):
+            self._junk(value[0])
 
     def end(self) -> Any:
         from lark import Token
@@ -192,14 +206,20 @@ class _Reader:
         terminal = self._terminals.get(value)
         if terminal is not None and (kind == "mark" or value in self._dialect.reserved or terminal in _choices(driver)):
             return terminal
+        variable = self._dialect.variable
+        if variable is not None and variable.fullmatch(value) and "VARIABLE" in _choices(driver):
+            return "VARIABLE"
         return "NUM" if value.isdigit() else "STR"
 
     def _junk(self, character: str) -> NoReturn:
         at = Word("", character, self._line, self._position - self._line_start + 1)
-        if character == '"' and self._dialect.quoting:
-            fail(self._path, at, "syntax error: found a quote that is not closed on its line")
-        hint = ": values are written without quotes" if character in "\"'" else ""
-        fail(self._path, at, f"syntax error: found the character {character!a}, which has no meaning here{hint}")
+        if self._dialect.quoting and character == '"' and self._position != self._value_end:
+            fail(self._path, at, "syntax error: found a quote that is not closed on its line, expected a closing quote")
+        if self._dialect.quoting:
+            wanted = "a space before it, or double quotes around the whole value"
+        else:
+            wanted = "values without quotes" if character in "\"'" else "letters, digits and . - _ / : [ ] %"
+        fail(self._path, at, f"syntax error: found the character {character!a}, expected {wanted}")
 
     def complain(self, token: Token, previous: Token | None, accepted: set[str]) -> NoReturn:
         words = {terminal: value for value, terminal in self._terminals.items()}
@@ -212,6 +232,8 @@ class _Reader:
             expected.append(value_name)
         if "NUM" in accepted and ("STR" not in accepted or "number" not in value_name):
             expected.append(value_name if "number" in value_name else "a number")
+        if "VARIABLE" in accepted:
+            expected.append(self._dialect.value_names["VARIABLE"])
         if "STRING" in accepted:
             expected.append('a "quoted string"')
         expected += [f"'{words[t]}'" for t in sorted(accepted) if words.get(t, "x") in "{}="]
