@@ -10,23 +10,19 @@ executes it, the engine completes it, the export answers it. Objects are not cop
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from hast.format.constants import Command, SyncSource
-
-Buffer: TypeAlias = bytes | bytearray | memoryview
+from hast.format.metadata import Metadata as Metadata
+from hast.format.nv import Buffer as Buffer
+from hast.format.reply import WireReply as WireReply
+from hast.format.request import WireRequest as WireRequest
 
 READ = int(Command.READ)
 WRITE = int(Command.WRITE)
 DELETE = int(Command.DELETE)
 FLUSH = int(Command.FLUSH)
 ZERO = int(Command.ZERO)
-
-WireRequest: TypeAlias = tuple[int, int, int, int, Buffer | None, bool]
-"""(command, seq, offset, length, data, memsync): a request on connection A; see format/request.py."""
-
-WireReply: TypeAlias = tuple[int, int, bool, Buffer | None]
-"""(seq, error, received, data): a reply on connection B; error is a Linux errno, 0 for success."""
 
 
 class Request:
@@ -95,27 +91,6 @@ class Request:
 
     def __repr__(self) -> str:
         return f"Request({Command(self.op).name} {self.offset}+{self.length} error={self.error})"
-
-
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """The metadata block (section 7.2) and our extra fields, as values.
-
-    `inconsistent`: a sync into this copy has begun and not ended (S7). `stale`: this copy missed acknowledged writes
-    (S6). Both live in extra fields that the reference daemon ignores.
-    """
-
-    resource: str
-    datasize_bytes: int
-    extentsize_bytes: int
-    keepdirty: int
-    offset_bytes: int
-    resuid: int = 0
-    localcnt: int = 0
-    remotecnt: int = 0
-    prevrole: str = "init"
-    inconsistent: bool = False
-    stale: bool = False
 
 
 class Store:
