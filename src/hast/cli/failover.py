@@ -1,0 +1,200 @@
+"""failover master | slave | status: the command. Reads its arguments and configuration, prints, gives the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hast.config.failover_model import FailoverConfiguration
+    from hast.failover.build import Stages
+    from hast.failover.state import RunFiles
+
+EXIT_FAILED = 1
+EXIT_USAGE = 64
+EXIT_UNAVAILABLE = 69
+EXIT_SYSTEM = 71
+EXIT_GAVE_WAY = 75
+NEWER_VARIABLE = "HAST_DEVD_NEWER_FD"
+"""Descriptor from hast-devd that can be read as soon as a newer event of the same subsystem waits."""
+CHECK_S = 5.0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.print_usage(sys.stderr)
+        print(f"failover: {message}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script. Exit codes: 0 done, 1 failed, 64 usage, 69 hastd, 71 system, 72 and 78 file, 75 gave way."""
+    options = _parser().parse_args(argv)
+    from hast.config.failoverconf import load
+    from hast.config.model import ConfigError
+    from hast.failover.hastd import HastdError
+    from hast.failover.state import RunFiles, StateError
+    from hast.node.paths import run_directory
+
+    try:
+        configuration = load(options.config)
+        if options.verb == "check":
+            print(f"{options.config}: ok")
+            return 0
+        files = RunFiles(run_directory())
+        if options.verb == "status":
+            return _status(configuration, files, options.json)
+        if options.plan:
+            return _plan(configuration, files, options.verb)
+        return _run(configuration, files, options)
+    except ConfigError as error:
+        print(f"failover: {error}", file=sys.stderr)
+        return error.exit_code
+    except HastdError as error:
+        print(f"failover: {error}", file=sys.stderr)
+        return EXIT_UNAVAILABLE
+    except StateError as error:
+        print(f"failover: {error}", file=sys.stderr)
+        return EXIT_SYSTEM
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="failover", description="Make this node master or slave of its HAST resources.")
+    parser.add_argument("verb", choices=("master", "slave", "status", "check"))
+    parser.add_argument("-c", "--config", default="/etc/failover.conf", help="configuration (default: %(default)s)")
+    parser.add_argument("-p", "--plan", action="store_true", help="print what would be done and do nothing")
+    parser.add_argument("-j", "--json", action="store_true", help="status as JSON")
+    parser.add_argument("-l", "--log", help="also write log lines to this file (default: $HAST_SYSLOG)")
+    return parser
+
+
+def _run(configuration: FailoverConfiguration, files: RunFiles, options: argparse.Namespace) -> int:
+    from hast.election.failover import Outcome, Verb
+    from hast.failover.build import build
+    from hast.failover.log import LOG_VARIABLE, Log
+    from hast.failover.run import Run
+
+    verb = Verb(options.verb)
+    log = Log(options.log or configuration.log or os.environ.get(LOG_VARIABLE))
+    files.ask(verb)
+    stages = build(configuration, _remembered(files))
+    run = Run(configuration, verb, stages, files, log, _told_to_end())
+    started = time.monotonic()
+    ending = run.execute()
+    if ending.outcome is Outcome.DONE:
+        return 0
+    if not sys.stderr.isatty():
+        for name, why in ending.failures.items():
+            print(f"failover {verb}: {name}: {why}", file=sys.stderr)
+    print(f"failover {verb}: {ending.outcome} after {time.monotonic() - started:.1f} s.", file=sys.stderr)
+    return EXIT_GAVE_WAY if ending.outcome is Outcome.GAVE_WAY else EXIT_FAILED
+
+
+def _told_to_end() -> Callable[[], bool]:
+    """Installs handlers for TERM, INT and HUP; the result tells whether one came or hast-devd has a newer event."""
+    ended = False
+
+    def end(_number: int, _frame: object) -> None:
+        nonlocal ended
+        ended = True
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, end)
+    text = os.environ.pop(NEWER_VARIABLE, "")
+    newer = int(text) if text.isdecimal() else None
+    if newer is not None:
+        try:
+            os.set_inheritable(newer, False)
+        except OSError:
+            newer = None
+    return lambda: ended or (newer is not None and bool(select.select([newer], [], [], 0)[0]))
+
+
+def _remembered(files: RunFiles) -> list[str]:
+    names = files.load().get("resources")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _plan(configuration: FailoverConfiguration, files: RunFiles, verb: str) -> int:
+    from hast.failover.build import build
+
+    stages = build(configuration, _remembered(files))
+    up = verb == "master"
+    number = 0
+    states = _look(stages, files)
+    for stage in stages.items if up else reversed(stages.items):
+        lines = [(item.name, stages.parts[item.name].summary(up)) for item in stage]
+        lines = [(name, text) for name, text in lines if text]
+        if not lines:
+            continue
+        number += 1
+        for name, text in lines:
+            already = " (already so)" if states[name] is up else ""
+            print(f"{number}. {text}, at most {stages.parts[name].timeout_s:g} s{already}")
+    return 0
+
+
+def _look(stages: Stages, files: RunFiles) -> dict[str, bool | str | None]:
+    """The true state of each part: True up, False down, None cannot be told, text for an error."""
+    from hast.failover.commands import Commands
+    from hast.failover.log import Log
+    from hast.failover.part import Context, PartError
+
+    log = Log(terminal=False, to_syslog=False)
+    commands = Commands(str(files.state_path) + ".look")
+    states: dict[str, bool | str | None] = {}
+    for name, part in stages.parts.items():
+        try:
+            states[name] = part.is_up(Context(log, commands, min(CHECK_S, part.timeout_s), lambda: False))
+        except (PartError, OSError) as error:
+            states[name] = str(error)
+    return states
+
+
+def _status(configuration: FailoverConfiguration, files: RunFiles, as_json: bool) -> int:
+    from hast.failover.build import build
+
+    last = files.load()
+    holder = files.holder()
+    running = bool(holder["pid"]) and last.get("phase") == "running"
+    if last.get("phase") == "running" and not running:
+        last["phase"] = "killed"
+    states = _look(build(configuration, _remembered(files)), files)
+    if as_json:
+        print(json.dumps({"last": last or None, "running_pid": holder["pid"] or None, "parts": states}, indent=2))
+        return 0
+    print(_describe(last, holder["pid"] if running else 0))
+    for name, state in states.items():
+        print(f"  {name}: {_word(state)}")
+    return 0
+
+
+def _word(state: bool | str | None) -> str:
+    if isinstance(state, str):
+        return state
+    return {True: "up", False: "down", None: "-"}[state]
+
+
+def _describe(last: dict[str, object], pid: object) -> str:
+    if not last:
+        return "No failover has run since this host started."
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(str(last.get("started_s") or 0))))
+    text = f"Last: failover {last.get('verb')} at {when}: {last.get('phase')}"
+    step = last.get("step")
+    if pid and isinstance(step, dict):
+        text += f" (process {pid}, {step.get('direction')}: {', '.join(step.get('items') or ())})"
+    failures = last.get("failures")
+    if isinstance(failures, dict):
+        text += "".join(f"\n  {name}: {why}" for name, why in failures.items())
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

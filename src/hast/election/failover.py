@@ -1,0 +1,130 @@
+"""The order of a fail-over: what is brought up or taken down after what, and what happens when a step fails.
+
+Sans-I/O: `master` and `slave` are generators that yield one `Step` at a time and are sent an `Answer`; what a step
+does to the machine is the caller's. Nothing is remembered between two runs. Every part looks for itself whether there
+is anything to do, so a run that was killed between any two steps is continued by running either verb from its start.
+
+    master   stage by stage upwards: every part of a stage at once. A failed stage ends the run: what is up stays up,
+             a second `master` goes on from there, a `slave` takes it down.
+    slave    stage by stage downwards. A part that cannot be taken down holds up the parts it needs (a pool in use
+             holds its resources in the primary role) and nothing else.
+    Both ask after each step whether a later request overrules them, and then end where they are: the later run begins
+    with the true state and undoes or redoes what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Verb(StrEnum):
+    """What is asked of the node."""
+
+    MASTER = "master"
+    SLAVE = "slave"
+
+
+class Direction(StrEnum):
+    """What a step does with its parts."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One part of the node's service: a resource's role, its device, a pool, an export, a service, a hook."""
+
+    name: str
+    needs: frozenset[str] = frozenset()
+    """Names of items of earlier stages that must not be taken down while this one is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Bring these parts up, or take them down, all at once. Parts already there count as done."""
+
+    direction: Direction
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a step went. `failures` gives, for each part that is not as wanted, one line of why."""
+
+    failures: Mapping[str, str] = field(default_factory=dict)
+    give_way: bool = False
+    """A later request overrules this run, or it was told to end."""
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    GAVE_WAY = "gave way"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The result of a run. `failures` as in Answer, of all steps; parts held up by others say by which."""
+
+    outcome: Outcome
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+
+Stages = Sequence[Sequence[Item]]
+Plan = Generator[Step, Answer, Ending]
+
+
+def master(stages: Stages) -> Plan:
+    """Bring everything up, the first stage first."""
+    for stage in stages:
+        if not stage:
+            continue
+        answer = yield Step(Direction.UP, tuple(item.name for item in stage))
+        _check(answer, stage)
+        if answer.give_way:
+            return Ending(Outcome.GAVE_WAY, answer.failures)
+        if answer.failures:
+            return Ending(Outcome.FAILED, answer.failures)
+    return Ending(Outcome.DONE)
+
+
+def slave(stages: Stages) -> Plan:
+    """Take everything down, the last stage first."""
+    failures: dict[str, str] = {}
+    held: dict[str, str] = {}
+    for stage in reversed(stages):
+        failures |= {item.name: f"held by {held[item.name]}" for item in stage if item.name in held}
+        free = [item for item in stage if item.name not in held]
+        if free:
+            answer = yield Step(Direction.DOWN, tuple(item.name for item in free))
+            _check(answer, free)
+            failures |= answer.failures
+            if answer.give_way:
+                return Ending(Outcome.GAVE_WAY, failures)
+        for item in stage:
+            if item.name in failures:
+                held |= dict.fromkeys(item.needs, item.name)
+    return Ending(Outcome.FAILED if failures else Outcome.DONE, failures)
+
+
+def plan(verb: Verb, stages: Stages) -> Plan:
+    """The generator for `verb`. Raises ValueError when two items share a name or one needs an unknown item."""
+    seen: set[str] = set()
+    for stage in stages:
+        names = [item.name for item in stage]
+        unknown = {name for item in stage for name in item.needs} - seen
+        if unknown or len(set(names)) != len(names) or seen.intersection(names):
+            raise ValueError(f"stage {names}: names are not unique, or {sorted(unknown)} is needed but not before it")
+        seen.update(names)
+    return master(stages) if verb is Verb.MASTER else slave(stages)
+
+
+def _check(answer: Answer, stage: Sequence[Item]) -> None:
+    strangers = set(answer.failures) - {item.name for item in stage}
+    if strangers:
+        raise ValueError(f"answer about {sorted(strangers)}, which the step did not ask for")

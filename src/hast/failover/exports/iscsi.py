@@ -1,0 +1,141 @@
+"""An iSCSI target of tgt, on the master only, with the same name, units and serial numbers on both nodes.
+
+Initiators that lose the old master log in again at the virtual address and find the same disks there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hast.config.failover_model import IscsiExport, Lun
+from hast.failover.part import Context, PartError
+
+START_S = 10.0
+_TARGET = re.compile(r"^Target (\d+): (\S+)", re.MULTILINE)
+_LUN = re.compile(r"^\s+LUN: (\d+)$", re.MULTILINE)
+_PATH = re.compile(r"Backing store path: (\S+)")
+
+
+@dataclass(slots=True)
+class Target:
+    """What tgtd says of one target."""
+
+    tid: int
+    iqn: str
+    luns: dict[int, str] = field(default_factory=dict)
+    access: tuple[str, ...] = ()
+
+
+def parse_targets(text: str) -> list[Target]:
+    """Read the output of `tgtadm --mode target --op show`."""
+    starts = list(_TARGET.finditer(text))
+    ends = [found.start() for found in starts[1:]] + [len(text)]
+    result = []
+    for found, end in zip(starts, ends, strict=True):
+        body = text[found.end() : end]
+        units, _, access = body.partition("ACL information:")
+        luns = {}
+        numbers = list(_LUN.finditer(units))
+        for number, until in zip(numbers, [n.start() for n in numbers[1:]] + [len(units)], strict=True):
+            path = _PATH.search(units, number.end(), until)
+            if path and path[1] != "None":
+                luns[int(number[1])] = path[1]
+        result.append(Target(int(found[1]), found[2], luns, tuple(access.split())))
+    return result
+
+
+class IscsiTarget:
+    """One target."""
+
+    def __init__(self, export: IscsiExport) -> None:
+        self.name = f"export iscsi {export.iqn}"
+        self.timeout_s = export.timeout_s
+        self._export = export
+
+    def is_up(self, context: Context) -> bool | None:
+        """Whether the target is there as configured; None when only parts of it are."""
+        target = self._find(context)
+        if target is None:
+            return False
+        units = {lun.number: lun.path for lun in self._export.luns}
+        return True if target.luns == units and set(target.access) == set(self._export.initiators) else None
+
+    def up(self, context: Context) -> None:
+        """Start tgtd if need be, then make the target, its units, and let the initiators in last."""
+        try:
+            self._start_daemon(context)
+            self._remove(context)
+            used = {target.tid for target in self._targets(context) or ()}
+            tid = next(number for number in range(1, 65536) if number not in used)
+            self._admin(context, "target", "new", tid, "-T", self._export.iqn)
+            for lun in self._export.luns:
+                self._add_unit(context, tid, lun)
+            for initiator in self._export.initiators:
+                self._admin(context, "target", "bind", tid, "-I", initiator)
+        except PartError as error:
+            context.log.error(f"Unable to export {self._export.iqn} by iSCSI: {error}.")
+            raise
+        context.log.debug(f"Target {self._export.iqn} exported by iSCSI.")
+
+    def down(self, context: Context) -> None:
+        """Remove the target with its connections; the devices are closed after this."""
+        try:
+            self._remove(context)
+        except PartError as error:
+            context.log.error(f"Unable to remove iSCSI target {self._export.iqn}: {error}.")
+            raise
+        context.log.debug(f"Target {self._export.iqn} no longer exported by iSCSI.")
+
+    def summary(self, up: bool) -> str:
+        """One line for --plan."""
+        units = " ".join(lun.path for lun in self._export.luns)
+        return f"make iSCSI target {self._export.iqn} of {units}" if up else f"remove iSCSI target {self._export.iqn}"
+
+    def _add_unit(self, context: Context, tid: int, lun: Lun) -> None:
+        number = str(lun.number)
+        self._admin(context, "logicalunit", "new", tid, "--lun", number, "-b", lun.path)
+        digest = hashlib.sha256(f"{self._export.iqn} {number}".encode()).hexdigest()
+        identity = f"vendor_id=HAST,product_id=HAST,scsi_id={digest[:16]},scsi_sn={digest[:16]}"
+        self._admin(context, "logicalunit", "update", tid, "--lun", number, "--params", identity)
+
+    def _remove(self, context: Context) -> None:
+        while (target := self._find(context)) is not None:
+            if not context.left_s():
+                raise PartError("the target is still there after its removal")
+            self._admin(context, "target", "delete", target.tid, "--force")
+            context.pause(0.02)
+
+    def _find(self, context: Context) -> Target | None:
+        targets = self._targets(context) or ()
+        return next((target for target in targets if target.iqn == self._export.iqn), None)
+
+    def _targets(self, context: Context) -> list[Target] | None:
+        """All targets, None when tgtd does not run."""
+        result = context.commands.run(
+            ("tgtadm", "-C", str(self._export.control_port), "--lld", "iscsi", "--mode", "target", "--op", "show"),
+            context.left_s(),
+        )
+        return parse_targets(result.output) if result.code == 0 else None
+
+    def _start_daemon(self, context: Context) -> None:
+        if self._targets(context) is not None:
+            return
+        if self._export.control_port == 0 and Path("/run/systemd/system").is_dir():
+            argv: tuple[str, ...] = ("systemctl", "start", "tgt")
+        else:
+            argv = ("tgtd", "-C", str(self._export.control_port))
+        result = context.commands.run(argv, min(START_S, context.left_s()), marked=False)
+        if result.code != 0:
+            raise PartError(f"tgtd cannot be started: {result.problem()}")
+        while self._targets(context) is None:
+            if not context.left_s():
+                raise PartError("tgtd was started but does not answer tgtadm")
+            context.pause()
+
+    def _admin(self, context: Context, mode: str, operation: str, tid: int, *more: str) -> None:
+        port = str(self._export.control_port)
+        base = ("tgtadm", "-C", port, "--lld", "iscsi", "--mode", mode, "--op", operation, "--tid", str(tid))
+        context.run(*base, *more)

@@ -1,0 +1,99 @@
+"""The mount table of this process, and mounting and unmounting with deadlines and a word about who is in the way."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hast.failover import holders
+from hast.failover.part import Context, PartError
+
+FSCK_CORRECTED = 1
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of /proc/self/mountinfo."""
+
+    source: str
+    target: str
+    fs_type: str
+    device: str
+    """`major:minor`."""
+
+
+def table(path: str = "/proc/self/mountinfo") -> list[Mount]:
+    """Every mount that this process sees, in the order they were made."""
+    result = []
+    for line in Path(path).read_text(errors="surrogateescape").splitlines():
+        left, _, right = line.partition(" - ")
+        fields, tail = left.split(), right.split()
+        if len(fields) >= 5 and len(tail) >= 2:
+            result.append(Mount(_plain(tail[1]), _plain(fields[4]), tail[0], fields[2]))
+    return result
+
+
+def at(target: str) -> Mount | None:
+    """What is mounted on `target` (the topmost), None for nothing."""
+    wanted = os.path.realpath(target)
+    found = [mount for mount in table() if mount.target == wanted]
+    return found[-1] if found else None
+
+
+def same_device(source: str, device: str) -> bool:
+    """Whether `source` of a mount and the path `device` are the same block device."""
+    try:
+        return (
+            os.path.realpath(source) == os.path.realpath(device) or os.stat(source).st_rdev == os.stat(device).st_rdev
+        )
+    except OSError:
+        return False
+
+
+def mount(context: Context, device: str, target: str, fs_type: str | None, options: str) -> None:
+    """Mount `device` on `target`, which is created when missing. Raises PartError."""
+    try:
+        Path(target).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PartError(f"mount point {target} cannot be made: {error.strerror}") from None
+    argv = ["mount"]
+    if fs_type:
+        argv += ["-t", fs_type]
+    if options:
+        argv += ["-o", options]
+    context.run(*argv, "--", device, target)
+
+
+def check(context: Context, device: str, fs_type: str | None) -> None:
+    """fsck, repairing what is safe to repair. Raises PartError when errors are left."""
+    argv = ("fsck", *(("-t", fs_type) if fs_type else ()), "-a", device)
+    result = context.commands.run(argv, context.left_s())
+    if result.code > FSCK_CORRECTED or result.code < 0:
+        raise PartError(f"fsck of {device} failed: {result.problem()}; repair it by hand, then run failover again")
+    if result.code == FSCK_CORRECTED:
+        context.log.error(f"fsck repaired errors on {device}: {result.output}")
+
+
+def unmount(context: Context, target: str, kill_after_s: float | None) -> None:
+    """Unmount everything on `target` and below, the topmost first. Raises PartError naming who is in the way."""
+    while mounted := _nested(target):
+        topmost = mounted[-1]
+        holders.release(
+            context,
+            topmost,
+            lambda topmost=topmost: context.commands.run(("umount", "--", topmost), context.left_s()),  # type: ignore[misc]
+            lambda topmost=topmost: holders.of_mount(topmost),  # type: ignore[misc]
+            kill_after_s,
+        )
+
+
+def _nested(target: str) -> list[str]:
+    wanted = os.path.realpath(target)
+    return [mount.target for mount in table() if mount.target == wanted or mount.target.startswith(f"{wanted}/")]
+
+
+def _plain(text: str) -> str:
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 8)), text)

@@ -1,0 +1,82 @@
+"""What every adapter of the fail-over program is: a part that can be looked at, brought up and taken down.
+
+A part holds no state of its own between calls: `is_up` looks at the machine. `up` and `down` are called only when
+`is_up` says otherwise, end before `context.left_s()` runs out, and are safe to repeat after being killed half-way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from hast.failover.commands import Commands
+from hast.failover.log import Log
+
+POLL_S = 0.05
+
+
+class PartError(Exception):
+    """A part that could not be brought up or taken down. `str()` is one line: what, why, what to do next."""
+
+
+class GiveWay(Exception):
+    """A later request overrules this run; raised from `Context.pause` while a part only waits."""
+
+
+class Context:
+    """What a part gets for one call: the log, the commands, and the time it has.
+
+    `overruled` is asked while a part waits; `deadline_s` is on the monotonic clock.
+    """
+
+    def __init__(self, log: Log, commands: Commands, timeout_s: float, overruled: Callable[[], bool]) -> None:
+        self.log = log
+        self.commands = commands
+        self.timeout_s = timeout_s
+        self._deadline_s = time.monotonic() + timeout_s
+        self._overruled = overruled
+
+    def left_s(self) -> float:
+        """Seconds until the part's deadline, never negative."""
+        return max(0.0, self._deadline_s - time.monotonic())
+
+    def pause(self, seconds: float = POLL_S) -> None:
+        """Wait, at most until the deadline. Raises GiveWay at once when a later request overrules the run."""
+        until = time.monotonic() + min(seconds, self.left_s())
+        while True:
+            if self._overruled():
+                raise GiveWay
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, POLL_S))
+
+    def run(self, *argv: str, timeout_s: float | None = None) -> str:
+        """Run a program to its end and return what it printed. Raises PartError when it fails or is late."""
+        result = self.commands.run(argv, self.left_s() if timeout_s is None else min(timeout_s, self.left_s()))
+        if result.code != 0:
+            raise PartError(result.problem())
+        return result.output
+
+    def ok(self, *argv: str) -> bool:
+        """Whether a program ends with exit code 0 before the deadline."""
+        return self.commands.run(argv, self.left_s()).code == 0
+
+
+class Part(Protocol):
+    """One adapter. `name` is unique in a run, such as `pool zhast`; `summary` is for --plan."""
+
+    name: str
+    timeout_s: float
+
+    def is_up(self, context: Context) -> bool | None:
+        """Look at the machine; None: cannot be told, so up and down are always carried out. Raises PartError."""
+        ...
+
+    def up(self, context: Context) -> None: ...
+    def down(self, context: Context) -> None: ...
+
+    def summary(self, up: bool) -> str:
+        """One line of what `up` or `down` does; empty for nothing."""
+        ...

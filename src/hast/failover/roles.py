@@ -1,0 +1,120 @@
+"""The two lowest stages of a fail-over: the role of a resource, and its device under /dev/hast."""
+
+from __future__ import annotations
+
+import stat
+import time
+from pathlib import Path
+
+from hast.failover.hastd import Hastd, HastdAbsent, HastdError
+from hast.failover.part import Context, PartError
+
+RETRY_S = 0.2
+STATUS_S = 5.0
+PERMANENT = ("unknown resource", "inconsistent", "outdated", "stale", "split-brain", "no such", "metadata", "force")
+"""Words of refusals that do not go away by asking again; others are asked again until the deadline."""
+
+
+class RolePart:
+    """Primary while the node is master, secondary otherwise."""
+
+    def __init__(self, resource: str, hastd: Hastd, timeout_s: float) -> None:
+        self.name = f"role {resource}"
+        self.timeout_s = timeout_s
+        self._resource = resource
+        self._hastd = hastd
+
+    def is_up(self, context: Context) -> bool | None:
+        """True when primary, False when secondary, None in any other role or when hastd cannot be asked."""
+        try:
+            entry = self._hastd.roles(min(STATUS_S, context.left_s())).get(self._resource)
+        except HastdError:
+            return None
+        role = entry.get("role") if entry else None
+        return True if role == "primary" else False if role == "secondary" else None
+
+    def up(self, context: Context) -> None:
+        """Become primary. A refusal that may pass (the peer is still primary) is asked again until the deadline."""
+        while True:
+            try:
+                self._hastd.set_role(self._resource, "primary", context.left_s())
+                return
+            except HastdError as error:
+                final = isinstance(error, HastdAbsent) or any(word in str(error).lower() for word in PERMANENT)
+                if final or context.left_s() <= RETRY_S:
+                    context.log.debug(f"Unable to change role to primary for resource {self._resource}.")
+                    raise PartError(str(error)) from None
+            context.pause(RETRY_S)
+
+    def down(self, context: Context) -> None:
+        """Become secondary."""
+        try:
+            self._hastd.set_role(self._resource, "secondary", context.left_s())
+        except HastdError as error:
+            context.log.debug(f"Unable to switch role to secondary for resource {self._resource}.")
+            raise PartError(str(error)) from None
+        context.log.debug(f"Role switched to secondary for resource {self._resource}.")
+
+    def summary(self, up: bool) -> str:
+        """One line for --plan."""
+        return f"role {'primary' if up else 'secondary'} for resource {self._resource}"
+
+
+class DevicePart:
+    """Waits for /dev/hast/NAME. Nothing to do downwards: it goes with the role."""
+
+    def __init__(self, resource: str, path: Path, timeout_s: float) -> None:
+        self.name = f"device {resource}"
+        self.timeout_s = timeout_s
+        self._path = path
+
+    def is_up(self, context: Context) -> bool | None:
+        """Whether the path leads to a block device or, on loopback set-ups, to a file."""
+        try:
+            mode = self._path.stat().st_mode
+        except OSError:
+            return False
+        return stat.S_ISBLK(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+    def up(self, context: Context) -> None:
+        """Wait until it is there."""
+        started = time.monotonic()
+        while not self.is_up(context):
+            if not context.left_s():
+                context.log.debug(f"GEOM provider {self._path} did not appear.")
+                waited = time.monotonic() - started
+                raise PartError(f"{self._path} is not there after {waited:.0f} s; see hastctl status and hastd's log")
+            context.pause()
+
+    def down(self, context: Context) -> None:
+        """The device goes with the role."""
+
+    def summary(self, up: bool) -> str:
+        """One line for --plan."""
+        return f"wait for {self._path}, at most {self.timeout_s:g} s" if up else ""
+
+
+class DelayPart:
+    """The article's `delay`: a pause between becoming master and touching the resources."""
+
+    timeout_s: float
+
+    def __init__(self, delay_s: float) -> None:
+        self.name = "delay"
+        self.timeout_s = delay_s + 1.0
+        self._delay_s = delay_s
+
+    def is_up(self, context: Context) -> bool | None:
+        """Waited for every time."""
+        return None
+
+    def up(self, context: Context) -> None:
+        """Wait; a later request ends it at once."""
+        context.pause(self._delay_s)
+
+    def down(self, context: Context) -> None:
+        """Nothing."""
+
+    def summary(self, up: bool) -> str:
+        """One line for --plan."""
+        return f"wait {self._delay_s:g} s (delay)" if up else ""

@@ -1,0 +1,144 @@
+"""The files by which runs of the fail-over program know of each other: who runs, what was asked last, how far it got.
+
+    failover.lock    locked by the run in progress, which writes its pid and verb into it. One run at a time.
+    failover.wanted  the newest request: a number that only grows, and its verb. A run that finds a newer request for
+                     the other verb there gives way.
+    failover.state   what the last run did, for `failover status` and for people. Nothing is decided by it.
+All are replaced or written whole, so that a run killed at any moment leaves files that can be read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from hast.election.failover import Verb
+from hast.failover.commands import alive
+
+MAX_STATE_BYTES = 1024 * 1024
+
+
+class StateError(Exception):
+    """The run directory cannot be used. `str()` is one line."""
+
+
+class RunFiles:
+    """The three files in one directory, which is created when missing."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises StateError."""
+        self.directory = directory
+        self.state_path = directory / "failover.state"
+        self._lock_path = directory / "failover.lock"
+        self._wanted_path = directory / "failover.wanted"
+        self._lock: int | None = None
+        self.request = 0
+        self._verb: Verb | None = None
+        try:
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(f"{directory} cannot be made: {error.strerror}; run failover as root") from None
+
+    def ask(self, verb: Verb) -> int:
+        """Record a new request and return its number. Raises StateError."""
+        try:
+            descriptor = os.open(self._wanted_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateError(f"{self._wanted_path} cannot be opened: {error.strerror}; run failover as root") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            newest = _parse(os.pread(descriptor, 4096, 0)).get("request", 0)
+            self.request = (newest if isinstance(newest, int) else 0) + 1
+            self._verb = verb
+            record = json.dumps({"request": self.request, "verb": verb}).encode().ljust(80)
+            os.pwrite(descriptor, record, 0)
+        finally:
+            os.close(descriptor)
+        return self.request
+
+    def overruled(self) -> bool:
+        """Whether a newer request asks for the other verb."""
+        newest = _read(self._wanted_path)
+        number = newest.get("request")
+        return isinstance(number, int) and number > self.request and newest.get("verb") != self._verb
+
+    def try_lock(self) -> bool:
+        """Become the run in progress. Raises StateError when the file cannot be opened."""
+        if self._lock is None:
+            try:
+                self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise StateError(
+                    f"{self._lock_path} cannot be opened: {error.strerror}; run failover as root"
+                ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        record = {"pid": os.getpid(), "start": start_time(os.getpid()), "verb": self._verb, "request": self.request}
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, json.dumps(record).encode(), 0)
+        return True
+
+    def unlock(self) -> None:
+        """End being the run in progress."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def holder(self) -> dict[str, Any]:
+        """What the run in progress wrote about itself; its `pid` is 0 when that process is gone."""
+        record = _read(self._lock_path)
+        pid = record.get("pid")
+        if not isinstance(pid, int) or not alive(pid) or start_time(pid) != record.get("start"):
+            return {**record, "pid": 0}
+        return record
+
+    def kill_holder(self) -> int:
+        """KILL the run in progress, which did not give way; returns its pid, 0 when there is none to kill."""
+        pid = self.holder()["pid"]
+        if isinstance(pid, int) and pid > 1:
+            os.kill(pid, signal.SIGKILL)
+            return pid
+        return 0
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the state file. A failure is not an error: the state is for people."""
+        temporary = self.state_path.with_suffix(f".{os.getpid()}")
+        try:
+            temporary.write_text(json.dumps(state))
+            temporary.replace(self.state_path)
+        except OSError:
+            pass
+
+    def load(self) -> dict[str, Any]:
+        """The state file, empty when there is none or it cannot be read."""
+        return _read(self.state_path)
+
+
+def start_time(pid: int) -> str:
+    """When a process was started, in the kernel's clock ticks; tells a process from a later one of the same pid."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return _parse(file.read(MAX_STATE_BYTES))
+    except OSError:
+        return {}
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
