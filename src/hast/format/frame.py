@@ -40,6 +40,11 @@ _COMPRESSION_FIELD = {
     Compression.HOLE: nv.encode([nv.string("compression", "hole")]),
     Compression.LZF: nv.encode([nv.string("compression", "lzf")]),
 }
+_HASH_FIELDS = {
+    algorithm: (nv.encode([nv.string("checksum", algorithm), nv.u8s("hash", bytes(size))])[: -nv.padded(size)], size)
+    for algorithm, size in checksums.SIZES_BYTES.items()
+}
+"""The fields `checksum` and `hash` up to the hash itself, and the size of the hash in bytes."""
 _SIZE_FIELD = struct.Struct("<14sI4x")
 _SIZE_HEAD = nv.encode([nv.u32("size", 0)])[:14]
 
@@ -50,8 +55,9 @@ def pack_data(data: Buffer, checksum: Checksum, compression: Compression) -> tup
     size_field = _SIZE_FIELD.pack(_SIZE_HEAD, len(wire))
     if checksum == Checksum.NONE:
         return _COMPRESSION_FIELD[used] + size_field, wire
-    digest = nv.encode([nv.string("checksum", checksum.value), nv.u8s("hash", checksums.compute(checksum, wire))])
-    return _COMPRESSION_FIELD[used] + digest + size_field, wire
+    head, size = _HASH_FIELDS[checksum]
+    digest = checksums.compute(checksum, wire).ljust(nv.padded(size), b"\0")
+    return _COMPRESSION_FIELD[used] + head + digest + size_field, wire
 
 
 def unpack_data(fields: Nv, wire: Buffer, max_data_bytes: int) -> Buffer:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from hast.format import nv
+from hast.format.compression import is_prefix_of_zeros
 from hast.format.constants import MAX_BODY_BYTES, PROTOCOL_VERSION, Checksum, Compression
 from hast.format.errnos import to_freebsd, to_linux
 from hast.format.frame import HEADER, HEADER_BYTES, check_header, data_size, decode_body, pack_data, unpack_data
@@ -57,14 +58,18 @@ def encode_replies(
     append = out.append
     plain_prefix = _PLAIN_PREFIXES[version]
     received_prefix = _RECEIVED_PREFIXES[version]
-    raw = checksum == Checksum.NONE and compression == Compression.NONE
+    raw = checksum == Checksum.NONE
+    uncompressed = compression == Compression.NONE
+    holes_only = compression != Compression.LZF
     for seq, error, received, data in batch:
         if error == 0 and data is None:
             if received:
                 append(_PACK_RECEIVED(received_prefix, seq, _RECEIVED_FIELD))
             else:
                 append(_PACK_PLAIN(plain_prefix, seq))
-        elif raw and data and error == 0 and not received:
+        elif (raw and data and error == 0 and not received) and (
+            uncompressed or (holes_only and not is_prefix_of_zeros(data))
+        ):
             append(_PACK_DATA(_DATA_PREFIXES[version], seq, _SIZE_HEAD, len(data)))
             append(data)
         else:

@@ -7,6 +7,7 @@ the secondary can answer EINVAL; a broken frame raises FrameError. No I/O, no st
 
 from __future__ import annotations
 
+import functools
 import itertools
 import struct
 from collections.abc import Sequence
@@ -66,6 +67,7 @@ _MEMSYNC_SIZE_HEAD = _MEMSYNC_FIELD + _SIZE_HEAD
 _COMMANDS = {int(command) for command in Command}
 
 
+@functools.cache
 def _prefix(version: int, command: int, body_bytes: int) -> bytes:
     """A message up to the value of `seq`."""
     return HEADER.pack(version, body_bytes) + nv.encode([nv.u8("cmd", command)]) + _head(nv.u64("seq", 0))
