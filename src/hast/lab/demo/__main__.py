@@ -1,4 +1,4 @@
-"""`python -m hast.lab.demo`: plays the story; as root on two lab hosts, else on loopback. Exit 0 if all went as told."""
+"""`python -m hast.lab.demo`: plays the story, as root on two lab hosts, else on loopback. Exit 0: all went as told."""
 
 from __future__ import annotations
 

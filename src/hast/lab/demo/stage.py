@@ -1,4 +1,4 @@
-"""What the acts speak and run through: prints prompt, command, output and time; ends the story at the first surprise."""
+"""What the acts speak and run through: prints prompt, command, output, time; ends the story at the first surprise."""
 
 from __future__ import annotations
 
