@@ -29,7 +29,7 @@ lint: $(STAMP)
 	$(VENV)/mypy -p bench
 
 check test: lint
-	$(VENV)/pytest -n $(JOBS) --dist worksteal -m 'not slow'
+	$(VENV)/pytest -n $(JOBS) --dist loadgroup -m 'not slow'
 
 demo: $(STAMP)
 	@$(VENV)/python -m hast.lab.demo

@@ -10,7 +10,6 @@ import pytest
 from hast.lab import Host, Lab, Running, one_disk
 from hast.lab.load import Writer
 
-
 pytestmark = [pytest.mark.lab, pytest.mark.device]
 
 DISK_BYTES = 64 << 20

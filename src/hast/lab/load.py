@@ -77,7 +77,7 @@ class Writer:
             os.close(descriptor)
 
     def wrong_blocks(self, device: Path) -> list[str]:
-        """Blocks that hold neither their last acknowledged generation nor a later one that was issued; one line each."""
+        """Blocks that hold neither their last acknowledged generation nor a later issued one; one line each."""
         wrong = []
         with device.open("rb") as file:
             for block, (acknowledged, issued) in enumerate(zip(self.acknowledged, self.issued, strict=True)):
