@@ -32,7 +32,8 @@ _CLONED = re.compile(r"carp[0-9]+")
 
 DIALECT = syntax.Dialect(
     grammar="carpconf.lark",
-    quoting=True,
+    tokens=syntax.QUOTING_TOKENS,
+    characters="double quotes around text that holds it",
     variable=re.compile("ifconfig_.+"),
     value_names={
         "control": "the path of the control socket",
@@ -283,7 +284,7 @@ class _Reader:
             self._fail(word, f"{address} is the address of a network or its broadcast, not of a host")
         if address.ip.is_multicast or address.ip.is_unspecified or address.ip.is_loopback:
             self._fail(word, f"{address.ip} cannot be shared between hosts")
-        if isinstance(address, IPv6Interface) and address.ip.scope_id is not None:
+        if isinstance(address, IPv6Interface) and address.scope_id is not None:
             self._fail(word, f"{address} names an interface; set that with 'interface'")
         return address
 

@@ -10,7 +10,11 @@ from enum import StrEnum
 DEFAULT_DEVD_CONF = "/etc/hast-devd.conf"
 DEFAULT_DEVD_PIDFILE = "/var/run/hast-devd.pid"
 
-_REFERENCE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<braced>[^{}]*)\}|(?P<plain>[A-Za-z_*][A-Za-z0-9_-]*))")
+_REFERENCE = re.compile(
+    r"""\$(?:(?P<dollar>\$) | (?P<kept>\([^()]*\)) | \{(?P<braced>[A-Za-z_*][A-Za-z0-9_-]*)\}
+          | (?P<plain>[A-Za-z_*][A-Za-z0-9_-]*))""",
+    re.VERBOSE,
+)
 
 
 class RuleKind(StrEnum):
@@ -72,15 +76,18 @@ class DevdConfiguration:
 
 
 def expand(text: str, variables: Mapping[str, str], quote: Callable[[str], str] = str) -> str:
-    """`text` with `$name`, `${name}` replaced by their quoted values and `$$` by `$`; unknown names become empty.
+    """`text` with `$name` and `${name}` replaced by their quoted values and `$$` by `$`, as devd does it.
 
+    An unknown `$name` becomes empty; an unknown `${name}` and all of `$(command)` are left for the shell.
     Pass `shlex.quote` as `quote` for text that a shell will read.
     """
 
     def replacement(found: re.Match[str]) -> str:
         if found["dollar"]:
             return "$"
-        name = found["braced"] if found["braced"] is not None else found["plain"]
-        return quote(variables[name]) if name in variables else ""
+        if found["plain"] is not None:
+            return quote(variables[found["plain"]]) if found["plain"] in variables else ""
+        name = found["braced"]
+        return quote(variables[name]) if name is not None and name in variables else found.group()
 
     return _REFERENCE.sub(replacement, text)

@@ -36,6 +36,7 @@ _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 DIALECT = syntax.Dialect(
     grammar="hastconf.lark",
+    characters="values without quotes, of letters, digits and . - _ / : [ ] %",
     reserved=frozenset(
         {
             "control",

@@ -27,16 +27,17 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 1024 * 1024
 
-EX_CONFIG = 78
 EX_OSFILE = 72
 
-_TOKEN = re.compile(
-    r"""(?P<blank>[ \t\r]+|\#[^\n]*)
-      | (?P<newline>\n)
-      | (?P<word>[A-Za-z0-9.\-_/:\[\]%]+)
-      | (?P<mark>[{}=])
-      | (?P<string>"[^"\n]*")
-    """,
+_MARKS = frozenset("{}=;")
+
+PLAIN_TOKENS = re.compile(
+    r"""(?P<blank>[ \t\r\n]+|\#[^\n]*) | (?P<word>[A-Za-z0-9.\-_/:\[\]%]+) | (?P<mark>[{}])""",
+    re.VERBOSE,
+)
+QUOTING_TOKENS = re.compile(
+    r"""(?P<blank>[ \t\r\n]+|\#[^\n]*) | (?P<word>[A-Za-z0-9.\-_/:\[\]%]+) | (?P<mark>[{}=])
+      | (?P<string>"[^"\n]*")""",
     re.VERBOSE,
 )
 
@@ -46,15 +47,21 @@ class Dialect:
     """What sets one file format of the family apart."""
 
     grammar: str
-    """Name of the .lark file beside this module. Terminals: literals, STR, NUM and, with quoting, STRING."""
+    """Name of the .lark file beside this module. Its terminals: literals, STR, NUM, STRING, VARIABLE."""
+    tokens: re.Pattern[str] = PLAIN_TOKENS
+    """Matches one token; its groups are `blank`, `word`, `mark` and `string` (between double quotes)."""
+    characters: str = "letters, digits and . - _ / : [ ] %"
+    """What may stand where a character without meaning was found, in errors."""
     reserved: frozenset[str] = frozenset()
     """Literals of the grammar that are keywords everywhere."""
-    quoting: bool = False
-    """Whether "quoted strings" and `=` exist."""
     variable: re.Pattern[str] | None = None
     """Words that are the terminal VARIABLE where the grammar asks for one."""
     value_names: Mapping[str, str] = field(default_factory=dict)
-    """What a plain word is called after a keyword, in errors: {"resource": "a resource name"}."""
+    """What a value is called after a keyword, in errors: {"resource": "a resource name"}."""
+
+    @property
+    def quoting(self) -> bool:
+        return "string" in self.tokens.groupindex
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,23 +177,21 @@ class _Reader:
         from lark import Token
 
         while self._position < len(self._text):
-            found = _TOKEN.match(self._text, self._position)
-            if found is None or (found.lastgroup == "string" and not self._dialect.quoting):
+            found = self._dialect.tokens.match(self._text, self._position)
+            if found is None:
                 self._junk(self._text[self._position])
-            start, kind, value = self._position, found.lastgroup, found.group()
+            start, kind, value = self._position, str(found.lastgroup), found.group()
             self._refuse_run_on(kind, value)
-            if kind in ("word", "mark", "string"):
-                if value == "=" and not self._dialect.quoting:
-                    self._junk(value)
+            if kind != "blank":
                 self._value_end = found.end() if kind != "mark" else -1
                 terminal = self._terminal(kind, value, driver)
                 yield Token(terminal, value, start, self._line, start - self._line_start + 1)
             self._position = found.end()
-            if kind == "newline":
-                self._line += 1
-                self._line_start = self._position
+            if "\n" in value:
+                self._line += value.count("\n")
+                self._line_start = start + value.rindex("\n") + 1
 
-    def _refuse_run_on(self, kind: str | None, value: str) -> None:
+    def _refuse_run_on(self, kind: str, value: str) -> None:
         """With quoting, `my#secret` is no value and a comment, nor `"my"secret` two values: somebody forgot quotes."""
         if (
             self._dialect.quoting
@@ -213,18 +218,19 @@ class _Reader:
 
     def _junk(self, character: str) -> NoReturn:
         at = Word("", character, self._line, self._position - self._line_start + 1)
-        if self._dialect.quoting and character == '"' and self._position != self._value_end:
-            fail(self._path, at, "syntax error: found a quote that is not closed on its line, expected a closing quote")
-        if self._dialect.quoting:
+        wanted = self._dialect.characters
+        if self._dialect.quoting and self._position == self._value_end:
             wanted = "a space before it, or double quotes around the whole value"
-        else:
-            wanted = "values without quotes" if character in "\"'" else "letters, digits and . - _ / : [ ] %"
+        elif character == '"' and self._dialect.quoting:
+            fail(self._path, at, "syntax error: found a quote that is never closed, expected a closing quote")
+        elif self._text.startswith("/*", self._position):
+            fail(self._path, at, "syntax error: found a comment that is never closed, expected '*/'")
         fail(self._path, at, f"syntax error: found the character {character!a}, expected {wanted}")
 
     def complain(self, token: Token, previous: Token | None, accepted: set[str]) -> NoReturn:
         words = {terminal: value for value, terminal in self._terminals.items()}
         keywords = sorted(
-            words[terminal] for terminal in accepted if terminal in words and words[terminal] not in "{}="
+            words[terminal] for terminal in accepted if terminal in words and words[terminal] not in _MARKS
         )
         value_name = self._dialect.value_names.get(str(previous) if previous is not None else "", "a name or value")
         expected = [f"'{keyword}'" for keyword in keywords]
@@ -236,7 +242,7 @@ class _Reader:
             expected.append(self._dialect.value_names["VARIABLE"])
         if "STRING" in accepted:
             expected.append('a "quoted string"')
-        expected += [f"'{words[t]}'" for t in sorted(accepted) if words.get(t, "x") in "{}="]
+        expected += [f"'{words[t]}'" for t in sorted(accepted) if words.get(t, "x") in _MARKS]
         if "$END" in accepted:
             expected.append("the end of the file")
         found = f"near '{_shown(token)}': found {self._found(token, 'STR' in accepted, keywords)}"
