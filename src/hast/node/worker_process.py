@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hast.node import messages
+from hast.node import leftovers, messages
 
 log = logging.getLogger("hast.supervisor")
 
@@ -71,6 +71,7 @@ class WorkerProcess:
             raise WorkerError(f"Unable to start a worker process: {error.strerror}.") from None
         finally:
             theirs.close()
+        leftovers.record_worker(self.name, self._process.pid)
         self._sock = ours
         self._reaper = asyncio.create_task(self._reap())
         asyncio.get_running_loop().add_reader(ours, self._readable)
@@ -176,6 +177,7 @@ class WorkerProcess:
     async def _reap(self) -> None:
         assert self._process is not None
         await self._process.wait()
+        leftovers.forget_worker(self.name)
         self._drain_socket()
         self._close_socket()
         self.ended.set()

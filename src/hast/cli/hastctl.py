@@ -1,0 +1,371 @@
+"""hastctl: the operator's commands (specification section 9, docs/hastctl.8.md).
+
+`main` is the console script. Every command ends with an exit code that tells the truth and at most one line of text for
+each thing that went wrong. Imports are made where they are needed, because scripts call this in loops.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from hast.cli.client import ControlClient
+    from hast.config.model import Configuration
+
+DEFAULT_CONFIG = "/etc/hast.conf"
+EX_USAGE = 64
+EX_DATAERR = 65
+EX_IOERR = 74
+STATUS_TIMEOUT_S = 15.0
+ROLE_TIMEOUT_S = 120.0
+REPLY_MARGIN_S = 5.0
+NO_WAIT_TIMEOUT_S = 10.0
+
+
+class Failure(Exception):
+    """The command failed; the text goes to stderr."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def say_error(text: str) -> None:
+    """One line on stderr."""
+    print(" ".join(text.split("\n")), file=sys.stderr)
+
+
+class Session:
+    """Configuration file and control connection, each made when first needed."""
+
+    def __init__(self, config_path: str) -> None:
+        self.config_path = config_path
+
+    def configuration(self) -> Configuration:
+        """The parsed configuration. Raises Failure."""
+        from hast.config import hastconf
+        from hast.config.host import this_host
+        from hast.config.model import ConfigError
+
+        try:
+            return hastconf.load(self.config_path, this_host())
+        except ConfigError as error:
+            raise Failure(str(error), error.exit_code) from None
+
+    def client(self) -> ControlClient:
+        """The daemon's control connection; its address comes from the daemon's record where that is current."""
+        from hast.cli.client import ControlClient
+        from hast.node import config_record
+
+        return ControlClient(config_record.read(self.config_path) or self.configuration().control)
+
+    def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """One request to hastd. Raises Failure."""
+        from hast.cli.client import ControlError
+
+        try:
+            return self.client().ask(request, timeout_s)
+        except ControlError as error:
+            raise Failure(str(error), error.exit_code) from None
+
+    def status(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Status objects of these resources, of all when none is named."""
+        request = {"command": "status", "resources": list(names) or ["all"]}
+        resources = self.ask(request, STATUS_TIMEOUT_S).get("resources")
+        return resources if isinstance(resources, list) else []
+
+
+def first_code(entries: Sequence[dict[str, Any]]) -> int:
+    """Exit code of a command over several resources: the first error, else 0."""
+    return next((int(entry.get("code") or 1) for entry in entries if entry.get("error")), 0)
+
+
+def _remember_config(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(dict)["config"] = value
+
+
+def _help(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        click.echo(context.get_help(), err=True)
+        context.exit(EX_USAGE)
+
+
+def _common(function: Callable[..., Any]) -> Callable[..., Any]:
+    """-c, -d and -h, which every command and hastctl itself take."""
+    for option in (
+        click.option("-c", "config", metavar="CONFIG", expose_value=False, callback=_remember_config, help="hast.conf"),
+        click.option("-d", "debug", count=True, expose_value=False, help="More messages; may be repeated."),
+        click.option("-h", "--help", is_flag=True, expose_value=False, is_eager=True, callback=_help, help="Usage."),
+    ):
+        function = option(function)
+    return function
+
+
+def _session(context: click.Context) -> Session:
+    return Session(context.ensure_object(dict).get("config") or DEFAULT_CONFIG)
+
+
+@click.group(add_help_option=False, context_settings={"max_content_width": 100})
+@_common
+def cli() -> None:
+    """Control HAST resources of this node through hastd."""
+
+
+def _command(function: Callable[..., Any]) -> click.Command:
+    name = function.__name__.rstrip("_").replace("_", "-")
+    return cli.command(name, add_help_option=False)(click.pass_context(_common(function)))
+
+
+# --- commands that change something ---------------------------------------------------------------------------------
+
+
+def _size(label: str) -> Callable[[click.Context, click.Parameter, str | None], int]:
+    def read(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int:
+        from hast.format.geometry import parse_size
+
+        try:
+            return 0 if value is None else parse_size(value)
+        except ValueError:
+            raise Failure(f"Invalid {label}", EX_USAGE) from None
+
+    return read
+
+
+@_command
+@click.option("-e", "extentsize", metavar="SIZE", callback=_size("extentsize"), help="Extent size, default 2M.")
+@click.option("-k", "keepdirty", metavar="N", callback=_size("keepdirty"), help="Extents kept dirty, default 64.")
+@click.option("-m", "mediasize", metavar="SIZE", callback=_size("mediasize"), help="Use less than the provider.")
+@click.argument("names", nargs=-1, required=True)
+def create(context: click.Context, names: tuple[str, ...], extentsize: int, keepdirty: int, mediasize: int) -> None:
+    """Initialize the local providers of NAMES. Metadata and map are overwritten, data is not touched."""
+    from hast.node import provision
+    from hast.node.provider_open import ProviderError
+
+    session = _session(context)
+    configuration = session.configuration()
+    in_use = _used_by_daemon(configuration)
+    exit_code = 0
+    for name in names:
+        try:
+            if name not in configuration.resources:
+                raise ProviderError(f"Unknown resource {name}.", EX_DATAERR)
+            resource = configuration.resources[name]
+            if resource.local in in_use:
+                raise ProviderError(in_use[resource.local], 66)
+            provision.create(resource, extentsize, keepdirty, mediasize)
+        except ProviderError as error:
+            say_error(str(error))
+            exit_code = exit_code or error.exit_code
+    context.exit(exit_code)
+
+
+def _used_by_daemon(configuration: Configuration) -> dict[str, str]:
+    """Local path to the reason why it may not be overwritten, as a running hastd tells."""
+    from hast.cli.client import ControlClient, ControlError
+
+    request = {"command": "status", "resources": ["all"]}
+    try:
+        entries = ControlClient(configuration.control).ask(request, STATUS_TIMEOUT_S).get("resources") or []
+    except ControlError:
+        return {}
+    return {
+        entry["localpath"]: f"Provider {entry['localpath']} is in use: hastd runs resource {entry['name']} in role "
+        f"{entry['role']}; run: hastctl role init {entry['name']}"
+        for entry in entries
+        if entry.get("role") not in (None, "init")
+    }
+
+
+@_command
+@click.argument("new_role", metavar="init|primary|secondary", type=click.Choice(["init", "primary", "secondary"]))
+@click.argument("names", nargs=-1, required=True)
+@click.option("--force", is_flag=True, help="Become primary with an inconsistent or outdated copy.")
+@click.option("--wait/--no-wait", default=True, help="Return when the role is true (default), or at once.")
+@click.option("--timeout", default=ROLE_TIMEOUT_S, metavar="SECONDS", type=click.FloatRange(min=0.1, max=3600))
+def role(
+    context: click.Context, new_role: str, names: tuple[str, ...], force: bool, wait: bool, timeout: float
+) -> None:
+    """Change the role of NAMES, or of all. Exit code 0 means: the role is true and a primary's device is there."""
+    request: dict[str, Any] = {"command": "role", "role": new_role, "resources": list(names)}
+    request |= {"force": force, "wait": wait, "timeout_s": timeout}
+    reply = _session(context).ask(request, timeout + REPLY_MARGIN_S if wait else NO_WAIT_TIMEOUT_S)
+    entries = reply.get("resources") or []
+    for entry in entries:
+        if entry.get("code") == 1:
+            say_error(f"[{entry['name']}] Received error 1 from hastd.")
+        elif entry.get("error"):
+            say_error(f"[{entry['name']}] {entry['error']}")
+        for warning in entry.get("warnings") or ():
+            say_error(f"[{entry['name']}] warning: {warning}")
+    context.exit(first_code(entries))
+
+
+@_command
+@click.argument("rate", metavar="RATE")
+@click.argument("names", nargs=-1, required=True)
+def sync_rate(context: click.Context, rate: str, names: tuple[str, ...]) -> None:
+    """Limit synchronization of NAMES, or of all, to RATE bytes per second (50M); 0 or off removes the limit."""
+    from hast.format.geometry import parse_size
+
+    try:
+        bytes_s = 0 if rate in ("off", "none") else parse_size(rate)
+    except ValueError:
+        raise Failure(f"Invalid rate {rate!r}: use a number of bytes per second such as 50M.", EX_USAGE) from None
+    request = {"command": "sync-rate", "resources": list(names), "bytes_s": bytes_s}
+    entries = _session(context).ask(request, STATUS_TIMEOUT_S).get("resources") or []
+    for entry in entries:
+        if entry.get("error"):
+            say_error(f"[{entry['name']}] {entry['error']}")
+    context.exit(first_code(entries))
+
+
+@_command
+def reload(context: click.Context) -> None:
+    """Make hastd read its configuration again and wait for it; on an error the old one stays."""
+    _session(context).ask({"command": "reload"}, ROLE_TIMEOUT_S)
+
+
+# --- commands that show something -------------------------------------------------------------------------------------
+
+
+def _print(lines: Sequence[str]) -> None:
+    if lines:
+        print("\n".join(lines))
+
+
+@_command
+@click.argument("names", nargs=-1)
+@click.option("--table", is_flag=True, help="One line a resource.")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as docs/control.md describes.")
+@click.option("--watch", is_flag=True, help="Show it again and again, with a progress bar while synchronizing.")
+@click.option("--interval", default=1.0, metavar="SECONDS", type=click.FloatRange(min=0.1, max=3600))
+def status(
+    context: click.Context, names: tuple[str, ...], table: bool, as_json: bool, watch: bool, interval: float
+) -> None:
+    """Show role, state and peer of NAMES, of all by default."""
+    from hast.cli import output
+
+    session = _session(context)
+    if watch:
+        from hast.cli.watch import watch as run
+
+        run(lambda: session.status(names), interval)
+        return
+    entries = session.status(names)
+    if as_json:
+        _print_json(entries)
+    elif table:
+        _print(output.table(entries))
+    else:
+        _print([line for entry in entries for line in output.status_block(entry)])
+    context.exit(first_code(entries))
+
+
+@_command
+@click.argument("names", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Everything, as docs/control.md describes.")
+def list_(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
+    """Show everything about NAMES, of all by default: as status, and statistics."""
+    from hast.cli import output
+
+    entries = _session(context).status(names)
+    if as_json:
+        _print_json(entries)
+    else:
+        _print([line for entry in entries for line in output.list_block(entry)])
+    context.exit(first_code(entries))
+
+
+def _print_json(entries: Sequence[dict[str, Any]]) -> None:
+    import json
+
+    print(json.dumps({"resources": list(entries)}, indent=2))
+
+
+@_command
+@click.argument("names", nargs=-1)
+def dump(context: click.Context, names: tuple[str, ...]) -> None:
+    """Show the metadata on the local providers of NAMES, of all by default; hastd is not needed."""
+    from hast.cli import output
+    from hast.node import provision
+    from hast.node.provider_open import ProviderError
+
+    configuration = _session(context).configuration()
+    wanted = list(configuration.resources) if not names or names[0] == "all" else list(names)
+    exit_code = 0
+    for name in wanted:
+        try:
+            if name not in configuration.resources:
+                raise ProviderError(f"Unknown resource {name}.", EX_DATAERR)
+            _print(output.dump_block(provision.read(configuration.resources[name])))
+        except ProviderError as error:
+            say_error(str(error))
+            exit_code = exit_code or error.exit_code
+    context.exit(exit_code)
+
+
+@_command
+def events(context: click.Context) -> None:
+    """Print what happens to the resources, one JSON object a line, until interrupted."""
+    import json
+
+    from hast.cli.client import ControlError
+
+    try:
+        for event in _session(context).client().events():
+            print(json.dumps(event), flush=True)
+    except ControlError as error:
+        raise Failure(str(error), error.exit_code) from None
+
+
+@_command
+def check(context: click.Context) -> None:
+    """Check the configuration file without touching anything."""
+    session = _session(context)
+    configuration = session.configuration()
+    count = len(configuration.resources)
+    print(f"{session.config_path}: correct, {count} resource{'' if count == 1 else 's'} for this node.")
+
+
+# --- the process ------------------------------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one command; never returns."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    if not argv:
+        with click.Context(cli, info_name="hastctl") as context:
+            click.echo(context.get_help(), err=True)
+        return EX_USAGE
+    try:
+        result = cli.main(list(argv), prog_name="hastctl", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.UsageError as error:
+        say_error(f"hastctl: {error.format_message()}")
+        if error.ctx is not None:
+            say_error(error.ctx.get_usage())
+        return EX_USAGE
+    except Failure as error:
+        say_error(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EX_IOERR
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""hastd: command line, configuration, sockets, pidfile, going into the background (specification section 8.1).
+
+`main` is the console script. Everything that can fail at start fails here, on the terminal, with one line and a
+sysexits code; from then on `node/supervisor.py` runs.
+"""
+
+from __future__ import annotations
+
+import getopt
+import os
+import sys
+from dataclasses import dataclass
+from typing import NoReturn
+
+USAGE = "usage: hastd [-dFht] [-c config] [-P pidfile]"
+DEFAULT_CONFIG = "/etc/hast.conf"
+EX_USAGE = 64
+EX_SOFTWARE = 70
+
+
+@dataclass(slots=True)
+class Arguments:
+    """The command line."""
+
+    config: str = DEFAULT_CONFIG
+    foreground: bool = False
+    debug: int = 0
+    pidfile: str | None = None
+    test_only: bool = False
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"hastd: {message}" if not message.startswith("usage:") else message, file=sys.stderr)
+    raise SystemExit(code)
+
+
+def parse_arguments(argv: list[str]) -> Arguments:
+    """Read the options. Exits with 64 and the usage for -h and for anything not understood."""
+    try:
+        options, rest = getopt.getopt(argv, "c:dFhP:t")
+    except getopt.GetoptError as error:
+        _fail(f"{error}\n{USAGE}", EX_USAGE)
+    arguments = Arguments()
+    for option, value in options:
+        match option:
+            case "-c":
+                arguments.config = value
+            case "-d":
+                arguments.debug += 1
+            case "-F":
+                arguments.foreground = True
+            case "-P":
+                arguments.pidfile = os.path.abspath(value)
+            case "-t":
+                arguments.test_only = True
+            case "-h":
+                _fail(USAGE, EX_USAGE)
+    if rest:
+        _fail(f"unexpected argument {rest[0]!r}\n{USAGE}", EX_USAGE)
+    arguments.config = os.path.abspath(arguments.config)
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run hastd; never returns."""
+    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    code = _run(arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _run(arguments: Arguments) -> int:
+    from hast.config import hastconf
+    from hast.config.host import this_host
+    from hast.config.model import ConfigError, Configuration
+    from hast.node.pidfile import Pidfile, PidfileError
+    from hast.node.sockets import SocketError, open_control, open_listeners
+    from hast.node.supervisor import Opened, Options
+
+    def load() -> Configuration:
+        return hastconf.load(arguments.config, this_host())
+
+    pidfile: Pidfile | None = None
+    try:
+        configuration = load()
+        if arguments.test_only:
+            print(f"{arguments.config}: correct, {len(configuration.resources)} resources for this node.")
+            return 0
+        if arguments.pidfile or not arguments.foreground:
+            pidfile = Pidfile(arguments.pidfile or configuration.pidfile)
+        opened = Opened(open_control(configuration.control), open_listeners(configuration.listen), pidfile)
+    except (ConfigError, PidfileError, SocketError) as error:
+        if pidfile is not None:
+            pidfile.close()
+        print(f"hastd: {error}", file=sys.stderr)
+        return error.exit_code
+    fixed = arguments.pidfile is not None or pidfile is None
+    return _serve(arguments, configuration, Options(load, arguments.foreground, arguments.debug, fixed), opened)
+
+
+def _serve(arguments: Arguments, configuration: object, options: object, opened: object) -> int:
+    import asyncio
+
+    import setproctitle
+
+    from hast.config.model import Configuration
+    from hast.node import daemonize, logs
+    from hast.node.supervisor import Opened, Options, Supervisor
+
+    assert isinstance(configuration, Configuration)
+    assert isinstance(options, Options)
+    assert isinstance(opened, Opened)
+    if not arguments.foreground:
+        daemonize.daemonize()
+    if opened.pidfile is not None:
+        opened.pidfile.write()
+    setproctitle.setproctitle("hastd")
+    logs.setup(foreground=arguments.foreground, debug=arguments.debug)
+
+    async def serve() -> None:
+        await Supervisor(configuration, options, opened).run()
+
+    try:
+        asyncio.run(serve())
+    except Exception as error:
+        import logging
+
+        logging.getLogger("hast.supervisor").critical("hastd failed: %s: %s", type(error).__name__, error)
+        return EX_SOFTWARE
+    finally:
+        logs.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    main()

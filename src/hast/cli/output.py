@@ -1,0 +1,171 @@
+"""The printed forms of status: the article's blocks, `list` with statistics, the one-line table (sections 9.3, 9.4).
+
+Pure: objects of docs/control.md in, lines out.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from typing import Any
+
+from hast.format.geometry import human_size
+
+_BAR_WIDTH = 30
+_DIRECTIONS = {"to-peer": "to the other node", "from-peer": "from the other node"}
+
+
+def sized(size_bytes: int) -> str:
+    """`2097152 (2.0MB)`."""
+    return f"{size_bytes} ({human_size(size_bytes)})"
+
+
+def duration(seconds: float | None) -> str:
+    """`1h 02m`, `3m 05s`, `12s`, or `unknown`."""
+    if seconds is None:
+        return "unknown"
+    whole = max(0, round(seconds))
+    if whole >= 86400:
+        return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+    if whole >= 3600:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m {whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+def percent(sync: dict[str, Any]) -> float:
+    """How much of a synchronisation is done; 100 only when all of it is."""
+    total, done = int(sync.get("total_bytes") or 0), int(sync.get("done_bytes") or 0)
+    if total <= 0 or done >= total:
+        return 100.0
+    return min(99.9, max(0.0, 100.0 * done / total))
+
+
+def _failed(entry: dict[str, Any]) -> list[str]:
+    return [f"{entry['name']}:", f"  error: {entry.get('code', 1)}"]
+
+
+def _head(entry: dict[str, Any]) -> list[str]:
+    return [
+        f"{entry['name']}:",
+        f"  role: {entry['role']}",
+        f"  provname: {entry['provname']}",
+        f"  localpath: {entry['localpath']}",
+        f"  extentsize: {sized(entry['extentsize'])}",
+        f"  keepdirty: {entry['keepdirty']}",
+        f"  remoteaddr: {entry['remoteaddr']}",
+    ]
+
+
+def _sync_lines(sync: dict[str, Any] | None) -> list[str]:
+    if not sync:
+        return []
+    total, done = int(sync.get("total_bytes") or 0), int(sync.get("done_bytes") or 0)
+    direction = str(sync.get("direction") or "")
+    return [
+        f"  synchronizing: {_DIRECTIONS.get(direction, direction)}",
+        f"  done: {percent(sync):.1f}% ({human_size(done)} of {human_size(total)})",
+        f"  rate: {human_size(int(sync.get('rate_bytes_s') or 0))}/s",
+        f"  time left: {duration(sync.get('left_s'))}",
+    ]
+
+
+def _trouble_lines(entry: dict[str, Any]) -> list[str]:
+    lines = [f"  problem: {each['kind']}: {each['text']}" for each in entry.get("problems") or ()]
+    if entry.get("transition"):
+        lines.append(f"  changing: {entry['transition']}")
+    return lines
+
+
+def status_block(entry: dict[str, Any]) -> list[str]:
+    """One resource as in the article; more lines only while it synchronises, changes, or something is wrong."""
+    if entry.get("error"):
+        return _failed(entry)
+    lines = _head(entry)
+    lines += [f"  replication: {entry['replication']}", f"  status: {entry['status']}"]
+    lines.append(f"  dirty: {sized(entry['dirty'])}")
+    return lines + _sync_lines(entry.get("sync")) + _trouble_lines(entry)
+
+
+def list_block(entry: dict[str, Any]) -> list[str]:
+    """One resource with its statistics (section 9.4); lines of ours come after the reference's."""
+    if entry.get("error"):
+        return _failed(entry)
+    lines = _head(entry)
+    if entry.get("sourceaddr"):
+        lines.append(f"  sourceaddr: {entry['sourceaddr']}")
+    lines.append(f"  replication: {entry['replication']}")
+    if entry["status"] != "-":
+        lines.append(f"  status: {entry['status']}")
+    if entry["workerpid"]:
+        lines.append(f"  workerpid: {entry['workerpid']}")
+    lines.append(f"  dirty: {sized(entry['dirty'])}")
+    counted, queues = entry["statistics"], entry["queues"]
+    errors = ", ".join(f"{name}: {counted[f'{name}_errors']}" for name in ("read", "write", "delete", "flush"))
+    lines += [
+        "  statistics:",
+        f"    reads: {counted['reads']}",
+        f"    writes: {counted['writes']}",
+        f"    deletes: {counted['deletes']}",
+        f"    flushes: {counted['flushes']}",
+        f"    activemap updates: {counted['activemap_updates']}",
+        f"    local errors: {errors}",
+        "    queues: " + ", ".join(f"{name}: {queues[name]}" for name in ("local", "send", "recv", "done", "idle")),
+    ]
+    return lines + _sync_lines(entry.get("sync")) + _trouble_lines(entry)
+
+
+def table(entries: Iterable[dict[str, Any]]) -> list[str]:
+    """The one-line form (section 9.3)."""
+    rows = list(entries)
+    lines = ["Name\tStatus\t Role\t\tComponents"] if rows else []
+    for entry in rows:
+        if entry.get("error"):
+            lines.append(f"{entry['name']}\tERR{entry.get('code', 1)}")
+        else:
+            state = f"{entry['status']:<9}{entry['role']:<15}"
+            lines.append(f"{entry['name']}\t{state}{entry['localpath']}\t{entry['remoteaddr']}")
+    return lines
+
+
+def watch_lines(entries: Iterable[dict[str, Any]], width: int | None = None) -> list[str]:
+    """The live view: one line a resource, a bar while it synchronises, its problems below it."""
+    columns = width or shutil.get_terminal_size((80, 24)).columns
+    lines = []
+    for entry in entries:
+        if entry.get("error"):
+            lines.append(f"{entry['name']}: {entry['error']}")
+            continue
+        lines.append(
+            f"{entry['name']:<16} {entry['role']:<10} {entry['status']:<9} dirty {human_size(entry['dirty']):>6}"
+            f"  {entry['replication']}  {entry['remoteaddr']}"
+        )
+        if entry.get("sync"):
+            lines.append("  " + _bar(entry["sync"]))
+        lines += _trouble_lines(entry)
+    return [line[:columns] for line in lines]
+
+
+def _bar(sync: dict[str, Any]) -> str:
+    done = percent(sync)
+    filled = int(_BAR_WIDTH * done / 100)
+    arrow = "->" if sync.get("direction") == "to-peer" else "<-"
+    rate = human_size(int(sync.get("rate_bytes_s") or 0))
+    bar = "#" * filled + "." * (_BAR_WIDTH - filled)
+    return f"{arrow} [{bar}] {done:5.1f}%  {rate}/s  {duration(sync.get('left_s'))} left"
+
+
+def dump_block(metadata: Any) -> list[str]:
+    """One metadata block (section 7.5). `metadata` is a replication.types.Metadata."""
+    lines = [
+        f"resource: {metadata.resource}",
+        f"    datasize: {sized(metadata.datasize_bytes)}",
+        f"    extentsize: {sized(metadata.extentsize_bytes)}",
+        f"    keepdirty: {metadata.keepdirty}",
+        f"    localoff: {metadata.offset_bytes}",
+        f"    resuid: {metadata.resuid}",
+        f"    localcnt: {metadata.localcnt}",
+        f"    remotecnt: {metadata.remotecnt}",
+        f"    prevrole: {metadata.prevrole}",
+    ]
+    marks = (("inconsistent", metadata.inconsistent), ("stale", metadata.stale))
+    return lines + [f"    {name}: yes" for name, is_set in marks if is_set]

@@ -1,0 +1,71 @@
+"""What a changed configuration means for running resources (specification section 8.6). Pure: compares, acts not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from hast.config.model import Configuration, Resource
+from hast.format.constants import Role
+
+RESTART_PRIMARY = frozenset({"provider_name", "local", "device"})
+"""Changes that a primary cannot take live: its device goes and comes back."""
+LIVE_ALWAYS = frozenset(
+    {"device", "sync_rate_bytes_s", "wait_for_peer_s", "arbiter", "fence_path", "split_brain_policy"}
+)
+"""Keywords that the reference does not know; they never cost a secondary its connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadPlan:
+    """Names of resources, in the order of the files."""
+
+    removed: tuple[str, ...]
+    added: tuple[str, ...]
+    restarted: tuple[str, ...]
+    """Role init, then the old role again with the new settings."""
+    live: tuple[str, ...]
+    """Changed in place."""
+    listen_added: tuple[str, ...]
+    listen_removed: tuple[str, ...]
+    control_changed: bool
+    pidfile_changed: bool
+
+
+def changed_fields(old: Resource, new: Resource) -> frozenset[str]:
+    """Names of the settings that differ."""
+    return frozenset(each.name for each in fields(Resource) if getattr(old, each.name) != getattr(new, each.name))
+
+
+def needs_restart(old: Resource, new: Resource, role: Role) -> bool:
+    """Whether the change takes the resource through role init."""
+    changed = changed_fields(old, new)
+    if role is Role.PRIMARY:
+        return bool(changed & RESTART_PRIMARY)
+    return bool(changed - LIVE_ALWAYS)
+
+
+def plan(old: Configuration, new: Configuration, roles: Mapping[str, Role]) -> ReloadPlan:
+    """Compare two configurations, given the present role of each resource."""
+    kept = [name for name in new.resources if name in old.resources]
+    changed = [name for name in kept if old.resources[name] != new.resources[name]]
+    restarted = tuple(
+        name for name in changed if needs_restart(old.resources[name], new.resources[name], roles.get(name, Role.INIT))
+    )
+    return ReloadPlan(
+        removed=tuple(name for name in old.resources if name not in new.resources),
+        added=tuple(name for name in new.resources if name not in old.resources),
+        restarted=restarted,
+        live=tuple(name for name in changed if name not in restarted),
+        listen_added=tuple(address for address in new.listen if address not in old.listen),
+        listen_removed=tuple(address for address in old.listen if address not in new.listen),
+        control_changed=old.control != new.control,
+        pidfile_changed=old.pidfile != new.pidfile,
+    )
+
+
+def keep_present(new: Configuration, old: Configuration, *, control: bool, pidfile: bool) -> Configuration:
+    """The new configuration with what could not be moved as it was."""
+    return replace(
+        new, control=old.control if control else new.control, pidfile=old.pidfile if pidfile else new.pidfile
+    )

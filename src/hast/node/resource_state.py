@@ -1,0 +1,412 @@
+"""One resource in the supervisor: its role, its worker, and every change of them (specification sections 8.3, 8.4).
+
+Role changes of one resource are serialised by a lock; a change either arrives (the device of a primary exists) or says
+why not and leaves the resource in a role it can hold. It never touches the disk: workers do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from hast.config.model import Resource
+from hast.format.constants import Role
+from hast.node import messages
+from hast.node.events import EventBus
+from hast.node.export_device import ExportDevice, ExportError
+from hast.node.hooks import HookRunner
+from hast.node.logs import LEVELS, context
+from hast.node.primary_holder import Backoff, PrimaryHolder, may_restart
+from hast.node.worker_process import Stuck, WorkerError, WorkerProcess
+
+log = logging.getLogger("hast.supervisor")
+
+STOP_SECONDARY_DEADLINE_S = 5.0
+STATUS_DEADLINE_S = 2.0
+LIVE_CHANGE_DEADLINE_S = 5.0
+
+
+class RoleError(Exception):
+    """A role change that did not arrive; `str()` is one line with the reason."""
+
+
+@dataclass(slots=True)
+class Environment:
+    """What all resources of one supervisor share."""
+
+    events: EventBus
+    hooks: HookRunner
+    foreground: bool
+    debug: int
+
+
+@dataclass(slots=True, eq=False)
+class PendingConnection:
+    """Connection A after message 2, waiting for connection B (section 4.1)."""
+
+    sock: socket.socket
+    token: bytes
+    version: int
+    features: int
+    address: str
+
+
+class ResourceState:
+    """A configured resource while hastd runs. Starts in role init."""
+
+    def __init__(self, resource: Resource, environment: Environment) -> None:
+        self.resource = resource
+        self.role = Role.INIT
+        self.transition: str | None = None
+        self.pending: PendingConnection | None = None
+        self.last_error: str | None = None
+        self.connected = False
+        self.restarts = 0
+        self._environment = environment
+        self._holder: PrimaryHolder | None = None
+        self._secondary: WorkerProcess | None = None
+        self._lock = asyncio.Lock()
+        self._starting = False
+        self._superseded: Role | None = None
+        self._backoff = Backoff()
+        self._sync_rate_bytes_s: int | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def name(self) -> str:
+        return self.resource.name
+
+    @property
+    def worker(self) -> WorkerProcess | None:
+        return self._holder.worker if self._holder is not None else self._secondary
+
+    @property
+    def device(self) -> ExportDevice | None:
+        return self._holder.device if self._holder is not None else None
+
+    # --- role changes ---------------------------------------------------------------------------------------------
+
+    async def set_role(self, new: Role, force: bool = False) -> Role:
+        """Change the role and return the previous one once the new one is true. Raises RoleError."""
+        if new is not Role.PRIMARY and self._starting and self._holder is not None:
+            self._superseded = new
+            self._holder.interrupt()
+        async with self._lock:
+            old = self.role
+            if new is old:
+                self._confirm(new)
+                return old
+            if new is Role.PRIMARY and not force:
+                await self._refuse_inconsistent()
+            await self._leave(old, new)
+            self.role = new
+            self.last_error = None
+            if new is Role.PRIMARY:
+                await self._enter_primary(old, force)
+            self._role_changed(old, new)
+            return old
+
+    async def shut_down(self) -> None:
+        """Orderly end without hooks: drain, detach, forget. Raises nothing."""
+        if self._starting and self._holder is not None:
+            self._superseded = Role.INIT
+            self._holder.interrupt()
+        async with self._lock:
+            for task in list(self._tasks):
+                task.cancel()
+            try:
+                await self._leave(self.role, Role.INIT)
+            except RoleError as error:
+                log.error("%s", error, extra=context(self.name, self.role))
+            self.role = Role.INIT
+
+    def _confirm(self, role: Role) -> None:
+        """The role asked for is the present one: is it true? Raises RoleError."""
+        if role is Role.PRIMARY and (self._holder is None or not self._holder.serving):
+            raise RoleError(self.last_error or "Already primary, but its worker is being restarted; see the log.")
+
+    async def _refuse_inconsistent(self) -> None:
+        status = await self.worker_status()
+        if status is not None and status.get("inconsistent"):
+            raise RoleError(
+                "The local copy is inconsistent: a synchronization into it has not finished. "
+                "Let it finish with the peer as primary, or use --force to serve mixed data."
+            )
+
+    async def _leave(self, old: Role, new: Role) -> None:
+        self.transition = f"{old} to {new}, stopping"
+        try:
+            self.drop_pending()
+            if self._holder is not None:
+                holder, self._holder = self._holder, None
+                await holder.stop()
+            await self._stop_secondary()
+        except Stuck as error:
+            self.role = Role.INIT
+            self.last_error = str(error)
+            self._role_changed(old, Role.INIT)
+            raise RoleError(str(error)) from None
+        finally:
+            self.connected = False
+            self.transition = None
+
+    async def _enter_primary(self, old: Role, force: bool) -> None:
+        self.transition = f"{old} to primary, starting"
+        self._superseded = None
+        self._starting = True
+        self._holder = PrimaryHolder(self.resource, self._worker_said)
+        try:
+            await self._holder.start(self._start_message(Role.PRIMARY), force)
+        except (WorkerError, ExportError) as error:
+            reason = f"Given up for role {self._superseded}." if self._superseded is not None else str(error)
+            await self._undo_promotion(old, reason)
+            raise RoleError(reason) from None
+        except asyncio.CancelledError:
+            await self._undo_promotion(old, "Cancelled.")
+            raise
+        finally:
+            self._starting = False
+            self.transition = None
+        await self._apply_sync_rate()
+
+    async def _undo_promotion(self, old: Role, reason: str) -> None:
+        holder, self._holder = self._holder, None
+        self.role = Role.SECONDARY if old is Role.SECONDARY else Role.INIT
+        self.connected = False
+        if holder is not None:
+            await holder.discard()
+        self.last_error = f"Not primary: {reason}"
+        log.error("Unable to become primary: %s", reason, extra=context(self.name, self.role))
+        self._environment.events.publish("refused", self.name, reason, "error", role=str(self.role))
+
+    def _role_changed(self, old: Role, new: Role, text: str = "") -> None:
+        line = text or f"Role changed from {old} to {new}."
+        log.info("%s", line, extra=context(self.name, new))
+        self._environment.events.publish("role", self.name, line, old=str(old), new=str(new))
+        self._environment.hooks.fire(self.resource.exec_path, "role", self.name, (str(old), str(new)))
+
+    # --- a primary's worker dies ----------------------------------------------------------------------------------
+
+    async def _primary_ended(self, dead: WorkerProcess) -> None:
+        """Start a worker again under the same device, with back-off, or give the role up (section 8.4)."""
+        while may_restart(dead):
+            delay_s = self._backoff.next_delay_s(asyncio.get_running_loop().time())
+            log.warning("Restarting the worker in %g s.", delay_s, extra=context(self.name, self.role))
+            await asyncio.sleep(delay_s)
+            async with self._lock:
+                if self._holder is None or self._holder.worker is not dead:
+                    return
+                if await self._restart_worker(self._holder):
+                    return
+                assert self._holder.worker is not None
+                dead = self._holder.worker
+        async with self._lock:
+            if self._holder is not None and self._holder.worker is dead:
+                await self._give_up(dead.refused or f"The worker process ended ({dead.how_it_ended()}); see the log.")
+
+    async def _restart_worker(self, holder: PrimaryHolder) -> bool:
+        self._starting = True
+        try:
+            await holder.replace_worker(self._start_message(Role.PRIMARY))
+        except (WorkerError, ExportError) as error:
+            self.last_error = str(error)
+            log.error("Restart failed: %s", error, extra=context(self.name, self.role))
+            await holder.end_worker()
+            return False
+        finally:
+            self._starting = False
+        self.restarts += 1
+        self.last_error = None
+        text = "The worker was restarted; the device was kept."
+        log.info("%s", text, extra=context(self.name, self.role))
+        self._environment.events.publish("restarted", self.name, text, "warning")
+        await self._apply_sync_rate()
+        return True
+
+    async def _give_up(self, reason: str) -> None:
+        holder, self._holder = self._holder, None
+        self.connected = False
+        if holder is not None:
+            await holder.discard()
+        self.role = Role.INIT
+        self.last_error = f"No longer primary: {reason}"
+        log.error("%s", reason, extra=context(self.name, Role.PRIMARY))
+        self._role_changed(Role.PRIMARY, Role.INIT, "Changing resource role back to init.")
+
+    # --- secondary --------------------------------------------------------------------------------------------------
+
+    async def replace_connection(self) -> bool:
+        """Make way for a new connection A: end the old worker. False when that cannot be done."""
+        async with self._lock:
+            if self.role is not Role.SECONDARY:
+                return False
+            self.drop_pending()
+            try:
+                await self._stop_secondary()
+            except Stuck as error:
+                log.error("%s", error, extra=context(self.name, self.role))
+                return False
+            return True
+
+    async def start_secondary(self, sock: socket.socket, hello: bytes, address: str) -> None:
+        """Start the worker for a complete pair of connections; takes both sockets. Raises RoleError."""
+        async with self._lock:
+            pending, self.pending = self.pending, None
+            if pending is None:
+                raise RoleError("Token doesn't match.")
+            try:
+                if self.role is not Role.SECONDARY or self._secondary is not None:
+                    raise RoleError(f"Remote node acts as {self.role} for the resource and not as secondary.")
+                worker = WorkerProcess(self.name, self._worker_said)
+                self._secondary = worker
+                start = self._start_message(Role.SECONDARY) | {
+                    "hello": hello.hex(),
+                    "version": pending.version,
+                    "features": pending.features,
+                    "peer": address,
+                }
+                await worker.start(start, [pending.sock.fileno(), sock.fileno()])
+                sock.close()
+            except WorkerError as error:
+                self._secondary = None
+                log.error("%s", error, extra=context(self.name, self.role))
+                raise RoleError(str(error)) from None
+            finally:
+                pending.sock.close()
+
+    def drop_pending(self) -> None:
+        """Close a connection A that waits for its connection B."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.sock.close()
+
+    def expire_pending(self, pending: PendingConnection) -> None:
+        """The same, if it is still this one."""
+        if self.pending is pending:
+            self.drop_pending()
+
+    async def _stop_secondary(self) -> None:
+        if self._secondary is not None:
+            await self._secondary.stop(STOP_SECONDARY_DEADLINE_S)
+            self._secondary_gone("The connection was closed by this node.")
+
+    def _secondary_ended(self, dead: WorkerProcess) -> None:
+        if dead.refused is not None or dead.exit_code not in (0, 75):
+            self.last_error = dead.refused or f"The worker process ended ({dead.how_it_ended()})."
+            log.error("%s", self.last_error, extra=context(self.name, self.role))
+        self._secondary_gone("The worker process ended.")
+
+    def _secondary_gone(self, text: str) -> None:
+        if self.connected:
+            self._worker_event({"name": "disconnect", "text": text, "level": "warning"})
+        self._secondary = None
+        self.connected = False
+
+    # --- what workers say -------------------------------------------------------------------------------------------
+
+    def _worker_said(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+        if worker is not self.worker:
+            return
+        say = message.get("say")
+        if say == "event":
+            self._worker_event(message)
+        elif say == "ready" and worker is self._secondary:
+            self.last_error = None
+            self._spawn(self._apply_sync_rate())
+        elif say == "ended" and not worker.stopping:
+            if worker is self._secondary:
+                self._secondary_ended(worker)
+            elif not self._starting:
+                self._primary_worker_lost(worker)
+
+    def _primary_worker_lost(self, worker: WorkerProcess) -> None:
+        log.error("The worker process ended: %s.", worker.how_it_ended(), extra=context(self.name, self.role))
+        if self._holder is not None:
+            self._holder.serving = False
+        if self.connected:
+            self._worker_event({"name": "disconnect", "text": "The worker process ended.", "level": "warning"})
+        self._spawn(self._primary_ended(worker))
+
+    def _worker_event(self, message: dict[str, Any]) -> None:
+        name = str(message.get("name") or "unknown")[:64]
+        text = str(message.get("text") or name)[:1000]
+        level = str(message.get("level") or "info")
+        if name in ("connect", "disconnect"):
+            self.connected = name == "connect"
+        log.log(LEVELS.get(level, logging.INFO), "%s", text, extra=context(self.name, self.role))
+        if level == "debug":
+            return
+        self._environment.events.publish(name, self.name, text, level, role=str(self.role))
+        self._environment.hooks.fire(self.resource.exec_path, name, self.name)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _start_message(self, role: Role) -> dict[str, Any]:
+        return {
+            "do": "start",
+            "role": str(role),
+            "resource": messages.resource_to_json(self.resource),
+            "debug": self._environment.debug,
+            "foreground": self._environment.foreground,
+        }
+
+    # --- questions and live changes -----------------------------------------------------------------------------------
+
+    async def worker_status(self) -> dict[str, Any] | None:
+        """What the worker tells about itself, or {"error"}; None without a worker."""
+        worker = self.worker
+        if worker is None or not worker.alive:
+            return None
+        try:
+            reply = await worker.ask("status", STATUS_DEADLINE_S)
+        except WorkerError as error:
+            return {"error": str(error)} if worker.alive else None
+        status = reply.get("status")
+        return status if isinstance(status, dict) else {"error": "The worker process sent no status."}
+
+    @property
+    def sync_rate_bytes_s(self) -> int:
+        """The limit in effect; 0 is none."""
+        return self.resource.sync_rate_bytes_s if self._sync_rate_bytes_s is None else self._sync_rate_bytes_s
+
+    async def set_sync_rate(self, bytes_s: int) -> None:
+        """Limit synchronisation from now on, over worker restarts too. Raises RoleError."""
+        self._sync_rate_bytes_s = bytes_s
+        worker = self.worker
+        if worker is not None and worker.alive:
+            try:
+                await worker.ask("sync-rate", LIVE_CHANGE_DEADLINE_S, bytes_s=bytes_s)
+            except WorkerError as error:
+                raise RoleError(str(error)) from None
+
+    async def _apply_sync_rate(self) -> None:
+        if self._sync_rate_bytes_s is not None:
+            try:
+                await self.set_sync_rate(self._sync_rate_bytes_s)
+            except RoleError as error:
+                log.warning("Sync rate not applied: %s", error, extra=context(self.name, self.role))
+
+    async def reconfigure(self, resource: Resource) -> None:
+        """Apply a changed resource without a restart (section 8.6)."""
+        if resource.sync_rate_bytes_s != self.resource.sync_rate_bytes_s:
+            self._sync_rate_bytes_s = None
+        self.resource = resource
+        if self._holder is not None:
+            self._holder.resource = resource
+        worker = self.worker
+        if worker is None or not worker.alive:
+            return
+        fields = {"resource": messages.resource_to_json(resource)}
+        try:
+            error = (await worker.ask("reload", LIVE_CHANGE_DEADLINE_S, **fields)).get("error")
+        except WorkerError as failure:
+            error = str(failure)
+        if error:
+            log.error("Change of the configuration not applied: %s", error, extra=context(self.name, self.role))
