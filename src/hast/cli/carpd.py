@@ -1,0 +1,87 @@
+"""carpd(8): command line, configuration, pid file, background; the daemon itself is net/carpd.py."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from hast.config import carpconf
+from hast.config.carp_model import DEFAULT_CARP_CONF, CarpConfiguration
+from hast.config.host import this_host
+from hast.config.model import ConfigError
+from hast.net.carpd import Carpd, control_path
+from hast.net.netlink import NetworkError
+from hast.node import logs
+from hast.node.daemonize import daemonize
+from hast.node.pidfile import Pidfile, PidfileError
+from hast.node.sockets import SocketError, bind_unix
+
+EX_USAGE = 64
+EX_OSERR = 71
+DEFAULT_HASTD_CONTROL = "/var/run/hastctl"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"carpd: {message}\n{self.format_usage().strip()}", file=sys.stderr)
+        raise SystemExit(EX_USAGE)
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="carpd", description="Virtual addresses that move between hosts (CARP version 2).")
+    parser.add_argument(
+        "-F", dest="foreground", action="store_true", help="stay in the foreground, log to the terminal"
+    )
+    parser.add_argument("-d", dest="debug", action="count", default=0, help="log more; may be given twice")
+    parser.add_argument("-t", dest="test", action="store_true", help="check the configuration and exit")
+    parser.add_argument("-c", dest="config", default=DEFAULT_CARP_CONF, help=f"default {DEFAULT_CARP_CONF}")
+    parser.add_argument("-P", dest="pidfile", help="default from the configuration")
+    parser.add_argument("-S", dest="hastd", default=DEFAULT_HASTD_CONTROL, help="control socket of hastd")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; exits with a sysexits code."""
+    arguments = _arguments(argv)
+    try:
+        sys.exit(_run(arguments))
+    except (ConfigError, PidfileError, SocketError) as error:
+        print(f"carpd: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except (OSError, NetworkError) as error:
+        print(f"carpd: {error}", file=sys.stderr)
+        sys.exit(EX_OSERR)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    def load() -> CarpConfiguration:
+        return carpconf.load(arguments.config, this_host())
+
+    configuration = load()
+    if arguments.test:
+        print(f"{arguments.config}: good, {len(configuration.groups)} vhids on this host")
+        return 0
+    pidfile = Pidfile(arguments.pidfile or configuration.pidfile, "carpd")
+    try:
+        sock = bind_unix(control_path(configuration), 0o600)
+        if not arguments.foreground:
+            daemonize()
+        pidfile.write()
+        logs.setup(foreground=arguments.foreground, debug=arguments.debug, program="carpd")
+        try:
+            asyncio.run(_serve(configuration, load, sock, arguments.hastd))
+        finally:
+            logs.flush()
+    finally:
+        pidfile.close()
+    return 0
+
+
+async def _serve(
+    configuration: CarpConfiguration, load: Callable[[], CarpConfiguration], sock: socket.socket, hastd: str
+) -> None:
+    await Carpd(configuration, load, sock, hastd).run()

@@ -1,0 +1,328 @@
+"""carpd: brings together netlink, raw sockets, the elections of all vhids, hastd's word on the data, and the control
+socket. One event loop, no threads. Decides nothing that an election decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import platform
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from hast.config.carp_model import DEFAULT_CARP_CONTROL, CarpConfiguration
+from hast.config.model import ConfigError
+from hast.election.carp_types import State, StateChanged
+from hast.election.demotion import BY_HAND, MAX_SKEW, CopyState, Demotion
+from hast.format import carp
+from hast.net.control import ControlServer
+from hast.net.data import DataWatcher
+from hast.net.events import events_of
+from hast.net.group import Group
+from hast.net.netlink import LinkView, Netlink, NetworkError
+from hast.net.record import AddressRecord
+from hast.net.sockets import SegmentSockets
+from hast.node.paths import run_directory
+
+LOOK_AGAIN_S = 5.0
+"""Links and addresses are looked at this often even when the kernel tells of no change."""
+CONTROL_NAME = "carpd.sock"
+RECORD_NAME = "carpd-addresses.json"
+MAX_DEMOTION = 100_000
+
+_log = logging.getLogger("hast.carpd")
+
+
+def control_path(configuration: CarpConfiguration) -> str:
+    """The control socket: as configured, else carpd.sock in the run directory."""
+    if configuration.control != DEFAULT_CARP_CONTROL:
+        return configuration.control
+    return str(run_directory() / CONTROL_NAME)
+
+
+class Carpd:
+    """The daemon. `load` reads the configuration again; `sock` is the listening control socket."""
+
+    def __init__(
+        self,
+        configuration: CarpConfiguration,
+        load: Callable[[], CarpConfiguration],
+        sock: socket.socket,
+        hastd_control: str,
+    ) -> None:
+        self._configuration = configuration
+        self._load = load
+        self._hastd_control = hastd_control
+        self._demotion = Demotion()
+        self._netlink = Netlink()
+        self._record = AddressRecord(run_directory() / RECORD_NAME)
+        self._groups: list[Group] = []
+        self._segments: dict[str, SegmentSockets] = {}
+        self._links: dict[str, LinkView] = {}
+        self._dropped: dict[str, Counter[str]] = {}
+        self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._previous: dict[str, State] = {}
+        self._watcher: asyncio.Task[None] | None = None
+        self._data: DataWatcher | None = None
+        self._copies: dict[str, CopyState] = {}
+        self._reloading = asyncio.Lock()
+        self._control = ControlServer(sock, self._command, self._current_events)
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT. Raises OSError and NetworkError when it cannot start."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        tasks: set[asyncio.Task[str | None]] = set()
+
+        def hang_up() -> None:
+            task = loop.create_task(self.reload())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
+        try:
+            await self._netlink.open(self._changed.set)
+            self._links = await self._netlink.look()
+            await self._remove_leftovers()
+            self._adopt(self._configuration)
+            await self._control.start()
+            self._changed.set()
+            _log.info("carpd is ready: %d vhids.", len(self._groups))
+            await self._follow_links()
+        finally:
+            await self._stop()
+
+    async def reload(self) -> str | None:
+        """Read the configuration again; unchanged vhids keep their state. None, or why it was refused."""
+        async with self._reloading:
+            try:
+                configuration = await asyncio.get_running_loop().run_in_executor(None, self._load)
+            except ConfigError as error:
+                _log.error("Configuration not reloaded: %s", error)
+                return str(error)
+            kept = {group.config: group for group in self._groups}
+            leaving = [group for config, group in kept.items() if config not in configuration.groups]
+            self._groups = [group for group in self._groups if group not in leaving]
+            await asyncio.gather(*(group.stop() for group in leaving))
+            if control_path(configuration) != control_path(self._configuration):
+                _log.warning("The control socket changes only when carpd is started again.")
+            self._adopt(configuration)
+            self._changed.set()
+            _log.info("Configuration reloaded: %d vhids, %d stopped.", len(self._groups), len(leaving))
+            return None
+
+    def _adopt(self, configuration: CarpConfiguration) -> None:
+        """Make the groups that are not there yet, in file order, and watch the data of all."""
+        self._configuration = configuration
+        existing = {group.config: group for group in self._groups}
+        self._groups = [
+            existing.get(config)
+            or Group(config, self._demotion, self._netlink, self._record, self._published, self._demotion_changed)
+            for config in configuration.groups
+        ]
+        if self._watcher is not None:
+            self._watcher.cancel()
+        names = [name for config in configuration.groups for name in config.resources]
+        self._data = DataWatcher(self._hastd_control, names, self._data_reported)
+        self._watcher = asyncio.get_running_loop().create_task(self._data.run(), name="data")
+
+    # Links
+
+    async def _follow_links(self) -> None:
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        while not stopping.done():
+            changed = asyncio.ensure_future(self._changed.wait())
+            await asyncio.wait({changed, stopping}, timeout=LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+            if stopping.done():
+                return
+            self._changed.clear()
+            try:
+                self._links = await self._netlink.look()
+            except NetworkError as error:
+                _log.error("Unable to %s.", error)
+                await asyncio.sleep(1.0)
+                self._changed.set()
+                continue
+            self._apply_links()
+
+    def _apply_links(self) -> None:
+        wanted = {group.config.interface for group in self._groups}
+        for name in set(self._segments) - wanted:
+            self._close_segment(name)
+        demoted = False
+        for name in sorted(wanted):
+            link = self._links.get(name)
+            segment = self._segments.get(name)
+            if segment is not None and (link is None or link.index != segment.index):
+                self._close_segment(name)
+            if link is not None and name not in self._segments:
+                self._open_segment(link)
+            up = link is not None and link.up and name in self._segments
+            demoted = self._demotion.set(f"link:{name}", 0 if up else MAX_SKEW) or demoted
+        for reason in [r for r in self._demotion.reasons if r.startswith("link:") and r[5:] not in wanted]:
+            demoted = self._demotion.set(reason, 0) or demoted
+        virtual = frozenset(ip for group in self._groups for ip in group.virtual)
+        for group in self._groups:
+            name = group.config.interface
+            segment = self._segments.get(name)
+            group.interface(self._links.get(name), segment, virtual)
+        if demoted:
+            self._demotion_changed()
+
+    def _open_segment(self, link: LinkView) -> None:
+        try:
+            sockets = SegmentSockets(link.name, link.index)
+        except OSError as error:
+            _log.error("Unable to open CARP sockets on %s: %s.", link.name, error.strerror)
+            return
+        self._segments[link.name] = sockets
+        loop = asyncio.get_running_loop()
+        for sock in sockets.readable:
+            loop.add_reader(sock.fileno(), self._readable, link.name, sock)
+
+    def _close_segment(self, name: str) -> None:
+        segment = self._segments.pop(name)
+        for sock in segment.readable:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+        segment.close()
+
+    def _readable(self, name: str, sock: socket.socket) -> None:
+        segment = self._segments.get(name)
+        if segment is None:
+            return
+        for source, ttl, payload in segment.receive(sock):
+            self._packet(name, source, ttl, payload)
+
+    def _packet(self, name: str, source: IPv4Address | IPv6Address, ttl: int, payload: bytes) -> None:
+        try:
+            advertisement = carp.decode(payload, ttl)
+        except carp.CarpError as error:
+            self._drop(name, error.kind, f"{source}: {error}")
+            return
+        for group in self._groups:
+            if group.config.interface == name and group.config.vhid == advertisement.vhid:
+                group.heard(advertisement, source)
+                return
+        self._drop(name, "unknown-vhid", f"{source}: vhid {advertisement.vhid} is not configured on {name}")
+
+    def _drop(self, name: str, kind: str, text: str) -> None:
+        counter = self._dropped.setdefault(name, Counter())
+        counter[kind] += 1
+        count = counter[kind]
+        if count & (count - 1) == 0:
+            level = logging.DEBUG if kind == "unknown-vhid" else logging.WARNING
+            _log.log(level, "Advertisement ignored: %s (%d so far).", text, count)
+
+    # Addresses of an earlier carpd
+
+    async def _remove_leftovers(self) -> None:
+        """Virtual addresses that are set although nobody can have set them but a carpd that was killed."""
+        virtual = {address.ip for config in self._configuration.groups for address in config.addresses}
+        recorded = self._record.entries
+        for link in self._links.values():
+            for view in link.addresses:
+                if view.ours or view.interface.ip in virtual or (link.name, view.interface) in recorded:
+                    _log.warning("Removing %s from %s, left by an earlier carpd.", view.interface, link.name)
+                    await self._netlink.remove(link, view.interface)
+        for name, address in recorded:
+            self._record.discard(name, address)
+
+    # What groups and the watcher tell
+
+    def _published(self, group: Group, change: StateChanged) -> None:
+        previous = self._previous.get(group.label)
+        self._previous[group.label] = change.state
+        for event in events_of(group.config, change.state, previous, change.reason, time.time()):
+            self._control.publish(event)
+
+    def _demotion_changed(self) -> None:
+        _log.info("Demotion of this host: %d %s", self._demotion.total, self._demotion.reasons or "")
+        for group in self._groups:
+            group.demoted()
+
+    def _data_reported(self, copies: dict[str, CopyState]) -> None:
+        self._copies = copies
+        for group in self._groups:
+            group.data(copies)
+
+    def _current_events(self) -> list[dict[str, Any]]:
+        return [
+            event
+            for group in self._groups
+            for event in events_of(group.config, group.vhid.state, None, "present state", time.time(), current=True)
+        ]
+
+    # Commands
+
+    def _command(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request["command"]:
+            case "status":
+                return self._status()
+            case "state":
+                return {"error": self._order(request)}
+            case "demote":
+                return self._demote(request.get("amount"))
+            case "undemote":
+                if self._demotion.set(BY_HAND, 0):
+                    self._demotion_changed()
+                return {"error": None, "demotion": self._demotion.total}
+        return {"error": f"unknown command {request['command'][:64]!r}"}
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "error": None,
+            "node": platform.node(),
+            "config": self._configuration.path,
+            "demotion": self._demotion.total,
+            "demotions": dict(self._demotion.reasons),
+            "hastd": None if self._data is None else self._data.error,
+            "copies": {name: str(state) for name, state in self._copies.items()},
+            "vhids": [group.status() for group in self._groups],
+            "dropped": {name: dict(counter) for name, counter in self._dropped.items()},
+        }
+
+    def _order(self, request: dict[str, Any]) -> str | None:
+        orders: dict[Any, State | None] = {"master": State.MASTER, "backup": State.BACKUP, "auto": None}
+        wanted = request.get("state")
+        if not isinstance(wanted, str) or wanted not in orders:
+            return "the state must be master, backup or auto"
+        number, interface = request.get("vhid"), request.get("interface")
+        meant = [
+            group
+            for group in self._groups
+            if group.config.vhid == number and interface in (None, group.config.interface)
+        ]
+        if len(meant) != 1:
+            on = f" on {interface}" if interface else ""
+            return (
+                f"vhid {number}{on} is configured {len(meant)} times; name it as VHID@INTERFACE"
+                if meant
+                else (f"vhid {number}{on} is not configured")
+            )
+        return meant[0].order(orders[wanted])
+
+    def _demote(self, amount: Any) -> dict[str, Any]:
+        if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= MAX_DEMOTION:
+            return {"error": f"the amount must be a number from 0 to {MAX_DEMOTION}"}
+        if self._demotion.set(BY_HAND, amount):
+            self._demotion_changed()
+        return {"error": None, "demotion": self._demotion.total}
+
+    async def _stop(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+        await asyncio.gather(*(group.stop() for group in self._groups), return_exceptions=True)
+        await self._control.close()
+        for name in list(self._segments):
+            self._close_segment(name)
+        with contextlib.suppress(OSError):
+            await self._netlink.close()

@@ -1,0 +1,239 @@
+"""One vhid of carpd: its election, and the carrying out of what the election wants.
+
+Effects are carried out strictly in order by one task, so that an address is gone before the goodbye is sent. Addresses
+are compared with the kernel's whenever those may have changed, and set right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from hast.config.carp_model import VirtualHost
+from hast.election.carp import COUNTS_PER_US, Vhid
+from hast.election.carp_types import Advertise, Announce, Effect, Note, SetAddresses, Settings, State, StateChanged
+from hast.election.demotion import CopyState, Demotion, judge
+from hast.format.carp import Advertisement, Authenticator, encode
+from hast.net.netlink import LinkView, Netlink, NetworkError, source_address
+from hast.net.record import AddressRecord
+from hast.net.sockets import SegmentSockets
+from hast.node import logs
+
+_log = logging.getLogger("hast.carpd")
+_DRAIN_DEADLINE_S = 5.0
+
+
+class Group:
+    """A configured vhid. `published(group, change, previous)` is called at every change of state."""
+
+    def __init__(
+        self,
+        config: VirtualHost,
+        demotion: Demotion,
+        netlink: Netlink,
+        record: AddressRecord,
+        published: Callable[[Group, StateChanged], None],
+        demotion_changed: Callable[[], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.config = config
+        self.since_s = time.time()
+        self._netlink = netlink
+        self._record = record
+        self._published = published
+        self._demotion_changed = demotion_changed
+        self._link: LinkView | None = None
+        self._sockets: SegmentSockets | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._queue: asyncio.Queue[Effect] = asyncio.Queue()
+        self._failed_address = ""
+        self.vhid = Vhid(
+            Settings(self.label, config.advbase_s, config.advskew, config.preempt, bool(config.resources)),
+            Authenticator(config.password.encode(), config.vhid, (each.ip for each in config.addresses)),
+            demotion,
+            loop.time(),
+            time.time_ns() // 1000 * COUNTS_PER_US + secrets.randbelow(COUNTS_PER_US),
+        )
+        self._carrier = loop.create_task(self._carry_out(), name=f"carp-{self.label}")
+
+    @property
+    def label(self) -> str:
+        """VHID@INTERFACE."""
+        return f"{self.config.vhid}@{self.config.interface}"
+
+    @property
+    def virtual(self) -> frozenset[IPv4Address | IPv6Address]:
+        return frozenset(each.ip for each in self.config.addresses)
+
+    # Happenings
+
+    def interface(self, link: LinkView | None, sockets: SegmentSockets | None, virtual: frozenset[Any]) -> None:
+        """The interface as it is now; None when it is gone. `virtual` are all virtual addresses of this host."""
+        self._link, self._sockets = link, sockets
+        self._sources = {version: source_address(link, version, virtual) if link else None for version in (4, 6)}
+        up = link is not None and link.up and sockets is not None
+        if up != (self.vhid.state is not State.INIT):
+            self.vhid.link(up, self._now(), "link up" if up else "interface gone" if link is None else "link down")
+            self.pump()
+        self._queue.put_nowait(SetAddresses(self.vhid.state is State.MASTER))
+
+    def heard(self, advertisement: Advertisement, source: IPv4Address | IPv6Address) -> None:
+        own = self._sources.get(source.version)
+        self.vhid.advertisement(advertisement, source, own, self._now())
+        self.pump()
+
+    def data(self, copies: dict[str, CopyState]) -> None:
+        """States of HAST resources, among them those of this vhid."""
+        if self.config.resources:
+            wanted = [(name, copies.get(name, CopyState.NOT_CONFIGURED)) for name in self.config.resources]
+            self.vhid.data_report(judge(wanted), self._now())
+            self.pump()
+
+    def demoted(self) -> None:
+        """The host's demotion changed."""
+        self.vhid.demotion_changed(self._now())
+        self.pump()
+
+    def order(self, state: State | None) -> str | None:
+        """By hand. None when done, else why not."""
+        refusal = self.vhid.by_hand(state, self._now())
+        self.pump()
+        return refusal
+
+    async def stop(self) -> None:
+        """Say goodbye, remove the addresses; takes at most a few seconds."""
+        self.vhid.stop(self._now())
+        self.pump()
+        try:
+            async with asyncio.timeout(_DRAIN_DEADLINE_S):
+                await self._queue.join()
+        except TimeoutError:
+            _log.error("%s: not everything was done within %g s at stop.", self.label, _DRAIN_DEADLINE_S)
+        self._carrier.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # Carrying out
+
+    def pump(self) -> None:
+        """Queue what the election wants done and set the timer."""
+        for effect in self.vhid.effects:
+            self._queue.put_nowait(effect)
+        self.vhid.effects.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.vhid.next_s != float("inf"):
+            self._timer = asyncio.get_running_loop().call_at(self.vhid.next_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.vhid.tick(self._now())
+        self.pump()
+
+    async def _carry_out(self) -> None:
+        while True:
+            effect = await self._queue.get()
+            try:
+                await self._one(effect)
+            except Exception:
+                _log.exception("%s: %s failed", self.label, type(effect).__name__)
+            finally:
+                self._queue.task_done()
+
+    async def _one(self, effect: Effect) -> None:
+        match effect:
+            case Advertise(advbase, advskew):
+                self._advertise(advbase, advskew)
+            case SetAddresses(present):
+                await self._set_addresses(present)
+            case Announce():
+                self._announce()
+            case StateChanged(state, reason):
+                self.since_s = time.time()
+                _log.log(logs.NOTICE, "%s: %s (%s)", self.label, state, reason)
+                self._published(self, effect)
+            case Note(text, level):
+                _log.log(logs.LEVELS[level], "%s: %s.", self.label, text)
+
+    def _advertise(self, advbase: int, advskew: int) -> None:
+        ok = self._sockets is not None
+        for version in sorted({each.version for each in self.config.addresses}):
+            source = self._sources.get(version)
+            if source is None and version == 4:
+                source = IPv4Address(0)
+            counter = self.vhid.next_counter(self._now())
+            payload = encode(Advertisement(self.config.vhid, advskew, advbase, counter), self.vhid.authenticator)
+            try:
+                if self._sockets is None or source is None:
+                    raise OSError(0, "the interface has no link-local address" if self._sockets else "no interface")
+                self._sockets.advertise(payload, source, self.config.vhid)
+            except OSError as error:
+                ok = False
+                if self.vhid.counts.send_errors % 100 == 0:
+                    _log.warning("%s: advertisement not sent: %s.", self.label, error.strerror)
+        if self.vhid.sent(ok):
+            self._demotion_changed()
+
+    async def _set_addresses(self, present: bool) -> None:
+        if self._link is None:
+            return
+        there = {view.interface for view in self._link.addresses} if present else None
+        for address in self.config.addresses:
+            try:
+                if present and there is not None and address not in there:
+                    self._record.add(self.config.interface, address)
+                    await self._netlink.add(self._link, address)
+                elif not present and (self.config.interface, address) in self._record.entries:
+                    await self._netlink.remove(self._link, address)
+                    self._record.discard(self.config.interface, address)
+            except (NetworkError, OSError) as error:
+                if str(error) != self._failed_address:
+                    _log.error("%s: %s.", self.label, error)
+                self._failed_address = str(error)
+
+    def _announce(self) -> None:
+        if self._sockets is None or self._link is None:
+            return
+        for address in self.config.addresses:
+            try:
+                self._sockets.announce(address.ip, self._link.mac)
+            except OSError as error:
+                _log.warning("%s: %s not announced: %s.", self.label, address.ip, error.strerror)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    # Status
+
+    def status(self) -> dict[str, Any]:
+        """docs/carpd.8.md, "Status"."""
+        vhid, config = self.vhid, self.config
+        heard = vhid.heard
+        return {
+            "name": config.name,
+            "vhid": config.vhid,
+            "interface": config.interface,
+            "state": str(vhid.state),
+            "since": self.since_s,
+            "addresses": [str(each) for each in config.addresses],
+            "advbase": config.advbase_s,
+            "advskew": config.advskew,
+            "effective_advskew": vhid.skew,
+            "preempt": config.preempt,
+            "by_hand": vhid.ordered.lower() if vhid.ordered else None,
+            "waiting_for": vhid.waiting_for or None,
+            "resources": list(config.resources),
+            "data": None if vhid.data is None else vhid.data.text or "good",
+            "data_demotion": vhid.data.demotion if vhid.data else 0,
+            "master": None
+            if heard is None or vhid.state is not State.BACKUP
+            else {"source": str(heard.source), "interval_s": heard.interval_s, "ago_s": self._now() - heard.at_s},
+            "counts": {name: getattr(vhid.counts, name) for name in vhid.counts.__slots__}
+            | {"resyncs": vhid.guard.resyncs},
+        }
