@@ -197,7 +197,7 @@ def _copy_match(out: bytearray, offset: int, length: int) -> None:
     start = len(out) - offset
     if start < 0:
         raise CompressionError("bad lzf stream: a match begins before the data")
-    source = out[start : start + length]
+    source = bytes(out[start : start + length])
     while len(source) < length:
         source += source
     out += source[:length]
