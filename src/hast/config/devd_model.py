@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-DEFAULT_DEVD_CONF = "/etc/hast-devd.conf"
+DEFAULT_DEVD_CONF = "/etc/devd.conf"
 DEFAULT_DEVD_PIDFILE = "/var/run/hast-devd.pid"
 
 _REFERENCE = re.compile(

@@ -1,0 +1,35 @@
+"""Every configuration that the manual pages show is accepted on both hosts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hast.config import carpconf, devdconf, hastconf
+from hast.config.host import Host
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+READERS: dict[str, Callable[[str, Host], object]] = {
+    "hast.conf": lambda text, host: hastconf.parse(text, "hast.conf", host).resources,
+    "carp.conf": lambda text, host: carpconf.parse(text, "carp.conf", host).groups,
+    "devd.conf": lambda text, host: devdconf.parse(text, "devd.conf").rules,
+}
+EXAMPLES = [
+    pytest.param(language, text, id=f"{page.name}-{number}")
+    for page in sorted(DOCS.glob("*.md"))
+    for number, (language, text) in enumerate(re.findall(r"^```(\S+)\n(.*?)^```", page.read_text(), re.M | re.S))
+    if language in READERS
+]
+
+
+def test_the_pages_show_examples_of_every_file() -> None:
+    assert {example.values[0] for example in EXAMPLES} == set(READERS)
+
+
+@pytest.mark.parametrize(("language", "text"), EXAMPLES)
+@pytest.mark.parametrize("name", ["hast1.freebsd.loc", "hast2.freebsd.loc"])
+def test_an_example_of_the_manual_is_accepted(language: str, text: str, name: str) -> None:
+    assert READERS[language](text, Host(name))
