@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from hast.config.failover_model import (
     EXPORT_TIMEOUT_S,
@@ -79,7 +79,7 @@ def parse(text: str, path: str) -> FailoverConfiguration:
     try:
         tree = _parser().parse(text)
     except UnexpectedInput as error:
-        raise ConfigError(f"{path}:{_syntax_error(error)}") from None
+        raise ConfigError(f"{path}:{_syntax_error(error, text)}") from None
     return _Reader(path).read(tree)
 
 
@@ -89,16 +89,15 @@ def _parser() -> Lark:
     return Lark(grammar, parser="lalr", lexer="contextual", propagate_positions=True, maybe_placeholders=False)
 
 
-def _syntax_error(error: UnexpectedInput) -> str:
+def _syntax_error(error: UnexpectedInput, text: str) -> str:
     names = sorted(_NAMES.get(name, name) for name in getattr(error, "accepts", None) or _expected(error))
     wanted = f"; expected {' or '.join(names)}" if names else ""
     if isinstance(error, UnexpectedToken) and error.token.type != "$END":
         return f"{error.line}:{error.column}: found '{error.token}'{wanted}."
     if isinstance(error, UnexpectedCharacters):
         return f"{error.line}:{error.column}: found {error.char!r}{wanted}."
-    if isinstance(error, (UnexpectedEOF, UnexpectedToken)):
-        return f"{error.line}:{error.column}: the file ends too early{wanted}."
-    return f"{error.line}:{error.column}: syntax error{wanted}."
+    lines = text.rstrip().splitlines() or [""]
+    return f"{len(lines)}:{len(lines[-1]) + 1}: the file ends too early{wanted}."
 
 
 def _expected(error: UnexpectedInput) -> set[str]:

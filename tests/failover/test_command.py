@@ -1,0 +1,289 @@
+"""The failover command against a control socket: log lines, exit codes, killed and overruled runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fake_hastd import FakeHastd
+
+from hast.cli.failover import main
+
+PROGRAM = (sys.executable, "-m", "hast.cli.failover")
+
+
+class Node:
+    """One node's configuration with a shell-made pool and service, and its log."""
+
+    def __init__(self, tmp_path: Path, hastd: FakeHastd) -> None:
+        self.directory = tmp_path
+        self.conf = tmp_path / "failover.conf"
+        self.hastd = hastd
+        self.write(
+            f'service pool {{ start "touch {tmp_path}/pool" stop "rm {tmp_path}/pool" status "test -e {tmp_path}/pool" }}'
+        )
+
+    def write(self, *lines: str) -> None:
+        head = f"resources disk1 disk2 disk3\ncontrol {self.hastd.path}\nwait 1\nrole-timeout 2\n"
+        self.conf.write_text(head + "\n".join(lines) + "\n")
+
+    def run(self, verb: str, *options: str) -> int:
+        return main([verb, "-c", str(self.conf), *options])
+
+    def spawn(self, verb: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*PROGRAM, verb, "-c", str(self.conf)], stderr=subprocess.PIPE)
+
+    def log(self) -> list[str]:
+        """Log lines from the tag on."""
+        text = (self.directory / "debug.log").read_text()
+        return [" ".join(line.split()[4:]) for line in text.splitlines()]
+
+    def state(self) -> dict[str, object]:
+        state = json.loads((self.directory / "run/failover.state").read_text())
+        assert isinstance(state, dict)
+        return state
+
+
+@pytest.fixture
+def node(tmp_path: Path, hastd: FakeHastd) -> Node:
+    return Node(tmp_path, hastd)
+
+
+def wait_for(condition: object, seconds: float = 10.0) -> None:
+    assert callable(condition)
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "did not happen in time"
+        time.sleep(0.01)
+
+
+def test_master_then_slave_with_the_log_lines_of_the_article(node: Node) -> None:
+    assert node.run("master") == 0
+    assert set(node.hastd.roles.values()) == {"primary"}
+    assert (node.directory / "pool").exists()
+    assert node.log() == [
+        "failover: Switching to primary provider for disk1 disk2 disk3.",
+        "failover: Role for HAST resources disk1 disk2 disk3 switched to primary.",
+        "failover: Service pool started.",
+    ]
+    assert node.run("slave") == 0
+    assert set(node.hastd.roles.values()) == {"secondary"}
+    assert not (node.directory / "pool").exists()
+    assert node.log()[3:5] == [
+        "failover: Switching to secondary provider for disk1 disk2 disk3.",
+        "failover: Service pool stopped.",
+    ]
+    roles = [f"failover: Role switched to secondary for resource disk{n}." for n in (1, 2, 3)]
+    assert sorted(node.log()[5:]) == roles
+
+
+def test_a_second_master_changes_nothing(node: Node) -> None:
+    assert node.run("master") == 0
+    before = [request for request in node.hastd.requests if request["command"] == "role"]
+    assert node.run("master") == 0
+    assert [request for request in node.hastd.requests if request["command"] == "role"] == before
+
+
+def test_a_refused_role_is_asked_again_while_the_peer_is_still_primary(node: Node) -> None:
+    node.hastd.refusals = {"disk2": ["the peer is primary", "the peer is primary"]}
+    assert node.run("master") == 0
+    assert node.hastd.roles["disk2"] == "primary"
+
+
+def test_an_outdated_copy_ends_master_at_once_with_the_articles_line(node: Node) -> None:
+    node.hastd.refusals = {"disk2": ["this copy is outdated; the peer has newer data"] * 100}
+    started = time.monotonic()
+    assert node.run("master") == 1
+    assert time.monotonic() - started < 1.5
+    assert "failover: Unable to change role to primary for resource disk2." in node.log()
+    assert any("this copy is outdated" in line for line in node.log())
+    assert not (node.directory / "pool").exists()
+    assert node.run("slave") == 0
+
+
+def test_a_device_that_does_not_appear_is_named(node: Node) -> None:
+    node.hastd.with_devices = False
+    assert node.run("master") == 1
+    assert f"failover: GEOM provider {node.hastd.devices}/disk1 did not appear." in node.log()
+
+
+def test_without_hastd_slave_still_stops_services_and_says_why_it_failed(node: Node) -> None:
+    assert node.run("master") == 0
+    node.hastd.close()
+    assert node.run("slave") == 1
+    assert not (node.directory / "pool").exists()
+    assert "failover: Unable to switch role to secondary for resource disk1." in node.log()
+    assert any("hastd does not run here" in line for line in node.log())
+
+
+def test_plan_prints_and_does_nothing(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    assert node.run("master", "--plan") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "1. role primary for resource disk1, at most 2 s"
+    assert out[3].startswith("2. wait for ")
+    assert set(node.hastd.roles.values()) == {"secondary"}
+    assert node.run("slave", "--plan") == 0
+    assert "role secondary for resource disk1, at most 2 s (already so)" in capsys.readouterr().out
+
+
+def test_status_tells_the_last_run_and_the_truth(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    assert node.run("status") == 0
+    assert "No failover has run" in capsys.readouterr().out
+    node.run("master")
+    node.hastd.roles["disk3"] = "secondary"
+    assert node.run("status", "--json") == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["last"]["verb"] == "master"
+    assert status["last"]["phase"] == "done"
+    assert status["parts"]["role disk1"] is True
+    assert status["parts"]["role disk3"] is False
+    assert node.run("status") == 0
+    assert "role disk3: down" in capsys.readouterr().out
+
+
+def test_a_failure_hook_learns_what_failed(node: Node) -> None:
+    told = node.directory / "told"
+    node.write(
+        'service bad { start "exit 3" stop "true" }',
+        f'hook failure "echo $HAST_FAILOVER_VERB: $HAST_FAILOVER_FAILURES > {told}"',
+    )
+    assert node.run("master") == 1
+    assert told.read_text() == "master: service bad: sh: exit code 3\n"
+
+
+def test_hooks_run_at_their_times(node: Node) -> None:
+    times = ("before-master", "after-master", "before-slave", "after-slave")
+    node.write(*(f'hook {when} "echo {when} >> {node.directory}/hooks"' for when in times))
+    assert node.run("master") == 0
+    assert node.run("slave") == 0
+    assert tuple((node.directory / "hooks").read_text().split()) == times
+
+
+def test_services_start_in_file_order_and_stop_in_reverse(node: Node) -> None:
+    out = node.directory / "order"
+    node.write(*(f'service {n} {{ start "echo +{n} >> {out}" stop "echo -{n} >> {out}" }}' for n in "abc"))
+    assert node.run("master") == 0
+    assert node.run("slave") == 0
+    assert out.read_text().split() == ["+a", "+b", "+c", "-c", "-b", "-a"]
+
+
+def test_a_master_in_progress_gives_way_to_a_later_slave(node: Node) -> None:
+    node.hastd.with_devices = False
+    node.conf.write_text(node.conf.read_text().replace("wait 1", "wait 60"))
+    master = node.spawn("master")
+    wait_for(lambda: "primary" in node.hastd.roles.values())
+    started = time.monotonic()
+    assert node.run("slave") == 0
+    assert time.monotonic() - started < 3
+    assert master.wait(5) == 75
+    assert set(node.hastd.roles.values()) == {"secondary"}
+
+
+def test_a_slave_in_progress_gives_way_to_a_later_master(node: Node) -> None:
+    started = node.directory / "stopping"
+    node.write(f'service slow {{ start "true" stop "touch {started}; sleep 1" }}')
+    assert node.run("master") == 0
+    slave = node.spawn("slave")
+    wait_for(started.exists)
+    assert node.run("master") == 0
+    assert slave.wait(5) == 75
+    assert set(node.hastd.roles.values()) == {"primary"}
+
+
+def test_a_master_beside_a_master_waits_and_finds_nothing_to_do(node: Node) -> None:
+    ran = node.directory / "ran"
+    node.write(f'service once {{ start "echo x >> {ran}; sleep 0.5" stop "true" status "test -e {ran}" }}')
+    first = node.spawn("master")
+    wait_for(ran.exists)
+    assert node.run("master") == 0
+    assert first.wait(5) == 0
+    assert ran.read_text() == "x\n"
+
+
+def test_a_run_killed_in_a_step_is_continued_by_the_next(node: Node) -> None:
+    started = node.directory / "started"
+    node.write(f'service slow {{ start "touch {started}; sleep 30" stop "true" timeout 60 }}')
+    master = node.spawn("master")
+    wait_for(started.exists)
+    master.kill()
+    master.wait()
+    assert node.state()["phase"] == "running"
+    assert node.run("slave") == 0
+    assert set(node.hastd.roles.values()) == {"secondary"}
+
+
+def test_a_run_stopped_with_sigstop_is_killed_when_it_does_not_give_way(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hast.failover.run.MARGIN_S", 0.1)
+    node.hastd.with_devices = False
+    master = node.spawn("master")
+    wait_for(lambda: "primary" in node.hastd.roles.values())
+    master.send_signal(signal.SIGSTOP)
+    node.write("")
+    assert node.run("slave") == 0
+    assert master.wait(5) == -signal.SIGKILL
+    assert set(node.hastd.roles.values()) == {"secondary"}
+
+
+def test_sigterm_ends_a_run_at_the_next_safe_point(node: Node) -> None:
+    node.hastd.with_devices = False
+    node.conf.write_text(node.conf.read_text().replace("wait 1", "wait 60"))
+    master = node.spawn("master")
+    wait_for(lambda: "primary" in node.hastd.roles.values())
+    master.terminate()
+    assert master.wait(5) == 75
+    assert node.state()["phase"] == "gave way"
+
+
+def test_a_newer_event_of_hast_devd_makes_a_run_give_way(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    monkeypatch.setenv("HAST_DEVD_NEWER_FD", str(reader))
+    os.write(writer, b"x")
+    try:
+        assert node.run("master") == 75
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert set(node.hastd.roles.values()) == {"secondary"}
+
+
+@pytest.mark.parametrize("argv", [[], ["both"], ["master", "--what"]])
+def test_wrong_usage_is_exit_64(argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 64
+
+
+def test_bad_files_have_their_exit_codes(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["master", "-c", str(node.directory / "none")]) == 72
+    node.conf.write_text("pool {")
+    assert node.run("master") == 78
+    assert "failover.conf:1:6" in capsys.readouterr().err
+    node.write()
+    assert node.run("check") == 0
+
+
+def test_resources_all_are_asked_of_hastd_and_remembered(node: Node) -> None:
+    text = node.conf.read_text().replace("resources disk1 disk2 disk3", "resources all")
+    node.conf.write_text(text)
+    assert node.run("master") == 0
+    assert set(node.hastd.roles.values()) == {"primary"}
+    node.hastd.close()
+    assert node.run("slave") == 1
+    assert not (node.directory / "pool").exists()
+    (node.directory / "run/failover.state").unlink()
+    assert node.run("slave") == 69
+
+
+def test_a_start_costs_little(node: Node) -> None:
+    node.run("master")
+    started = time.monotonic()
+    assert subprocess.run([*PROGRAM, "master", "-c", str(node.conf)], check=False).returncode == 0
+    assert time.monotonic() - started < 2.0
