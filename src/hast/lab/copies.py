@@ -22,5 +22,5 @@ def data_offset_bytes(host: Host, resource: str) -> int:
 def data_digest(host: Host, resource: str, disk: str) -> str:
     """SHA-256 of the data area on the local disk. Nobody may be writing to it. Raises LabError."""
     offset = data_offset_bytes(host, resource)
-    script = f"tail -c +{offset + 1} {disk} | sha256sum"
+    script = f"dd if={disk} bs=1M iflag=skip_bytes skip={offset} status=none | sha256sum"
     return host.run(["sh", "-c", script], timeout_s=READ_TIMEOUT_S, check=True).stdout.split()[0]

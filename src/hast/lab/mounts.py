@@ -126,7 +126,7 @@ def _own_dev(dev: Path, disks: Mapping[str, int]) -> None:
             _node(dev / name, stat.S_IFCHR | 0o600, machine.stat().st_rdev)
     for name, number in disks.items():
         _node(dev / name, stat.S_IFBLK | 0o660, number)
-    for name in ("hast", "shm", "pts", ".machine", "mapper"):
+    for name in ("shm", "pts", ".machine", "mapper"):
         (dev / name).mkdir()
     mount("devtmpfs", dev / ".machine", "devtmpfs")
     for number in range(MAX_LOOP_LINKS):

@@ -37,6 +37,7 @@ def compare_copies(stage: Stage, lab: Lab) -> None:
         stage.check(f"metadata of {disk} tells where its data begins", found is not None)
         offset = int(found[1]) if found else 0
         sums = [
-            stage.run(host, f"tail -c +{offset + 1} /dev/ad{number} | sha256sum") for host in (lab.hast1, lab.hast2)
+            stage.run(host, f"dd if=/dev/ad{number} bs=1M iflag=skip_bytes skip={offset} status=none | sha256sum")
+            for host in (lab.hast1, lab.hast2)
         ]
         stage.check(f"{disk}: both copies are the same, byte for byte", sums[0] == sums[1])
