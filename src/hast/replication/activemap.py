@@ -78,6 +78,13 @@ class Activemap:
             else:
                 del inflight[extent]
 
+    def is_armed(self, first: int, last: int) -> bool:
+        """Every one of these extents is marked on the disk, durably."""
+        data = self.armed.data
+        if first == last:
+            return bool(data[first >> 3] & (1 << (first & 7)))
+        return all(extent in self.armed for extent in range(first, last + 1))
+
     def arm(self, extents: set[int]) -> None:
         """The map with these bits is on the disk, durably."""
         for extent in extents:

@@ -10,7 +10,7 @@ Calls come from the shell in batches; after each call the shell drains `effects`
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from hast.format.constants import KEEPALIVE_S, Command, Feature, Role, SyncSource
 from hast.replication.activemap import Activemap
@@ -60,7 +60,7 @@ class Primary:
     """The engine of one resource in role primary.
 
     `metadata` and `image` are what the provider holds (the map, mapsize bytes). `fresh_resuid` is a random non-zero
-    number, used when the resource has none. `arbiter` questions go out in `effects.ask`.
+    number, used when the resource has none. `force` takes this copy for good although its metadata says otherwise.
     """
 
     def __init__(
@@ -71,7 +71,10 @@ class Primary:
         *,
         sectorsize_bytes: int = 512,
         fresh_resuid: int = 0,
+        force: bool = False,
     ) -> None:
+        if force and (metadata.stale or metadata.inconsistent):
+            metadata = replace(metadata, stale=False, inconsistent=False, prevrole=str(Role.INIT))
         activemap = Activemap(
             metadata.datasize_bytes,
             metadata.extentsize_bytes,
@@ -94,7 +97,6 @@ class Primary:
         self._active_bytes = 0
         self._parked: list[Request] = []
         self._map_job: Store | None = None
-        self._map_waiters: list[Request] = []
         self._map_arming: set[int] = set()
         self._suspect: set[int] = set()
         """Extents the last peer confirmed but did not flush; owed if that peer's kernel restarted since."""
@@ -250,7 +252,7 @@ class Primary:
         """`second_hello` may be called."""
         if not self._hello or self._hello_job is not None or self.standing.ahead is Record.UNDER_WAY:
             return False
-        return not self._holding or (self.core.ranges.size == 0 and not self._parked and not self._map_waiters)
+        return not self._holding or (self.core.ranges.size == 0 and not self._parked)
 
     def second_hello(self) -> tuple[int, int, int, bool]:
         """(resuid, localcnt, remotecnt, virgin) for message 3."""
@@ -464,8 +466,7 @@ class Primary:
         mode = request.mode = self._mode
         left = 0
         if core.local_ok:
-            assert request.first in self.map.armed, "S1: extent not marked on the disk"
-            assert request.last in self.map.armed, "S1: extent not marked on the disk"
+            assert self.map.is_armed(request.first, request.last), "S1: extent not marked on the disk"
             core.effects.local.append(request)
             left = 1
         elif self._wait_for_lead(request):
@@ -771,18 +772,21 @@ class Primary:
             return
         offset, data = image
         self._map_arming = set(self.map.arming)
-        self._map_waiters, self._parked = self._parked, []
         flush = bool(self._map_arming) and self.core.settings.metaflush
         self._map_job = Store("activemap", offset_bytes=MAP_OFFSET_BYTES + offset, data=data, flush=flush)
         self.effects.stores.append(self._map_job)
 
     def _map_stored(self) -> None:
+        """Launch what waited for these bits, and what came later and needs no others."""
         self._map_job = None
         self.map.arm(self._map_arming)
         self._map_arming = set()
-        waiters, self._map_waiters = self._map_waiters, []
-        for request in waiters:
-            self._launch(request)
+        parked, self._parked = self._parked, []
+        for request in parked:
+            if self.map.is_armed(request.first, request.last):
+                self._launch(request)
+            else:
+                self._parked.append(request)
 
     # -- time -------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,90 @@
+"""A disk with a volatile cache: what was written may be lost in a crash until a flush covered it."""
+
+from __future__ import annotations
+
+import random
+
+from hast.replication.types import Metadata
+
+SECTOR_BYTES = 512
+Sector = tuple[int, bytes]
+BLANK: Sector = (0, bytes(SECTOR_BYTES))
+
+
+class Flush:
+    """The cache's content at the moment a flush began: only that is made durable when it ends."""
+
+    __slots__ = ("metadata", "sectors")
+
+    def __init__(self, sectors: dict[int, Sector], metadata: tuple[int, Metadata] | None) -> None:
+        self.sectors = sectors
+        self.metadata = metadata
+
+
+class Disk:
+    """Sectors by number, each with the number of the write that made it; the metadata block is kept as a value.
+
+    Reads see the cache.
+    """
+
+    def __init__(self, metadata: Metadata) -> None:
+        self.size_bytes = metadata.offset_bytes + metadata.datasize_bytes
+        self._durable: dict[int, Sector] = {}
+        self._cache: dict[int, Sector] = {}
+        self._metadata_durable = (0, metadata)
+        self._metadata_cached: tuple[int, Metadata] | None = None
+        self._version = 0
+        self.fail_writes = 0
+        """So many coming data writes fail with EIO."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """As a reader sees it now."""
+        return (self._metadata_cached or self._metadata_durable)[1]
+
+    def write_metadata(self, metadata: Metadata) -> None:
+        self._version += 1
+        self._metadata_cached = (self._version, metadata)
+
+    def write(self, offset: int, data: bytes) -> None:
+        assert offset % SECTOR_BYTES == 0, "unaligned write"
+        assert len(data) % SECTOR_BYTES == 0, "write of part of a sector"
+        self._version += 1
+        for position in range(0, len(data), SECTOR_BYTES):
+            number = (offset + position) // SECTOR_BYTES
+            self._cache[number] = (self._version, data[position : position + SECTOR_BYTES])
+
+    def read(self, offset: int, length: int) -> bytes:
+        first, last = offset // SECTOR_BYTES, -(-(offset + length) // SECTOR_BYTES)
+        sectors = (self._cache.get(n) or self._durable.get(n) or BLANK for n in range(first, last))
+        skip = offset - first * SECTOR_BYTES
+        return b"".join(data for _version, data in sectors)[skip : skip + length]
+
+    def durable_read(self, offset: int, length: int) -> bytes:
+        """What would be there after a crash that loses the whole cache."""
+        first, last = offset // SECTOR_BYTES, -(-(offset + length) // SECTOR_BYTES)
+        return b"".join(self._durable.get(n, BLANK)[1] for n in range(first, last))[:length]
+
+    def begin_flush(self) -> Flush:
+        return Flush(dict(self._cache), self._metadata_cached)
+
+    def end_flush(self, flush: Flush) -> None:
+        for number, sector in flush.sectors.items():
+            if sector[0] > self._durable.get(number, BLANK)[0]:
+                self._durable[number] = sector
+            if self._cache.get(number) is sector:
+                del self._cache[number]
+        if flush.metadata is not None and flush.metadata[0] > self._metadata_durable[0]:
+            self._metadata_durable = flush.metadata
+            if self._metadata_cached is flush.metadata:
+                self._metadata_cached = None
+
+    def crash(self, rng: random.Random) -> None:
+        """Power is lost: each cached sector reached the medium or not."""
+        for number, sector in self._cache.items():
+            if rng.random() < 0.5:
+                self._durable[number] = sector
+        if self._metadata_cached is not None and rng.random() < 0.5:
+            self._metadata_durable = self._metadata_cached
+        self._cache.clear()
+        self._metadata_cached = None

@@ -1,0 +1,194 @@
+"""A simulated host: the shell around one engine, with a disk, and everything it carries out taking its time."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from hast.replication.primary import Primary, Settings
+from hast.replication.secondary import Secondary
+from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO, Effects, Metadata, Request, Store
+from hast.sim.disk import Disk
+from hast.sim.world import World
+
+MAP_OFFSET_BYTES = 4096
+
+
+class Node:
+    """One host. `engine` is None while it is down or idle. The cluster sets the callbacks."""
+
+    def __init__(self, world: World, name: str, metadata: Metadata) -> None:
+        self.world = world
+        self.name = name
+        self.disk = Disk(metadata)
+        self.engine: Primary | Secondary | None = None
+        self.boot_id = world.rng.randbytes(16)
+        self.life = 0
+        """Counts engines: what an earlier one started is not reported to a later one."""
+        self.up = True
+        self.on_sent: Callable[[Node], None] = lambda node: None
+        self.on_finished: Callable[[list[Request]], None] = lambda batch: None
+        self._stores: list[Store] = []
+        self._storing = False
+        self._writing: list[Request] = []
+
+    def start_primary(self, settings: Settings, force: bool = False) -> Primary:
+        meta = self.disk.metadata
+        image = self.disk.read(MAP_OFFSET_BYTES, meta.offset_bytes - MAP_OFFSET_BYTES)
+        resuid = self.world.rng.getrandbits(63) + 1
+        engine = Primary(settings, meta, image, fresh_resuid=resuid, force=force)
+        self._begin(engine)
+        self._tick(self.life)
+        self.pump()
+        return engine
+
+    def start_secondary(self, features: int) -> Secondary:
+        meta = self.disk.metadata
+        image = self.disk.read(MAP_OFFSET_BYTES, meta.offset_bytes - MAP_OFFSET_BYTES)
+        engine = Secondary(meta, image, features=features)
+        self._begin(engine)
+        self._tick(self.life)
+        return engine
+
+    def stop(self) -> None:
+        """The process ends; the kernel's cache lives on, and what it was given is carried out or not."""
+        self.engine = None
+        self.life += 1
+        self._stores = []
+        self._storing = False
+        self._writing = []
+
+    def crash(self) -> None:
+        """Power cut."""
+        self.stop()
+        self.up = False
+        self.disk.crash(self.world.rng)
+        self.world.note(f"{self.name}: power cut")
+
+    def boot(self) -> None:
+        self.up = True
+        self.boot_id = self.world.rng.randbytes(16)
+        self.world.note(f"{self.name}: boots")
+
+    def pump(self) -> None:
+        """Carry out what the engine asked for."""
+        engine = self.engine
+        if engine is None:
+            return
+        effects: Effects = engine.effects
+        stores, effects.stores = effects.stores, []
+        self._stores.extend(stores)
+        self._next_store()
+        local, effects.local = effects.local, []
+        for request in local:
+            self._execute(request, self.life)
+        for event in effects.events:
+            self.world.note(f"{self.name}: {event.name}: {event.text}")
+        effects.events = []
+        finished, effects.finished = effects.finished, []
+        if finished:
+            self.on_finished(finished)
+        self.on_sent(self)
+
+    def _begin(self, engine: Primary | Secondary) -> None:
+        self.stop()
+        self.engine = engine
+
+    def _tick(self, life: int) -> None:
+        engine = self.engine
+        if life != self.life or engine is None:
+            return
+        when = engine.tick(self.world.now)
+        self.world.after(max(when - self.world.now, 0.001), lambda: self._tick(life))
+        self.pump()
+
+    def _next_store(self) -> None:
+        if self._storing or not self._stores:
+            return
+        self._storing = True
+        job, life = self._stores.pop(0), self.life
+
+        def written() -> None:
+            if life != self.life:
+                return
+            if job.metadata is not None:
+                self.disk.write_metadata(job.metadata)
+            else:
+                self.disk.write(job.offset_bytes, job.data)
+            if job.flush:
+                flush = self.disk.begin_flush()
+                self.world.soon(lambda: done(flush))
+            else:
+                done(None)
+
+        def done(flush: object) -> None:
+            if life != self.life or self.engine is None:
+                return
+            if flush is not None:
+                self.disk.end_flush(flush)  # type: ignore[arg-type]
+            self._storing = False
+            self.engine.stored(job, 0, self.world.now)
+            self._next_store()
+            self.pump()
+
+        self.world.soon(written)
+
+    def _execute(self, request: Request, life: int) -> None:
+        if request.op == FLUSH:
+            flush = self.disk.begin_flush()
+            self.world.soon(lambda: self._flushed(request, flush, life))
+            return
+        if request.op != READ:
+            self._check_order(request)
+            self._writing.append(request)
+        self.world.soon(lambda: self._executed(request, life))
+
+    def _check_order(self, request: Request) -> None:
+        """S5: the engine never lets two overlapping writes be under way together."""
+        end = request.offset + request.length
+        for other in self._writing:
+            overlap = other.offset < end and request.offset < other.offset + other.length
+            assert not overlap, f"S5: {self.name} was given {request} while {other} is under way"
+
+    def _flushed(self, request: Request, flush: object, life: int) -> None:
+        if life != self.life or self.engine is None:
+            return
+        self.disk.end_flush(flush)  # type: ignore[arg-type]
+        self._done(request)
+
+    def _executed(self, request: Request, life: int) -> None:
+        if life != self.life or self.engine is None:
+            return
+        base = self.disk.metadata.offset_bytes
+        request.local_error = 0
+        if request.op == READ:
+            request.data = self.disk.read(base + request.offset, request.length)
+        else:
+            self._writing.remove(request)
+            self._check_marked(request)
+            if self.disk.fail_writes > 0:
+                self.disk.fail_writes -= 1
+                request.local_error = errno.EIO
+            elif request.op == WRITE:
+                assert request.data is not None, "a write without data"
+                self.disk.write(base + request.offset, bytes(request.data))
+            elif request.op in (ZERO, DELETE):
+                self.disk.write(base + request.offset, bytes(request.length))
+        self._done(request)
+
+    def _check_marked(self, request: Request) -> None:
+        """S1: on the primary, the extents of a write are marked on the medium before the write begins."""
+        if not isinstance(self.engine, Primary):
+            return
+        meta = self.disk.metadata
+        durable = self.disk.durable_read(MAP_OFFSET_BYTES, meta.offset_bytes - MAP_OFFSET_BYTES)
+        first = request.offset // meta.extentsize_bytes
+        last = (request.offset + request.length - 1) // meta.extentsize_bytes
+        for extent in range(first, last + 1):
+            marked = durable[extent >> 3] & (1 << (extent & 7))
+            assert marked, f"S1: {self.name} writes extent {extent}, which is not marked on the disk"
+
+    def _done(self, request: Request) -> None:
+        assert self.engine is not None, "done without an engine"
+        self.engine.local_done([request], self.world.now)
+        self.pump()
