@@ -75,6 +75,7 @@ def run(control: socket.socket, start: dict[str, Any], descriptors: list[int]) -
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     if worker.exit_code is None:
+        reactor.call_soon_threadsafe(lambda: None)  # a first round at once, for the effects that open() left
         reactor.run()
     worker.close()
     return EXIT_TEMPORARY if worker.exit_code is None else worker.exit_code
