@@ -15,6 +15,7 @@ from hast.config.model import Resource
 from hast.format.constants import Role
 from hast.node.export_device import ExportDevice
 from hast.node.logs import context
+from hast.node.worker_pool import WorkerPool
 from hast.node.worker_process import Stuck, WorkerError, WorkerProcess
 
 log = logging.getLogger("hast.supervisor")
@@ -56,8 +57,9 @@ def may_restart(dead: WorkerProcess) -> bool:
 class PrimaryHolder:
     """Device and worker of one resource while it is primary."""
 
-    def __init__(self, resource: Resource, on_message: OnMessage) -> None:
+    def __init__(self, resource: Resource, pool: WorkerPool, on_message: OnMessage) -> None:
         self.resource = resource
+        self._pool = pool
         self.device = ExportDevice(resource)
         self.worker: WorkerProcess | None = None
         self.serving = False
@@ -84,7 +86,7 @@ class PrimaryHolder:
         self.serving = True
 
     async def _start_worker(self, message: dict[str, Any]) -> dict[str, Any]:
-        worker = WorkerProcess(self.resource.name, self._on_message)
+        worker = WorkerProcess(self.resource.name, self._pool, self._on_message)
         self.worker = worker
         await worker.start(message | self.device.start_fields(), self.device.descriptors())
         return await worker.wait_ready(READY_DEADLINE_S + 2.0 * self.resource.timeout_s)

@@ -47,6 +47,7 @@ async def read_metadata(providers: Mapping[str, str]) -> dict[str, dict[str, Any
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",
             "-m",
             "hast.node.probe",
             *arguments,

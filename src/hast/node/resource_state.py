@@ -21,6 +21,7 @@ from hast.node.export_device import ExportDevice, ExportError
 from hast.node.hooks import HookRunner
 from hast.node.logs import LEVELS, context
 from hast.node.primary_holder import Backoff, PrimaryHolder, may_restart
+from hast.node.worker_pool import WorkerPool
 from hast.node.worker_process import Stuck, WorkerError, WorkerProcess
 
 log = logging.getLogger("hast.supervisor")
@@ -40,6 +41,7 @@ class Environment:
 
     events: EventBus
     hooks: HookRunner
+    pool: WorkerPool
     foreground: bool
     debug: int
 
@@ -158,7 +160,7 @@ class ResourceState:
         self.transition = f"{old} to primary, starting"
         self._superseded = None
         self._starting = True
-        self._holder = PrimaryHolder(self.resource, self._worker_said)
+        self._holder = PrimaryHolder(self.resource, self._environment.pool, self._worker_said)
         try:
             await self._holder.start(self._start_message(Role.PRIMARY), force)
         except (WorkerError, ExportError) as error:
@@ -261,7 +263,7 @@ class ResourceState:
             try:
                 if self.role is not Role.SECONDARY or self._secondary is not None:
                     raise RoleError(f"Remote node acts as {self.role} for the resource and not as secondary.")
-                worker = WorkerProcess(self.name, self._worker_said)
+                worker = WorkerProcess(self.name, self._environment.pool, self._worker_said)
                 self._secondary = worker
                 start = self._start_message(Role.SECONDARY) | {
                     "hello": hello.hex(),

@@ -27,11 +27,13 @@ from hast.node.logs import context
 from hast.node.peer_names import PeerNames
 from hast.node.pidfile import Pidfile, PidfileError
 from hast.node.resource_state import Environment, ResourceState, RoleError
+from hast.node.worker_pool import WorkerPool
 
 log = logging.getLogger("hast.supervisor")
 
 HOOK_GRACE_S = 5.0
 OPEN_DEADLINE_S = 10.0
+MAX_STANDBYS = 3
 
 
 @dataclass(slots=True)
@@ -63,7 +65,13 @@ class Supervisor:
         self.events = EventBus()
         self._options = options
         self._opened = opened
-        self._environment = Environment(self.events, HookRunner(options.foreground), options.foreground, options.debug)
+        self._environment = Environment(
+            self.events,
+            HookRunner(options.foreground),
+            WorkerPool(min(MAX_STANDBYS, len(configuration.resources))),
+            options.foreground,
+            options.debug,
+        )
         self._states: dict[str, ResourceState] = {}
         self._commands = Commands(self._states, self.events, lambda: self.configuration.path, self.reload)
         self._names = PeerNames()
@@ -94,6 +102,7 @@ class Supervisor:
             self._listeners[address] = PeerListener(listening, self._states, self._names)
         self._control = ControlServer(self._commands, self._opened.control)
         config_record.write(self.configuration.path, self.configuration.control)
+        self._environment.pool.fill_later(0.0)
         log.info("Started successfully, running protocol version %d.", PROTOCOL_VERSION)
         await self._stopping.wait()
         await self._stop()
@@ -115,6 +124,7 @@ class Supervisor:
         for listener in self._listeners.values():
             listener.close()
         await asyncio.gather(*(state.shut_down() for state in self._states.values()))
+        await self._environment.pool.close()
         await self._environment.hooks.finish(HOOK_GRACE_S)
         if self._control is not None:
             await self._control.close()
@@ -150,6 +160,7 @@ class Supervisor:
             )
             await self._change_resources(plan, new)
             self._names.configure(self._remotes())
+            self._environment.pool.size = min(MAX_STANDBYS, len(self._states))
             config_record.write(self.configuration.path, self.configuration.control)
             log.info("Configuration reloaded.")
             self.events.publish("reload", "", "Configuration reloaded.")

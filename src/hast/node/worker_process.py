@@ -1,7 +1,7 @@
 """One worker process as the supervisor sees it: start, ask, stop, and how it ended. Decides nothing about roles.
 
-The worker runs `python -m hast.node.worker FD`; HAST_WORKER_MODULE replaces the module name in tests. Every wait has a
-deadline; a worker that does not stop is killed, and one that does not die is reported as `Stuck`.
+Every wait has a deadline; a worker that does not stop is killed, and one that does not die is reported as `Stuck`. The
+process comes from `worker_pool.py`; HAST_WORKER_MODULE replaces the worker's module in tests.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from hast.node import leftovers, messages
+from hast.node.worker_pool import WorkerPool
 
 log = logging.getLogger("hast.supervisor")
 
 SEND_DEADLINE_S = 5.0
 KILL_DEADLINE_S = 5.0
 MAX_PENDING_REQUESTS = 64
-_MODULE = os.environ.get("HAST_WORKER_MODULE", "hast.node.worker")
 
 
 class WorkerError(Exception):
@@ -36,8 +35,11 @@ class Stuck(WorkerError):
 class WorkerProcess:
     """A started worker. `on_message(worker, message)` gets what it says; `ended` is set when the process is reaped."""
 
-    def __init__(self, name: str, on_message: Callable[[WorkerProcess, dict[str, Any]], None]) -> None:
+    def __init__(
+        self, name: str, pool: WorkerPool, on_message: Callable[[WorkerProcess, dict[str, Any]], None]
+    ) -> None:
         self.name = name
+        self._pool = pool
         self.ready: dict[str, Any] | None = None
         self.refused: str | None = None
         self.stopping = False
@@ -52,27 +54,13 @@ class WorkerProcess:
 
     async def start(self, message: dict[str, Any], descriptors: Sequence[int]) -> None:
         """Start the process and send it its `start` message. Raises WorkerError."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        for sock in (ours, theirs):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, messages.MAX_MESSAGE_BYTES * 2)
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                _MODULE,
-                str(theirs.fileno()),
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            spawned = await self._pool.take()
         except OSError as error:
-            ours.close()
             raise WorkerError(f"Unable to start a worker process: {error.strerror}.") from None
-        finally:
-            theirs.close()
+        ours = spawned.sock
+        self._process, self._sock = spawned.process, ours
         leftovers.record_worker(self.name, self._process.pid)
-        self._sock = ours
         self._reaper = asyncio.create_task(self._reap())
         asyncio.get_running_loop().add_reader(ours, self._readable)
         try:
