@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hast.config import devdconf
 from hast.config.devd_model import DevdConfiguration, Match, Rule, RuleKind, expand
 from hast.config.devdconf import DIALECT, load, parse
 from hast.config.model import ConfigError
@@ -232,6 +233,22 @@ def test_an_error_in_a_directorys_file_names_that_file(tmp_path: Path) -> None:
     (tmp_path / "d/x.conf").write_text("\nnotify")
     with pytest.raises(ConfigError, match=rf"^{tmp_path}/d/x\.conf:2:7: syntax error"):
         load(str(tmp_path / "devd.conf"))
+
+
+def test_a_directory_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "devd.conf").write_text(f'options {{ directory "/{"x" * 300}"; }};')
+    with pytest.raises(ConfigError, match="Unable to open configuration directory /xxx") as caught:
+        load(str(tmp_path / "devd.conf"))
+    assert caught.value.exit_code == 72
+
+
+def test_directories_with_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devdconf, "MAX_FILES", 2)
+    (tmp_path / "main").write_text(f'options {{ directory "{tmp_path}"; }};')
+    for name in "abc":
+        (tmp_path / f"{name}.conf").write_text("")
+    with pytest.raises(ConfigError, match="more than 2 files"):
+        load(str(tmp_path / "main"))
 
 
 def test_a_file_that_is_absent_has_its_own_exit_code(tmp_path: Path) -> None:

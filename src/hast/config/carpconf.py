@@ -126,10 +126,8 @@ class _Reader:
             into = matching if self._host.matches(statement.value.text) else {}
             for inner in statement.body:
                 self._set(inner, into)
-        if nodes and not any(self._host.matches(node.value.text) for node in nodes):
-            if here:
-                self._fail_no_node(draft)
-            draft.here = False
+        if here and nodes and not any(self._host.matches(node.value.text) for node in nodes):
+            self._fail_no_node(draft)
         for key in ("addresses", "resources"):
             if key in matching:
                 matching[key] = (*draft.own.get(key, ()), *matching[key])
