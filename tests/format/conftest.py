@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-Vector = Callable[[str], bytes]
-
 
 @pytest.fixture(scope="session")
-def vector(shared_compat: Path) -> Vector:
+def vector(shared_compat: Path) -> Callable[[str], bytes]:
     """Bytes of the vector whose file name starts with the given number."""
 
     def read(number: str) -> bytes:
