@@ -1,8 +1,8 @@
 """The metadata block: 4096 bytes at the start of a provider (specification section 7.2) and our extra fields.
 
-After the reference's nine fields come ours, which the reference ignores and loses at its next write: `flags` (u32) and,
-last of all, `crc` (u32), the CRC-32 of every byte before the element `crc`. A block without them is the reference's. No
-I/O, no state.
+After the reference's nine fields come ours, which the reference ignores and loses at its next write: `flags` (u32),
+`bootid` (u8[16], absent until the copy was primary) and, last of all, `crc` (u32), the CRC-32 of every byte before the
+element `crc`. A block without them is the reference's. No I/O, no state.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from enum import IntFlag
 
 from hast.format import nv
-from hast.format.constants import METADATA_SIZE_BYTES
+from hast.format.constants import METADATA_SIZE_BYTES, Role
 from hast.format.geometry import MAX_SIZE_BYTES, is_power_of_two
 from hast.format.nv import Buffer, IntegerType, Nv, NvError, NvType
 
 SECTOR_BYTES = 512
 """The block is written in one piece; all that is not zero lies in one sector for names of usual length."""
-MAX_NAME_BYTES_IN_SECTOR = 207
+MAX_NAME_BYTES_IN_SECTOR = 175
+BOOT_ID_BYTES = 16
 
 
 class Flag(IntFlag):
@@ -64,8 +65,11 @@ class Metadata:
     prevrole: str = "init"
     inconsistent: bool = False
     stale: bool = False
+    boot_id: bytes = b""
+    """Which boot of this host's kernel last used the copy as primary: another one means that its cache was lost."""
 
 
+_ROLES = frozenset(Role)
 _CRC_ELEMENT_BYTES = len(nv.encode([nv.u32("crc", 0)]))
 
 
@@ -84,10 +88,12 @@ def encode(metadata: Metadata) -> bytes:
             nv.u64("remotecnt", metadata.remotecnt),
             nv.string("prevrole", metadata.prevrole),
             nv.u32("flags", flags),
+            *([nv.u8s("bootid", metadata.boot_id)] if metadata.boot_id else []),
         ]
     )
     body += nv.encode([nv.u32("crc", zlib.crc32(body))])
-    if len(metadata.resource.encode("utf-8", "surrogateescape")) <= MAX_NAME_BYTES_IN_SECTOR:
+    name = metadata.resource.encode("utf-8", "surrogateescape")
+    if len(name) <= MAX_NAME_BYTES_IN_SECTOR and metadata.prevrole in _ROLES:
         assert len(body) <= SECTOR_BYTES, "metadata has outgrown one sector"
     if len(body) > METADATA_SIZE_BYTES:
         raise NvError(f"metadata of {len(body)} bytes, at most {METADATA_SIZE_BYTES} fit")
@@ -116,6 +122,7 @@ def decode(block: Buffer) -> Metadata:
         prevrole=_string(fields, "prevrole"),
         inconsistent=bool(flags & Flag.INCONSISTENT),
         stale=bool(flags & Flag.STALE),
+        boot_id=bytes(fields.get("bootid", NvType.UINT8_ARRAY) or b""),
     )
     _check_sizes(metadata)
     return metadata

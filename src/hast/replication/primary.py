@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import asdict, replace
 
-from hast.format.constants import KEEPALIVE_S, Command, Feature, Role, SyncSource
+from hast.format.constants import KEEPALIVE_S, Command, Feature, Replication, Role, SyncSource
 from hast.replication.activemap import Activemap
 from hast.replication.barrier import Barrier
 from hast.replication.core import (
@@ -60,7 +60,8 @@ class Primary:
     """The engine of one resource in role primary.
 
     `metadata` and `image` are what the provider holds (the map, mapsize bytes). `fresh_resuid` is a random non-zero
-    number, used when the resource has none. `force` takes this copy for good although its metadata says otherwise.
+    number, used when the resource has none. `boot_id` names this boot of the host's kernel. `force` takes this copy
+    for good although its metadata says otherwise.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Primary:
         *,
         sectorsize_bytes: int = 512,
         fresh_resuid: int = 0,
+        boot_id: bytes = b"",
         force: bool = False,
     ) -> None:
         if force and (metadata.stale or metadata.inconsistent):
@@ -124,8 +126,12 @@ class Primary:
             self.map.owed_local.merge(self.map.armed.data)
         else:
             self.map.owed_remote.merge(self.map.armed.data)
-        if metadata.prevrole != Role.PRIMARY:
-            self.core.store_metadata("role primary", prevrole=str(Role.PRIMARY))
+        was_primary = metadata.prevrole == Role.PRIMARY
+        rebooted = metadata.boot_id != boot_id and metadata.boot_id != b""
+        self._cache_lost = was_primary and rebooted and settings.replication is not Replication.ASYNC
+        """This host crashed as primary: a peer that is in step has acknowledged writes that our disk lost (S4)."""
+        if not was_primary or metadata.boot_id != boot_id:
+            self.core.store_metadata("role primary", prevrole=str(Role.PRIMARY), boot_id=boot_id)
 
     # -- clients ------------------------------------------------------------------------------------------------
 
@@ -275,7 +281,7 @@ class Primary:
         if core.local_ok:
             if peer.virgin and core.meta.localcnt == 0:
                 self._attach_job = core.store_metadata("first connection", localcnt=1)
-            if inbound and not core.meta.inconsistent:
+            if self.map.owed_local and not core.meta.inconsistent:
                 self._attach_job = core.store_metadata("sync from the peer begins", inconsistent=True)
         self._attaching = self._holding = True
         self._settle()
@@ -707,6 +713,10 @@ class Primary:
                 if extent not in amap.owed_local:
                     amap.owed_remote.add(extent)
         self._suspect = set()
+        in_step = not inbound and not peer.virgin and peer.remotecnt == self._hello_localcnt == self.core.meta.localcnt
+        if self._cache_lost and in_step and self.standing.ahead is Record.ABSENT:
+            amap.owed_local.merge(amap.armed.data)
+        self._cache_lost = False
         if peer.bitmap is not None:
             amap.mark(peer.bitmap)
             (amap.owed_local if inbound else amap.owed_remote).merge(peer.bitmap)

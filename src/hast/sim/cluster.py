@@ -52,6 +52,8 @@ class Cluster:
         self.network_up = True
         self.split_brain = False
         self.refusals: list[str] = []
+        self.admitting = True
+        """Clients are let in: a new primary has tried to reach its peer."""
         for node in self.nodes.values():
             node.on_sent = self._drain_wire
         self._retry()
@@ -75,7 +77,15 @@ class Cluster:
         self.world.note(f"{name}: role primary")
         self.cut("role change")
         self.roles[name] = Role.PRIMARY
+        self.serve(name, force)
+
+    def serve(self, name: str, force: bool = False) -> None:
+        """Start the primary's worker; clients are let in when it has tried to reach its peer."""
         self.nodes[name].start_primary(self.settings, force)
+        self.admitting = False
+        self._connect()
+        if self.link is None:
+            self.admitting = True
 
     def demote(self, name: str) -> None:
         self.world.note(f"{name}: role secondary")
@@ -89,7 +99,7 @@ class Cluster:
         node = self.nodes[name]
         self.cut("worker killed")
         node.stop()
-        node.start_primary(self.settings)
+        self.serve(name)
 
     def crash(self, name: str) -> None:
         self.nodes[name].crash()
@@ -98,6 +108,7 @@ class Cluster:
     def cut(self, reason: str) -> None:
         """Both ends notice that the link is gone: the one that lives sees it a little later."""
         link, self.link = self.link, None
+        self.admitting = True
         if link is None or not link.alive:
             return
         link.alive = False
@@ -178,6 +189,7 @@ class Cluster:
             self.cut(str(refused))
             return
         engine.attach(peer, self.world.now)
+        self.admitting = True
         node.pump()
 
     # -- the wire -------------------------------------------------------------------------------------------------

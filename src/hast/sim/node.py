@@ -36,7 +36,7 @@ class Node:
         meta = self.disk.metadata
         image = self.disk.read(MAP_OFFSET_BYTES, meta.offset_bytes - MAP_OFFSET_BYTES)
         resuid = self.world.rng.getrandbits(63) + 1
-        engine = Primary(settings, meta, image, fresh_resuid=resuid, force=force)
+        engine = Primary(settings, meta, image, fresh_resuid=resuid, boot_id=self.boot_id, force=force)
         self._begin(engine)
         self._tick(self.life)
         self.pump()

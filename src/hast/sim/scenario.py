@@ -49,7 +49,13 @@ class Clients:
     def _work(self) -> None:
         engine = self.cluster.engine()
         node = self.cluster.primary()
-        if self.working and engine is not None and node is not None and len(self._open) < DEPTH:
+        if (
+            self.working
+            and self.cluster.admitting
+            and engine is not None
+            and node is not None
+            and len(self._open) < DEPTH
+        ):
             batch = [self._draw() for _ in range(self.world.rng.randint(1, 4))]
             engine.submit(batch, self.world.now)
             node.pump()
@@ -202,7 +208,7 @@ def primary_power_cut(run: Run) -> None:
         run.cluster.crash(node.name)
         run.wait(3.0)
         node.boot()
-        node.start_primary(run.cluster.settings)
+        run.cluster.serve(node.name)
 
 
 def fail_over(run: Run) -> None:
