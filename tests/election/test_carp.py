@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from ipaddress import IPv4Address
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
 from segment import KEY, Host, Segment
 
 from hast.election.carp import TABLE, Vhid

@@ -202,3 +202,7 @@ def _describe(each: dict[str, Any]) -> Iterator[str]:
     bad = {"wrong HMAC": counts["bad_auth"], "replayed": counts["replayed"], "not sent": counts["send_errors"]}
     if any(bad.values()):
         yield "  " + ", ".join(f"{name}: {n}" for name, n in bad.items() if n)
+
+
+if __name__ == "__main__":
+    main()

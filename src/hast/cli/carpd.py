@@ -85,3 +85,7 @@ async def _serve(
     configuration: CarpConfiguration, load: Callable[[], CarpConfiguration], sock: socket.socket, hastd: str
 ) -> None:
     await Carpd(configuration, load, sock, hastd).run()
+
+
+if __name__ == "__main__":
+    main()

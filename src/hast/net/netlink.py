@@ -7,6 +7,7 @@ so that a person and a later carpd can tell whose they are. Every operation has 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class Netlink:
 
     async def open(self, changed: Callable[[], None]) -> None:
         """Open; `changed` is called from the event loop whenever links or addresses may have changed."""
+        logging.getLogger("pyroute2").setLevel(logging.WARNING)
         self._route = AsyncIPRoute()  # type: ignore[no-untyped-call]
         await self._route.setup_endpoint()
         watch = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
