@@ -15,6 +15,7 @@ import os
 import select
 import struct
 import sys
+from collections import deque
 from collections.abc import Callable
 
 from hast.format import fuse
@@ -56,7 +57,7 @@ class ReceiveMemory:
     """
 
     def __init__(self) -> None:
-        self._spare: list[mmap.mmap] = []
+        self._spare: deque[mmap.mmap] = deque()
         self._count = 1
         self._chunk = self._allocate()
         self.view = memoryview(self._chunk)
@@ -69,11 +70,8 @@ class ReceiveMemory:
 
     def next_chunk(self) -> bool:
         """Go on with a chunk that nobody uses. False, and no change, when all are in use."""
-        for index, chunk in enumerate(self._spare):
-            if sys.getrefcount(chunk) == 3:  # the list, this name and getrefcount's argument
-                del self._spare[index]
-                break
-        else:
+        chunk = self._unused_chunk()
+        if chunk is None:
             if self._count >= MAX_CHUNKS:
                 return False
             chunk = self._allocate()
@@ -83,6 +81,14 @@ class ReceiveMemory:
         self.view = memoryview(chunk)
         self.position = 0
         return True
+
+    def _unused_chunk(self) -> mmap.mmap | None:
+        for _ in range(len(self._spare)):
+            chunk = self._spare.popleft()
+            if sys.getrefcount(chunk) == 2:  # this name and getrefcount's argument: no view is left
+                return chunk
+            self._spare.append(chunk)
+        return None
 
 
 class FuseFile:
