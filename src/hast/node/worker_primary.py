@@ -70,6 +70,7 @@ class PrimaryWorker(Worker):
             image,
             sectorsize_bytes=opened.sector_size_bytes,
             fresh_resuid=secrets.randbits(64) or 1,
+            boot_id=read_boot_id(),
         )
         self.engine = engine
         self._link = PrimaryLink(self.reactor, self.resource, engine, self._attempted, read_boot_id())

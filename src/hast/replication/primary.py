@@ -104,7 +104,7 @@ class Primary:
         """Extents the last peer confirmed but did not flush; owed if that peer's kernel restarted since."""
         self._suspect_boot = b""
         self._held: list[Request] = []
-        self._holding = False
+        self._holding = True
         self._frozen = ""
         self._hello = False
         self._hello_job: Store | None = None
@@ -130,8 +130,10 @@ class Primary:
         rebooted = metadata.boot_id != boot_id and metadata.boot_id != b""
         self._cache_lost = was_primary and rebooted and settings.replication is not Replication.ASYNC
         """This host crashed as primary: a peer that is in step has acknowledged writes that our disk lost (S4)."""
-        if not was_primary or metadata.boot_id != boot_id:
-            self.core.store_metadata("role primary", prevrole=str(Role.PRIMARY), boot_id=boot_id)
+        self._start_job: Store | None = self.core.store_metadata(
+            "role primary", prevrole=str(Role.PRIMARY), boot_id=boot_id
+        )
+        """Its flush makes durable what a worker before this one may have left in the cache, the map above all (S1)."""
 
     # -- clients ------------------------------------------------------------------------------------------------
 
@@ -226,6 +228,10 @@ class Primary:
             pass
         if job is self._attach_job:
             self._attach_job = None
+        if job is self._start_job:
+            self._start_job = None
+            if not (self._hello or self._attaching):
+                self._unhold()
         if job is self._drain_job:
             self._drain_job = None
             self.drained = True
@@ -750,6 +756,8 @@ class Primary:
             self._mode = FULLSYNC
 
     def _unhold(self) -> None:
+        if self._start_job is not None:
+            return
         self._holding = False
         if self._frozen and not self._draining:
             return
