@@ -66,7 +66,7 @@ def fields_of(request: WireRequest) -> list[Field]:
         ("11", (2, 3, 0x100200, 512, PATTERN, False), Checksum.NONE, Compression.HOLE),
         ("12", (2, 4, 0, 131072, bytes(131072), True), Checksum.CRC32, Compression.HOLE),
         ("12", (2, 4, 0, 131072, bytes(131072), True), Checksum.CRC32, Compression.LZF),
-        ("14", (2, 6, 0x100200, 512, PATTERN, True), Checksum.CRC32, Compression.NONE),
+        ("14", (2, 6, 0x100200, 512, PATTERN, False), Checksum.CRC32, Compression.NONE),
         ("15", (1, 7, 0x100200, 512, None, False), Checksum.CRC32, Compression.LZF),
         ("17", (3, 8, 0x200000, 4 << 20, None, False), Checksum.NONE, Compression.NONE),
         ("18", (4, 9, 0, 0, None, False), Checksum.SHA256, Compression.HOLE),
