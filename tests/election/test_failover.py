@@ -74,8 +74,8 @@ def drive(world: World, verb: Verb, give_way_at: int | None = None) -> Ending:
         try:
             step = generator.send(answer)
         except StopIteration as stop:
-            assert isinstance(stop.value, Ending)
-            return stop.value
+            ending: Ending = stop.value
+            return ending
     raise AssertionError
 
 

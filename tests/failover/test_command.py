@@ -26,7 +26,8 @@ class Node:
         self.conf = tmp_path / "failover.conf"
         self.hastd = hastd
         self.write(
-            f'service pool {{ start "touch {tmp_path}/pool" stop "rm {tmp_path}/pool" status "test -e {tmp_path}/pool" }}'
+            f'service pool {{ start "touch {tmp_path}/pool" stop "rm {tmp_path}/pool"',
+            f'status "test -e {tmp_path}/pool" }}',
         )
 
     def write(self, *lines: str) -> None:

@@ -137,21 +137,19 @@ def end_group(pid: int, gone: Callable[[], bool]) -> bool:
     for number, wait_s in ((signal.SIGTERM, TERM_S), (signal.SIGKILL, KILL_S)):
         _signal(pid, number)
         until = time.monotonic() + wait_s
-        while time.monotonic() < until:
-            if gone():
-                return True
+        while not gone() and time.monotonic() < until:
             time.sleep(0.01)
     return gone()
 
 
 def _signal(pid: int, number: int) -> None:
     try:
-        if os.getpgid(pid) == pid:
-            os.killpg(pid, number)
-        else:
-            os.kill(pid, number)
+        os.killpg(pid, number)
     except OSError:
-        pass
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
 
 
 def _processes() -> Iterator[int]:

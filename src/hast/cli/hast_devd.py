@@ -1,0 +1,142 @@
+"""hast-devd: the command. Reads its arguments and rules, goes into the background, hands over to failover/devd."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+from hast.config.devd_model import DEFAULT_DEVD_CONF, DevdConfiguration
+from hast.config.model import ConfigError
+
+DEADLINE_S = 600.0
+EXIT_USAGE = 64
+EXIT_DATA = 65
+EXIT_NO_INPUT = 66
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.print_usage(sys.stderr)
+        print(f"hast-devd: {message}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script. Exit codes: 0; 64 usage, 65 and 66 replay, 71 and 75 pidfile, 72 and 78 configuration."""
+    options = _parser().parse_args(argv)
+    from hast.config.devdconf import load
+    from hast.node.pidfile import PidfileError
+
+    try:
+        configuration = load(options.config)
+        if options.test:
+            print(f"{options.config}: {len(configuration.rules)} rules, ok")
+            return 0
+        if options.replay:
+            return _replay(configuration, options.replay)
+        return _serve(configuration, options)
+    except (ConfigError, PidfileError) as error:
+        print(f"hast-devd: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="hast-devd", description="Run commands on events of carpd, hastd and the network.")
+    parser.add_argument("-c", "--config", default=DEFAULT_DEVD_CONF, help="rules (default: %(default)s)")
+    parser.add_argument("-P", "--pidfile", help="pid file (default: as the configuration says)")
+    parser.add_argument("-F", "--foreground", action="store_true", help="stay in the foreground, log to the terminal")
+    parser.add_argument("-d", "--debug", action="count", default=0, help="log every event")
+    parser.add_argument("-t", "--test", action="store_true", help="check the configuration and end")
+    parser.add_argument(
+        "--replay", metavar="FILE", help="print what the rules would do with recorded events ('-': stdin)"
+    )
+    parser.add_argument("--record", metavar="FILE", help="append every event to this file, for --replay")
+    parser.add_argument("--carpd", metavar="SOCKET", help="control socket of carpd (default: carpd.sock in /run/hast)")
+    parser.add_argument("--hastd", metavar="SOCKET", default="/var/run/hastctl", help="of hastd (default: %(default)s)")
+    parser.add_argument("--deadline", metavar="SECONDS", type=_seconds, default=DEADLINE_S, help="of one action")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 86400:
+        raise ValueError(text)
+    return value
+
+
+def _replay(configuration: DevdConfiguration, path: str) -> int:
+    from hast.failover.devd.replay import replay
+
+    try:
+        with sys.stdin if path == "-" else open(path, errors="replace") as file:
+            good = True
+            for fine, text in replay(configuration.rules, file):
+                print(text, file=sys.stdout if fine else sys.stderr)
+                good = good and fine
+    except OSError as error:
+        print(f"hast-devd: {path}: {error.strerror}", file=sys.stderr)
+        return EXIT_NO_INPUT
+    return 0 if good else EXIT_DATA
+
+
+def _serve(configuration: DevdConfiguration, options: argparse.Namespace) -> int:
+    from hast.config.devdconf import load
+    from hast.failover.devd.daemon import Settings, serve
+    from hast.node import logs
+    from hast.node.daemonize import daemonize
+    from hast.node.paths import run_directory
+    from hast.node.pidfile import Pidfile
+
+    config = os.path.abspath(options.config)
+    settings = Settings(
+        load=partial(load, config),
+        carpd=options.carpd or str(run_directory() / "carpd.sock"),
+        hastd=options.hastd.removeprefix("uds://").removeprefix("unix://"),
+        deadline_s=options.deadline,
+        record=os.path.abspath(options.record) if options.record else None,
+    )
+    pidfile = Pidfile(os.path.abspath(options.pidfile or configuration.pidfile), "hast-devd")
+    try:
+        if not options.foreground:
+            daemonize()
+        pidfile.write()
+        logs.setup(foreground=options.foreground, debug=options.debug, program="hast-devd")
+        _log_to_file(os.environ.get("HAST_SYSLOG"))
+        asyncio.run(serve(configuration, settings))
+        logs.flush()
+    finally:
+        pidfile.close()
+    return 0
+
+
+def _log_to_file(path: str | None) -> None:
+    """Log lines of a host without syslog daemon go to the file that $HAST_SYSLOG names, in the form of syslog's."""
+    if not path:
+        return
+    import socket
+
+    from hast.node.logs import LineFormatter
+
+    class Formatter(LineFormatter):
+        def format(self, record: logging.LogRecord) -> str:
+            from hast.failover.log import stamp
+
+            host = socket.gethostname().split(".")[0]
+            return f"{stamp(record.created)} {host} hast-devd: {super().format(record)}"
+
+    try:
+        handler = logging.FileHandler(path)
+    except OSError as error:
+        logging.getLogger("hast.devd").error("%s cannot be written: %s", path, error.strerror)
+        return
+    handler.setFormatter(Formatter(with_level=False))
+    logging.getLogger().addHandler(handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

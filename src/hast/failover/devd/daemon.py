@@ -1,0 +1,86 @@
+"""The running hast-devd: sources feeding the runner until a signal ends it; SIGHUP reads the rules again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hast.config.devd_model import DevdConfiguration
+from hast.config.model import ConfigError
+from hast.failover.devd.events import Event
+from hast.failover.devd.runner import Runner
+from hast.failover.devd.sources import follow_carpd, follow_hastd, follow_links
+
+STOP_S = 10.0
+_log = logging.getLogger("hast.devd")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the sources are and how long an action may take. `load` reads the configuration again."""
+
+    load: Callable[[], DevdConfiguration]
+    carpd: str
+    hastd: str
+    deadline_s: float
+    record: str | None = None
+
+
+async def serve(configuration: DevdConfiguration, settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; then wait a little for actions that still run."""
+    runner = Runner(configuration.rules, settings.deadline_s)
+    take = runner.take if settings.record is None else _recording(runner.take, settings.record)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, _reload, runner, settings)
+    _log.info("%d rules of %s", len(configuration.rules), configuration.path)
+    sources = [
+        asyncio.create_task(_guard("carpd", lambda: follow_carpd(settings.carpd, take))),
+        asyncio.create_task(_guard("hastd", lambda: follow_hastd(settings.hastd, take))),
+        asyncio.create_task(_guard("network links", lambda: follow_links(take))),
+    ]
+    await stop.wait()
+    for source in sources:
+        source.cancel()
+    await asyncio.gather(*sources, return_exceptions=True)
+    await runner.drain(STOP_S)
+    _log.info("ended")
+
+
+async def _guard(name: str, follow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Keep a source going whatever happens in it."""
+    while True:
+        try:
+            await follow()
+        except Exception as error:
+            _log.error("source %s failed: %s: %s; started again", name, type(error).__name__, error)
+        await asyncio.sleep(1.0)
+
+
+def _reload(runner: Runner, settings: Settings) -> None:
+    try:
+        configuration = settings.load()
+    except ConfigError as error:
+        _log.error("rules not changed: %s", error)
+        return
+    runner.rules = configuration.rules
+    _log.info("%d rules of %s, read again", len(configuration.rules), configuration.path)
+
+
+def _recording(take: Callable[[Event], None], path: str) -> Callable[[Event], None]:
+    def record(event: Event) -> None:
+        try:
+            with Path(path).open("a") as file:
+                file.write(event.record() + "\n")
+        except OSError as error:
+            _log.error("event not recorded in %s: %s", path, error.strerror)
+        take(event)
+
+    return record

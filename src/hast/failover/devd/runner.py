@@ -1,0 +1,202 @@
+"""Runs the actions of rules: one queue per subsystem, in order, each action with a deadline, its output in the log.
+
+A queue that overflows forgets its oldest event: the newest is the one that tells how things stand. While an action runs
+and an event with other actions waits behind it, a descriptor told to the action by HAST_DEVD_NEWER_FD becomes readable,
+so that a program that knows it (failover) can give way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from hast.config.devd_model import Rule
+from hast.failover.devd.events import Event
+from hast.failover.devd.rules import choose, command, environment, variables
+
+NEWER_VARIABLE = "HAST_DEVD_NEWER_FD"
+MAX_QUEUE = 64
+MAX_LINE_BYTES = 4096
+MAX_LINES = 2000
+TERM_S = 2.0
+NOT_FOUND = 127
+_log = logging.getLogger("hast.devd")
+
+
+class Runner:
+    """Takes events, picks rules, runs actions. Used from one event loop."""
+
+    def __init__(self, rules: Sequence[Rule], deadline_s: float) -> None:
+        self.rules = tuple(rules)
+        self.deadline_s = deadline_s
+        self._queues: dict[tuple[str, str], _Queue] = {}
+        self._last: dict[tuple[str, str], str] = {}
+
+    def take(self, event: Event) -> None:
+        """Act on an event. A `current` one that says what was already known is passed over."""
+        kind = event.variables.get("type", "")
+        if event.current and self._last.get(event.queue) == kind:
+            return
+        self._last[event.queue] = kind
+        rule = choose(self.rules, event).rule
+        _log.debug("event %s: %s", event, f"rule {rule.location}" if rule else "no rule")
+        if rule is None:
+            return
+        queue = self._queues.get(event.queue)
+        if queue is None or queue.done:
+            queue = self._queues[event.queue] = _Queue(self)
+        queue.put(event, rule)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until nothing runs, at most `timeout_s`; waiting events are forgotten."""
+        tasks = [queue.close() for queue in self._queues.values() if not queue.done]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+
+
+class _Queue:
+    """The waiting events of one subsystem and the task that works them off; the task ends when there are none."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._waiting: deque[tuple[Event, Rule]] = deque()
+        self._running: Rule | None = None
+        self._newer: int | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def done(self) -> bool:
+        return self._task is not None and self._task.done()
+
+    def put(self, event: Event, rule: Rule) -> None:
+        if len(self._waiting) >= MAX_QUEUE:
+            forgotten, _ = self._waiting.popleft()
+            _log.warning("too many events of %s wait; the oldest is forgotten: %s", event.queue[1], forgotten)
+        self._waiting.append((event, rule))
+        self._tell_newer()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work())
+
+    def close(self) -> asyncio.Task[None]:
+        assert self._task is not None
+        self._waiting.clear()
+        return self._task
+
+    def _tell_newer(self) -> None:
+        newer = any(rule.actions != self._running.actions for _, rule in self._waiting) if self._running else False
+        if newer and self._newer is not None:
+            os.eventfd_write(self._newer, 1)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            event, rule = self._waiting.popleft()
+            self._running = rule
+            self._newer = os.eventfd(0, os.EFD_CLOEXEC)
+            try:
+                self._tell_newer()
+                for action in rule.actions:
+                    await run_action(action, event, rule, self._runner.deadline_s, self._newer)
+            finally:
+                os.close(self._newer)
+                self._newer = self._running = None
+
+
+async def run_action(action: str, event: Event, rule: Rule, deadline_s: float, newer: int | None = None) -> int:
+    """Run one action to its end and log it; returns its exit code (negative: signal). Never raises OSError."""
+    text = command(action, variables(event))
+    _log.info("%s: running: %s (event %s)", rule.location, action, event)
+    started = time.monotonic()
+    surroundings = {**os.environ, **environment(event), "PATH": _path()}
+    descriptors = (newer,) if newer is not None else ()
+    if newer is not None:
+        surroundings[NEWER_VARIABLE] = str(newer)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            text,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=surroundings,
+            start_new_session=True,
+            pass_fds=descriptors,
+            limit=MAX_LINE_BYTES,
+        )
+    except OSError as error:
+        _log.error("%s: cannot be started: %s: %s", rule.location, action, error.strerror)
+        return NOT_FOUND
+    assert process.stdout is not None
+    reader = asyncio.create_task(_log_output(process.stdout, action))
+    try:
+        code = await asyncio.wait_for(process.wait(), deadline_s)
+    except TimeoutError:
+        _log.error("%s: not done after %.1f s, ended: %s", rule.location, deadline_s, action)
+        code = await _end(process)
+    finally:
+        await asyncio.wait([reader], timeout=0.5)
+        reader.cancel()
+    _report(action, rule, code, time.monotonic() - started)
+    return code
+
+
+def _report(action: str, rule: Rule, code: int, seconds: float) -> None:
+    if code == 0:
+        _log.info("%s: done after %.1f s: %s", rule.location, seconds, action)
+        return
+    hint = ""
+    if code == NOT_FOUND:
+        program = Path(action.split()[0]).name
+        there = Path(sys.executable).with_name(program)
+        hint = "; command not found" + (f", try: ln -s {there} {action.split()[0]}" if there.exists() else "")
+    ending = f"signal {-code}" if code < 0 else f"exit code {code}"
+    _log.warning("%s: %s after %.1f s: %s%s", rule.location, ending, seconds, action, hint)
+
+
+async def _end(process: asyncio.subprocess.Process) -> int:
+    """TERM, a moment later KILL: to the whole process group, also when its leader has already ended."""
+    code = None
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except OSError:
+            pass
+        try:
+            code = await asyncio.wait_for(process.wait(), TERM_S)
+        except TimeoutError:
+            continue
+    if code is None:
+        _log.error("process %d cannot be killed; gone on without it", process.pid)
+    return -signal.SIGKILL if code is None else code
+
+
+async def _log_output(stream: asyncio.StreamReader, action: str) -> None:
+    program = Path(action.split()[0]).name
+    lines = 0
+    while True:
+        try:
+            line = await stream.readuntil(b"\n")
+        except asyncio.IncompleteReadError as error:
+            line = error.partial
+            if not line:
+                return
+        except asyncio.LimitOverrunError:
+            line = await stream.read(MAX_LINE_BYTES)
+        lines += 1
+        if lines <= MAX_LINES:
+            _log.info("%s: %s", program, line.decode(errors="replace").rstrip())
+        elif lines == MAX_LINES + 1:
+            _log.warning("%s: prints too much; the rest is not logged", program)
+
+
+def _path() -> str:
+    """PATH of actions: as inherited, and the directory of this installation's programs."""
+    inherited = os.environ.get("PATH") or "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return f"{inherited}:{Path(sys.executable).parent}"
