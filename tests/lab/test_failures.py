@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.device]
 
 DISK_BYTES = 64 << 20
 LOAD_S = 6
+WORKER = r"^hastd: disk1 \(primary\)"
 FIO = (
     "fio --name=load --filename=/dev/hast/disk1 --direct=1 --ioengine=libaio --rw=randwrite --bs=4k --iodepth=32"
     " --size=24m --verify=crc32c --verify_backlog=512 --verify_fatal=1 --time_based --randrepeat=0"
@@ -67,9 +68,8 @@ def test_kill_of_the_primary_worker_under_load(lab: Lab) -> None:
     load = start_load(lab.hast1)
     for _ in range(4):
         pause(lab.hast1, 1.0)
-        worker = lab.hast1.processes(r"^hastd: disk1 \(primary\)")
-        assert worker, "no primary worker"
-        worker[0].kill()
+        lab.hast1.wait_for("a primary worker", lambda: bool(lab.hast1.processes(WORKER)), 10)
+        lab.hast1.processes(WORKER)[0].kill()
     finish_load(load, lab)
     one_disk.wait_complete(lab.hast1)
     assert_copies_equal(lab)
