@@ -375,6 +375,9 @@ def test_the_primary_stays_alone_where_the_genuine_one_did(
     worker, _path = start_primary(image, (peer.address,), tmp_path, name="r0", **settings(of, "nodea"))
     try:
         worker.expect_event(kind)
+        if kind == "split-brain":
+            assert "split-brain" in worker.expect(lambda message: message.get("say") == "refused")["text"]
+            return
         worker.expect_ready()
         status = worker.status()
         assert status["status"] == "degraded"

@@ -8,17 +8,20 @@ Supervisor to worker
      "force": bool, "resume": bool, ...}
         primary: descriptors [NBD listening socket, FUSE device descriptor if "fuse": true]
             "resume": true when the worker replaces one that died (requests of the FUSE device are re-sent)
+            "first": true for the first promotion since hastd started (wait-for-peer)
         secondary: descriptors [connection A, connection B]; "hello" is message 3's body in hex, "version" and
             "features" are what message 2 agreed on
     {"do": "status", "id": n}            answered at once by {"reply": n, "status": {...}}
     {"do": "reload", "id": n, "resource": {...}}  changes of section 8.6; answered {"reply": n, "error": null|"text"}
     {"do": "sync-rate", "id": n, "bytes_s": n}
     {"do": "stop", "id": n, "deadline_s": x}  primary: refuse new requests, drain, flush, leave a clean map; then exit 0
-    {"do": "dump-map", "id": n}
+    {"do": "answer", "id": n, "question": "...", "yes": bool}   the arbiter's word on what the worker asked
+    {"do": "freeze", "id": n, "reason": "..."}, {"do": "thaw", "id": n}   primary: hold writes, and let them go on
 Worker to supervisor
     {"say": "ready", "datasize": n, "sectorsize": n}   primary: engine is up, exports answer. secondary: handshake done
     {"say": "refused", "text": "...", "exit": n}        cannot take the role; the worker then ends with that exit code
     {"say": "event", "name": "...", "text": "...", "level": "..."}
+    {"say": "ask", "question": "outdate-peer"}         the engine waits for the arbiter; see "answer"
     {"reply": id, ...}
 The worker logs by node/logs.py (`setup` with its resource and role), the supervisor only logs and runs hooks for events
 it hears of; an event is therefore logged by the supervisor and not by the worker. A worker that reads end of file here

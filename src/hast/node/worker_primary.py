@@ -1,7 +1,7 @@
 """The worker of a primary: clients' exports on one side, the peer link on the other, the engine between them.
 
-Order of a start: provider, engine, first attempt at the peer (at most FIRST_ATTEMPT_S, or `timeout` while the peer says
-it is still primary), then the exports: a copy that turns out to be outdated is known to be so before anybody reads it.
+Order of a start: provider, engine, first attempt at the peer, then, when `start_gate.py` says so, the exports: a copy
+that turns out to be outdated is known to be so before anybody reads it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
+from dataclasses import replace
 from typing import Any
 
 from hast.config.model import ArbiterKind, Resource
@@ -16,18 +17,19 @@ from hast.format.constants import PROTOCOL_VERSION
 from hast.node import messages
 from hast.node.export import NbdExport
 from hast.node.interfaces import Client, FrontEnd
-from hast.node.primary_link import Outcome, PrimaryLink, Stage
+from hast.node.primary_link import Outcome, PrimaryLink
 from hast.node.provider_open import ProviderError, open_provider, read_metadata
 from hast.node.reactor import EpollReactor
+from hast.node.start_gate import StartGate
 from hast.node.worker_base import EXIT_OK, Worker, read_boot_id
 from hast.replication.primary import MAX_ACTIVE, Primary, Settings
-from hast.replication.types import Effects, Request
+from hast.replication.promotion import may_use_copy
+from hast.replication.types import Effects, Metadata, Request
 
 log = logging.getLogger("hast.worker")
 
-FIRST_ATTEMPT_S = 3.0
-"""How long the exports wait for a peer that does not answer at all."""
-DRAIN_POLL_S = 0.05
+DRAIN_POLL_S = 0.02
+EXIT_UNAVAILABLE = 69
 EXIT_NOT_DRAINED = 70
 
 
@@ -46,9 +48,8 @@ class PrimaryWorker(Worker):
         self._front_ends: list[FrontEnd] = []
         self._link: PrimaryLink | None = None
         self._congested = False
-        self._serving = False
+        self._gate: StartGate | None = None
         self._sync_rate_bytes_s = self.resource.sync_rate_bytes_s
-        self._began_s = reactor.now()
         self._stop_deadline_s = 0.0
 
     # -- start
@@ -61,8 +62,15 @@ class PrimaryWorker(Worker):
         except ProviderError as error:
             self.refuse(str(error), error.exit_code)
             return
-        if (metadata.inconsistent or metadata.stale) and not self._start.get("force"):
-            log.warning("The local copy is not up to date; reads are served by the peer until it is.")
+        force, resume = bool(self._start.get("force")), bool(self._start.get("resume"))
+        verdict = may_use_copy(metadata, force, resume)
+        if not verdict.allowed:
+            self._refuse_role(verdict.reason)
+            return
+        forced = force and (metadata.inconsistent or metadata.stale)
+        if forced:
+            log.warning("The local copy is %s; it is used as it is, as demanded.", _faults(metadata))
+            metadata = replace(metadata, inconsistent=False, stale=False)
         self.use_provider(opened, metadata.offset_bytes)
         engine = Primary(
             self._settings(),
@@ -74,9 +82,22 @@ class PrimaryWorker(Worker):
         )
         self.engine = engine
         self._link = PrimaryLink(self.reactor, self.resource, engine, self._attempted, read_boot_id())
+        if forced:
+            engine.core.store_metadata("used as it is")
+        self._gate = StartGate(
+            self.reactor,
+            self.resource,
+            force=force,
+            resume=resume,
+            first=bool(self._start.get("first")),
+            opened=self._serve,
+            refused=self._refuse_role,
+        )
         self.start_ticking()
-        self.reactor.call_later(min(FIRST_ATTEMPT_S, float(self.resource.timeout_s)), self._first_attempt_over)
         self._link.start()
+
+    def _refuse_role(self, reason: str) -> None:
+        self.refuse(f"Unable to become primary: {reason}.", EXIT_UNAVAILABLE)
 
     def _settings(self) -> Settings:
         resource = self.resource
@@ -89,37 +110,21 @@ class PrimaryWorker(Worker):
         )
 
     def _attempted(self, outcome: Outcome) -> None:
-        """An attempt at the peer ended; the first one decides when the exports start."""
-        if self._link is not None and self._link.trouble is not None and not outcome.connected:
+        """An attempt at the peer ended."""
+        assert self._link is not None
+        assert self._gate is not None
+        split_brain = False
+        if outcome.answered and self._link.trouble is not None:
             kind, text = self._link.trouble
-            if kind == "split-brain":
+            split_brain = kind == "split-brain"
+            if split_brain:
                 self.say_event("split-brain", "Split-brain detected: both nodes hold writes the other lacks.", "error")
             elif not outcome.busy:
                 self.say_event("refused", f"The peer refused: {text}", "warning")
-        if self._serving or self.stopping:
-            return
-        if outcome.busy and not self._start.get("resume"):
-            waited_s = self.reactor.now() - self._began_s
-            if waited_s < self.resource.timeout_s:
-                return
-            log.warning("Remote node is still primary, starting anyway.")
-        self._serve()
-
-    def _first_attempt_over(self) -> None:
-        """The peer did not even answer: start without it, unless it is there and still primary."""
-        link = self._link
-        if self._serving or self.stopping or link is None:
-            return
-        if link.trouble is not None and self.reactor.now() - self._began_s < self.resource.timeout_s:
-            self.reactor.call_later(1.0, self._first_attempt_over)
-            return
-        if link.stage is not Stage.UP:
-            log.warning("The peer has not answered yet, starting without it.")
-        self._serve()
+        self._gate.attempted(outcome, split_brain)
 
     def _serve(self) -> None:
         """Start the exports and tell the supervisor."""
-        self._serving = True
         engine, provider = self.engine, self.provider
         assert engine is not None
         assert provider is not None
@@ -230,6 +235,8 @@ class PrimaryWorker(Worker):
         if self.stopping:
             return
         self.stopping = True
+        if self._gate is not None:
+            self._gate.cancel()
         self._stop_deadline_s = self.reactor.now() + deadline_s
         if self.engine is None:
             self.finish(EXIT_OK)
@@ -331,6 +338,12 @@ _PROBLEMS = (
     ("stale", "stale", "The local copy missed writes; what it lacks is taken from the peer."),
     ("inconsistent", "inconsistent", "The local copy is being synchronised and is not usable on its own."),
 )
+
+
+def _faults(metadata: Metadata) -> str:
+    return " and ".join(name for name in ("inconsistent", "stale") if getattr(metadata, name))
+
+
 _DIRECTIONS = {"primary to secondary": "to-peer", "secondary to primary": "from-peer"}
 
 
