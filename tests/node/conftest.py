@@ -6,3 +6,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from daemon_fixtures import daemon, make_daemon  # noqa: E402
+
+__all__ = ["daemon", "make_daemon"]

@@ -102,15 +102,27 @@ class Commands:
             timeout_s = _seconds(request.get("timeout_s")) if request.get("wait", True) else 0.05
             await asyncio.wait(tasks.values(), timeout=timeout_s)
         waited = bool(request.get("wait", True))
-        return {
-            "error": None,
-            "resources": [
-                self._role_result(name, role, tasks[name], before[name], waited)
-                if name in tasks
-                else status.unknown(name)
-                for name in names
-            ],
+        results = [
+            self._role_result(name, role, tasks[name], before[name], waited) if name in tasks else status.unknown(name)
+            for name in names
+        ]
+        if role is Role.SECONDARY and waited:
+            await self._add_warnings(results)
+        return {"error": None, "resources": results}
+
+    async def _add_warnings(self, results: list[dict[str, Any]]) -> None:
+        """A secondary is one without a worker too; say so when its provider will not do once the primary comes."""
+        waiting = [entry for entry in results if entry["error"] is None and entry["name"] in self._states]
+        alone = {
+            entry["name"]: self._states[entry["name"]].resource.local
+            for entry in waiting
+            if self._states[entry["name"]].worker is None
         }
+        found = await probe.read_metadata(alone)
+        for entry in waiting:
+            trouble = found.get(entry["name"], {}).get("error")
+            if trouble:
+                entry["warnings"] = [trouble]
 
     def _start_change(self, state: ResourceState, role: Role, force: bool) -> asyncio.Task[Role]:
         task = asyncio.get_running_loop().create_task(state.set_role(role, force))

@@ -21,7 +21,7 @@ from hast.node.worker_process import Stuck, WorkerError, WorkerProcess
 log = logging.getLogger("hast.supervisor")
 
 READY_DEADLINE_S = 30.0
-"""For a worker to be ready, on top of twice the resource's timeout that it may wait for the peer."""
+"""For a worker to be ready, on top of twice `timeout` and `wait-for-peer`, which it may spend on the peer."""
 STOP_MARGIN_S = 5.0
 FIRST_RESTART_DELAY_S = 0.02
 SECOND_RESTART_DELAY_S = 0.5
@@ -89,7 +89,7 @@ class PrimaryHolder:
         worker = WorkerProcess(self.resource.name, self._pool, self._on_message)
         self.worker = worker
         await worker.start(message | self.device.start_fields(), self.device.descriptors())
-        return await worker.wait_ready(READY_DEADLINE_S + 2.0 * self.resource.timeout_s)
+        return await worker.wait_ready(READY_DEADLINE_S + 2.0 * self.resource.timeout_s + self.resource.wait_for_peer_s)
 
     def interrupt(self) -> None:
         """Make a `start` under way fail soon: nothing is served yet."""

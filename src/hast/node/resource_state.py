@@ -74,6 +74,7 @@ class ResourceState:
         self._lock = asyncio.Lock()
         self._starting = False
         self._superseded: Role | None = None
+        self._first = True
         self._backoff = Backoff()
         self._sync_rate_bytes_s: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -162,7 +163,7 @@ class ResourceState:
         self._starting = True
         self._holder = PrimaryHolder(self.resource, self._environment.pool, self._worker_said)
         try:
-            await self._holder.start(self._start_message(Role.PRIMARY), force)
+            await self._holder.start(self._start_message(Role.PRIMARY) | {"first": self._first}, force)
         except (WorkerError, ExportError) as error:
             reason = f"Given up for role {self._superseded}." if self._superseded is not None else str(error)
             await self._undo_promotion(old, reason)
@@ -173,6 +174,7 @@ class ResourceState:
         finally:
             self._starting = False
             self.transition = None
+        self._first = False
         await self._apply_sync_rate()
 
     async def _undo_promotion(self, old: Role, reason: str) -> None:
