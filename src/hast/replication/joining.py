@@ -1,0 +1,176 @@
+"""How a primary joins a peer: counters that tell the truth in message 3, and the merge of both maps after message 4.
+
+While this node has not gone ahead of its peer, the peer may turn out to be ahead of it; writes are held meanwhile, for
+HOLD_S at most, so that no write is acknowledged that the coming synchronisation would undo.
+"""
+
+from __future__ import annotations
+
+from hast.format.constants import SyncSource
+from hast.replication.core import Core
+from hast.replication.standing import Record
+from hast.replication.types import Drop, Peer, Store
+from hast.replication.writes import Writes
+
+HOLD_S = 2.0
+
+
+class Joining:
+    """Handshake, attach, and what is remembered of a peer that was lost.
+
+    `cache_lost`: this host crashed as primary, so a peer that is in step has acknowledged writes that our disk lost.
+    """
+
+    def __init__(self, core: Core, fresh_resuid: int, cache_lost: bool) -> None:
+        self._core = core
+        self._fresh_resuid = fresh_resuid
+        self._cache_lost = cache_lost
+        self.writes: Writes
+        self.hello = False
+        self.attaching = False
+        self._job: Store | None = None
+        """The last metadata job that has to be done before the next step of the handshake."""
+        self._localcnt = -1
+        """As message 3 told it."""
+        self._virgin = False
+        self._hold_until_s = 0.0
+        self._start_job: Store | None = None
+        self._suspect: set[int] = set()
+        """Extents the last peer confirmed but did not flush; owed if that peer's kernel restarted since."""
+        self._suspect_boot = b""
+
+    @property
+    def any_suspect(self) -> bool:
+        """A peer that is away may lose what it confirmed."""
+        return bool(self._suspect)
+
+    def wait_for(self, start_job: Store) -> None:
+        """Nothing is let in before this job is done."""
+        self._start_job = start_job
+
+    def begin(self) -> None:
+        """Message 2 was good: make the counters settle."""
+        core = self._core
+        self.hello = True
+        self._virgin = False
+        self._localcnt = -1
+        if self.writes.standing.ahead is Record.ABSENT:
+            self.writes.holding = True
+            self._hold_until_s = core.now + HOLD_S
+        if core.meta.resuid == 0:
+            assert self._fresh_resuid, "no fresh resource id given"
+            self._virgin = True
+            self._job = core.store_metadata("resource id", resuid=self._fresh_resuid)
+
+    @property
+    def hello_ready(self) -> bool:
+        """Message 3 may be sent."""
+        writes = self.writes
+        if not self.hello or self._job is not None or writes.standing.ahead is Record.UNDER_WAY:
+            return False
+        return not writes.holding or (self._core.ranges.size == 0 and writes.arming.quiet)
+
+    def second_hello(self) -> tuple[int, int, int, bool]:
+        """(resuid, localcnt, remotecnt, virgin) for message 3."""
+        meta = self._core.meta
+        self._localcnt = meta.localcnt
+        return meta.resuid, meta.localcnt, meta.remotecnt, self._virgin
+
+    def attach(self, peer: Peer) -> None:
+        """Message 4 was good: merge the maps; the link is live once that is on the disk."""
+        core = self._core
+        self.hello = False
+        inbound = peer.syncsrc is SyncSource.SECONDARY
+        moved = self._localcnt != core.meta.localcnt or self.writes.standing.ahead is not Record.ABSENT
+        if inbound and moved:
+            self.unhold()
+            core.effects.drop = Drop("counters moved during the handshake; it has to be repeated")
+            return
+        core.peer = peer
+        self._merge(peer, inbound)
+        if core.local_ok:
+            if peer.virgin and core.meta.localcnt == 0:
+                self._job = core.store_metadata("first connection", localcnt=1)
+            if core.map.owed_local and not core.meta.inconsistent:
+                self._job = core.store_metadata("sync from the peer begins", inconsistent=True)
+        self.attaching = self.writes.holding = True
+
+    def settle(self) -> None:
+        """Go live when the merged map is on the disk (or the disk is broken, and the peer alone serves)."""
+        if self.attaching and self._job is None and not self.writes.arming.busy:
+            self._go_live()
+
+    def lost(self, was_connected: bool) -> None:
+        """The link is gone."""
+        self.hello = self.attaching = False
+        self._job = None
+        if was_connected:
+            self._remember_suspects()
+
+    def tick(self) -> None:
+        """A handshake that takes too long does not hold writes any longer; its result then may not be used."""
+        if self.writes.holding and self.hello and self._core.now >= self._hold_until_s:
+            self._localcnt = -1
+            self.unhold()
+
+    def stored(self, job: Store) -> None:
+        """A metadata job ended."""
+        if job is self._job:
+            self._job = None
+        if job is self._start_job:
+            self._start_job = None
+            if not (self.hello or self.attaching):
+                self.unhold()
+
+    def unhold(self) -> None:
+        """Let in what was held."""
+        if self._start_job is None:
+            self.writes.holding = False
+            self.writes.release_held()
+
+    def _merge(self, peer: Peer, inbound: bool) -> None:
+        amap = self._core.map
+        if not (peer.boot_id and peer.boot_id == self._suspect_boot):
+            for extent in self._suspect:
+                if extent not in amap.owed_local:
+                    amap.owed_remote.add(extent)
+        self._suspect = set()
+        if self._cache_lost and not inbound and self._in_step(peer):
+            amap.owed_local.merge(amap.armed.data)
+        self._cache_lost = False
+        if peer.bitmap is not None:
+            amap.mark(peer.bitmap)
+            (amap.owed_local if inbound else amap.owed_remote).merge(peer.bitmap)
+        if inbound:
+            amap.owed_local.merge(amap.owed_remote.data)
+            amap.owed_remote.clear()
+        else:
+            amap.owed_remote.subtract(amap.owed_local)
+
+    def _in_step(self, peer: Peer) -> bool:
+        told_the_truth = self._localcnt == self._core.meta.localcnt
+        alone = self.writes.standing.ahead is not Record.ABSENT
+        return told_the_truth and not alone and not peer.virgin and peer.remotecnt == self._localcnt
+
+    def _go_live(self) -> None:
+        core = self._core
+        peer = core.peer
+        assert peer is not None, "live with nobody"
+        self.attaching = False
+        core.connected = True
+        core.last_reply_s = core.last_sent_s = core.now
+        self.writes.choose_mode()
+        self.writes.barrier.link_changed()
+        core.event("connect", "Connected to the peer.")
+        if core.local_ok:
+            self.writes.sync.begin(peer.syncsrc)
+        else:
+            self.writes.standing.hand_over_lead()
+        self.unhold()
+
+    def _remember_suspects(self) -> None:
+        core = self._core
+        assert core.peer is not None, "connected to nobody"
+        amap = core.map
+        self._suspect_boot = core.peer.boot_id
+        self._suspect = {e for e in amap.armed if e not in amap.owed_remote and e not in amap.owed_local}

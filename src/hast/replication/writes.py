@@ -1,0 +1,338 @@
+"""The way of a write, and of the answer to it.
+
+Its range is free (`ranges`), its extents are marked on the disk (`arming`, S1), it goes to the local provider and to
+the peer together, and it is answered when its mode is satisfied and the record of who is ahead is durable (`standing`,
+S8). Flushes take the last part of the same way, because they promise what the writes before them did (S4).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from hast.format.constants import Feature
+from hast.replication.arming import Arming
+from hast.replication.barrier import Barrier
+from hast.replication.core import (
+    CLIENT,
+    EIO,
+    ENOTCONN,
+    ESHUTDOWN,
+    FULLSYNC,
+    MEMSYNC,
+    MODES,
+    SYNC,
+    TRACKED,
+    Core,
+)
+from hast.replication.standing import Record, Standing
+from hast.replication.sync import Sync
+from hast.replication.types import DELETE, FLUSH, Request, Store
+
+MAX_ACTIVE = 2048
+MAX_ACTIVE_BYTES = 64 * 1024 * 1024
+
+
+class Suspects(Protocol):
+    """Who knows what the peer confirmed but did not flush when its link was lost."""
+
+    @property
+    def any_suspect(self) -> bool: ...
+
+
+class Writes:
+    """Client operations that change data, the flushes, and what holds them back. Owner of the barrier and the sync."""
+
+    def __init__(self, core: Core, suspects: Suspects) -> None:
+        self._core = core
+        self._suspects = suspects
+        self.standing = Standing(core, self._answer_held)
+        self.arming = Arming(core, self._launch)
+        self.barrier = Barrier(core, self)
+        self.sync = Sync(core, self)
+        self.last_client_s = 0.0
+        self.active = 0
+        self.active_bytes = 0
+        self.holding = True
+        self.frozen = ""
+        self.draining = False
+        self._mode = MODES[core.settings.replication]
+        self._held: list[Request] = []
+        self._await_lead: list[Request] = []
+        """Writes that only the peer can take, until it has recorded that it leads."""
+        self._told: set[str] = set()
+        """Failures already reported since the copies were last in step."""
+
+    # -- in -----------------------------------------------------------------------------------------------------
+
+    @property
+    def congested(self) -> bool:
+        """Enough is under way; exports stop reading."""
+        return self.active >= MAX_ACTIVE or self.active_bytes >= MAX_ACTIVE_BYTES
+
+    def enter(self, request: Request) -> None:
+        """A client's write, zero or discard."""
+        if self.draining:
+            self.finish(request, ESHUTDOWN)
+        elif self.holding or self.frozen:
+            self._held.append(request)
+        elif self._core.ranges.add(request):
+            self._begin(request)
+
+    def enter_flush(self, request: Request) -> None:
+        """A client's flush."""
+        if self.draining:
+            self.finish(request, ESHUTDOWN)
+        elif self.holding or self.frozen:
+            self._held.append(request)
+        else:
+            self.barrier.add(request)
+
+    def release_held(self) -> None:
+        """Let in what was held, unless the engine is frozen."""
+        if self.frozen and not self.draining:
+            return
+        held, self._held = self._held, []
+        for request in held:
+            if request.op == FLUSH:
+                self.enter_flush(request)
+            else:
+                self.enter(request)
+
+    def choose_mode(self) -> None:
+        """The mode of the writes from now on; a version 1 peer does not know memsync (section 4.2)."""
+        core = self._core
+        self._mode = MODES[core.settings.replication]
+        if self._mode == MEMSYNC and core.peer is not None and core.peer.version < 2:
+            self._mode = FULLSYNC
+
+    def released(self, freed: list[Request]) -> None:
+        """A range became free."""
+        for request in freed:
+            if request.owner == SYNC:
+                self.sync.start_piece(request)
+            else:
+                self._begin(request)
+
+    def _begin(self, request: Request) -> None:
+        amap = self._core.map
+        first = request.first = request.offset >> amap.shift
+        last = request.last = (request.offset + request.length - 1) >> amap.shift
+        if amap.begin(first, last):
+            self._launch(request)
+        else:
+            self.arming.park(request)
+
+    def _launch(self, request: Request) -> None:
+        core = self._core
+        assert request.op in TRACKED, "only writes are launched"
+        if not core.connected and (core.map.owed_local or not core.local_ok):
+            self._refuse(request)
+            return
+        mode = request.mode = self._mode
+        left = 0
+        if core.local_ok:
+            assert core.map.is_armed(request.first, request.last), "S1: extent not marked on the disk"
+            core.effects.local.append(request)
+            left = 1
+        elif self._wait_for_lead(request):
+            return
+        else:
+            request.local_error = EIO
+        if core.connected:
+            left += core.send(request, mode == MEMSYNC)
+        else:
+            request.remote_error = ENOTCONN
+        request.left = left
+        if mode != FULLSYNC:
+            request.unacked = left if mode == MEMSYNC else 1
+
+    def _refuse(self, request: Request) -> None:
+        """No copy may take this write: the peer has the newer data, or our disk is broken, and the peer is away."""
+        core = self._core
+        core.map.end(request.first, request.last)
+        self.released(core.ranges.release(request))
+        self.finish(request, EIO)
+
+    def _wait_for_lead(self, request: Request) -> bool:
+        """Our disk cannot mark the extent (S1): the peer has to know first that its copy is the one to trust."""
+        if Feature.TAKE_LEAD not in self._core.features or self.standing.peer_leads is Record.DURABLE:
+            return False
+        self._await_lead.append(request)
+        self.standing.hand_over_lead()
+        return True
+
+    def launch_awaiting(self) -> None:
+        """The peer leads now, or is gone."""
+        waiting, self._await_lead = self._await_lead, []
+        for request in waiting:
+            if self.standing.peer_leads is Record.DURABLE and self._core.connected:
+                self._launch(request)
+            else:
+                self._refuse(request)
+
+    # -- out ----------------------------------------------------------------------------------------------------
+
+    def ack_early(self, request: Request) -> None:
+        """memsync, async: answer before the peer's final word, if all is well so far."""
+        if request.unacked or request.acked or request.fua or request.local_error or request.remote_error:
+            return
+        request.acked = True
+        self._acknowledge(request)
+
+    def complete(self, request: Request) -> None:
+        """Both copies gave their final word on a write."""
+        if request.remote_error or request.local_error:
+            self._owe(request)
+        self._core.map.end(request.first, request.last)
+        freed = self._core.ranges.release(request)
+        if freed:
+            self.released(freed)
+        if not request.acked:
+            request.acked = True
+            self._acknowledge(request)
+        elif request.remote_error:
+            self.standing.go_ahead()
+
+    def finish(self, request: Request, error: int) -> None:
+        """The answer to a client."""
+        request.error = error
+        if request.owner == CLIENT:
+            self.active -= 1
+            self.active_bytes -= request.length
+            assert self.active >= 0, "a client request was answered twice"
+            self._core.effects.finished.append(request)
+
+    def local_failed(self, request: Request) -> None:
+        """The local provider failed a client's write."""
+        counters = self._core.counters
+        if request.op == DELETE:
+            counters.delete_errors += 1
+        else:
+            counters.write_errors += 1
+        self._tell_once("disk-failed", f"Local write at {request.offset} failed: errno {request.local_error}.")
+
+    def remote_failed(self, request: Request, error: int) -> None:
+        """The peer failed a client's write."""
+        if error != ENOTCONN:
+            self._tell_once("peer-disk-failed", f"The peer failed a write at {request.offset}: errno {error}.")
+        request.remote_error = error
+
+    def lost(self, request: Request) -> None:
+        """One reply to a client's write will not come."""
+        request.remote_error = ENOTCONN
+        request.left -= 1
+        if request.left == 0:
+            self.complete(request)
+
+    def _owe(self, request: Request) -> None:
+        """Note which copy lacks this write; where both failed, the copies still have to be made equal (S3, S6)."""
+        amap = self._core.map
+        peer_lacks = request.remote_error != 0
+        both = peer_lacks and request.local_error != 0
+        target = amap.owed_remote if peer_lacks and not (both and amap.owed_local) else amap.owed_local
+        for extent in range(request.first, request.last + 1):
+            if extent in amap.owed_local:
+                continue
+            target.add(extent)
+            self.sync.owed_again(extent)
+        self.sync.retry_later()
+
+    def _acknowledge(self, request: Request) -> None:
+        """Answer, unless a record has to be durable first (S6, S8)."""
+        local, remote = request.local_error, request.remote_error
+        if local and remote:
+            self.finish(request, local if local != ENOTCONN else EIO)
+        elif remote:
+            if self._core.map.owed_local:
+                self.finish(request, EIO)
+            elif self.standing.may_go_alone(request):
+                self._conclude(request)
+        elif local:
+            if self.standing.may_rest_on_peer(request):
+                self._conclude(request)
+        else:
+            self._conclude(request)
+
+    def _answer_held(self, request: Request, durable: bool) -> None:
+        if durable:
+            self._conclude(request)
+        else:
+            self.finish(request, EIO)
+
+    def _conclude(self, request: Request) -> None:
+        if request.fua:
+            self.barrier.add(request)
+        else:
+            self.finish(request, 0)
+
+    def _tell_once(self, name: str, text: str) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            self._core.event(name, text, "error")
+
+    # -- what the barrier and the sync want of their owner --------------------------------------------------------
+
+    def flush_begins(self) -> None:
+        """A flush of both copies begins now."""
+        self.sync.flush_begins()
+
+    def flushed(self, waiting: list[Request], cleanable: list[int], clock: int, local: int, remote: int | None) -> None:
+        """A flush of both copies ended."""
+        both = local == 0 and remote == 0
+        covered = self.sync.flush_ended(both)
+        if both:
+            self._core.map.disarm(cleanable + covered, clock)
+        elif local and remote == 0:
+            self._local_flush_failed()
+        elif local == 0 and remote and remote != ENOTCONN:
+            self._remote_flush_failed(remote)
+        for request in waiting:
+            request.local_error = request.local_error or local
+            if remote:
+                request.remote_error = remote
+            elif remote is None and self._suspects.any_suspect:
+                request.remote_error = ENOTCONN
+            request.fua = False
+            self._acknowledge(request)
+
+    def want_flush(self) -> None:
+        """Flush both copies soon."""
+        self.barrier.want()
+
+    def in_step(self) -> Store:
+        """Both copies are equal: take the counters over crosswise (section 7.4); returns the job."""
+        core = self._core
+        peer = core.peer
+        assert peer is not None, "in step with nobody"
+        assert not core.map.owed_local, "in step while something is owed"
+        assert not core.map.owed_remote, "in step while something is owed"
+        lead = 1 if self.standing.peer_leads is Record.DURABLE else 0
+        self.standing.reset()
+        self._told.clear()
+        return core.store_metadata(
+            "in step",
+            localcnt=peer.remotecnt,
+            remotecnt=peer.localcnt + lead,
+            inconsistent=False,
+            stale=False,
+        )
+
+    def _local_flush_failed(self) -> None:
+        core = self._core
+        core.event("disk-failed", "Local flush failed; what it covered is taken from the peer again.", "error")
+        for extent in core.map.armed:
+            if extent not in core.map.owed_remote:
+                core.map.owed_local.add(extent)
+                self.sync.owed_again(extent)
+        self.standing.hand_over_lead()
+        self.sync.retry_later()
+
+    def _remote_flush_failed(self, error: int) -> None:
+        core = self._core
+        core.event("peer-disk-failed", f"The peer failed a flush: errno {error}.", "error")
+        for extent in core.map.armed:
+            if extent not in core.map.owed_local:
+                core.map.owed_remote.add(extent)
+                self.sync.owed_again(extent)
+        self.standing.go_ahead()
+        self.sync.retry_later()
