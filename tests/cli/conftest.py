@@ -7,6 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "node"))
 
-from daemon_fixtures import daemon, make_daemon  # noqa: E402
+from daemon_fixtures import daemon, make_daemon, standing_daemon
 
-__all__ = ["daemon", "make_daemon"]
+__all__ = ["daemon", "make_daemon", "standing_daemon"]

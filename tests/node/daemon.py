@@ -1,4 +1,4 @@
-"""A real hastd in a directory of its own, for tests; by default with a fake worker (fake_worker.py) that obeys files."""
+"""A real hastd in a directory of its own, for tests; by default with fake workers (fake_worker.py) that obey files."""
 
 from __future__ import annotations
 

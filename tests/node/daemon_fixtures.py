@@ -31,3 +31,16 @@ def make_daemon() -> Iterator[MakeDaemon]:
 def daemon(make_daemon: MakeDaemon) -> Daemon:
     """One hastd with the resource disk1, `remote none`, and a fake worker; started."""
     return make_daemon().start()
+
+
+@pytest.fixture(scope="module")
+def standing_daemon() -> Iterator[Daemon]:
+    """One started hastd for tests that leave it as it was: disk1 is secondary and its peer is this machine."""
+    with TemporaryDirectory(prefix="hd") as directory:
+        daemon = Daemon(Path(directory) / "n", {"disk1": "remote tcp4://127.0.0.1", "disk2": "remote tcp4://127.0.0.1"})
+        try:
+            daemon.start()
+            daemon.role("secondary")
+            yield daemon
+        finally:
+            daemon.stop()

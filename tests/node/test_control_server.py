@@ -51,8 +51,8 @@ def vector(shared_compat: Path, name: str) -> bytes:
     return bytes.fromhex((shared_compat / "vectors" / f"{name}.hex").read_text())
 
 
-def test_socket_is_for_root_only(daemon: Daemon) -> None:
-    assert stat.S_IMODE(os.stat(daemon.directory / "ctl").st_mode) == 0o600
+def test_socket_is_for_root_only(standing_daemon: Daemon) -> None:
+    assert stat.S_IMODE(os.stat(standing_daemon.directory / "ctl").st_mode) == 0o600
 
 
 def test_reference_status_of_all(daemon: Daemon, shared_compat: Path) -> None:
@@ -84,14 +84,14 @@ def test_reference_status_of_init_is_bit_exact(make_daemon: MakeDaemon, shared_c
     assert reply == vector(shared_compat, "34-ctl-status-reply-init")
 
 
-def test_reference_invalid_request(daemon: Daemon, shared_compat: Path) -> None:
-    assert converse(daemon, encode([nv.u8("cmd", 2)])) == vector(shared_compat, "36-ctl-reply-invalid")
+def test_reference_invalid_request(standing_daemon: Daemon, shared_compat: Path) -> None:
+    assert converse(standing_daemon, encode([nv.u8("cmd", 2)])) == vector(shared_compat, "36-ctl-reply-invalid")
     bad_role = [nv.u8("cmd", 1), nv.u8("role", 9), nv.string("resource0", "disk1")]
-    assert converse(daemon, encode(bad_role)) == vector(shared_compat, "36-ctl-reply-invalid")
+    assert converse(standing_daemon, encode(bad_role)) == vector(shared_compat, "36-ctl-reply-invalid")
 
 
-def test_unknown_command_is_unimplemented(daemon: Daemon) -> None:
-    assert ask(daemon, [nv.u8("cmd", 9)]).get("error", NvType.INT16) == 4
+def test_unknown_command_is_unimplemented(standing_daemon: Daemon) -> None:
+    assert ask(standing_daemon, [nv.u8("cmd", 9)]).get("error", NvType.INT16) == 4
 
 
 def test_status_of_no_resources_is_not_an_empty_message(make_daemon: MakeDaemon) -> None:
@@ -107,9 +107,9 @@ def test_refused_role_is_an_error_for_the_reference_too(daemon: Daemon) -> None:
     assert entry["code"] == 69
 
 
-def test_status_object_has_the_documented_keys(daemon: Daemon) -> None:
+def test_status_object_has_the_documented_keys(standing_daemon: Daemon) -> None:
     text = (Path(__file__).parents[2] / "docs" / "control.md").read_text()
-    for key in daemon.status():
+    for key in standing_daemon.status():
         assert f"`{key}`" in text or key == "error", key
 
 
@@ -128,8 +128,8 @@ def test_status_object_has_the_documented_keys(daemon: Daemon) -> None:
         ('{"command": "sync-rate", "resources": ["disk1"], "bytes_s": true}', "not a number"),
     ],
 )
-def test_bad_json_request_is_answered_with_one_line(daemon: Daemon, text: str, error: str) -> None:
-    reply = ask(daemon, control.json_request(text)).get("json", NvType.STRING)
+def test_bad_json_request_is_answered_with_one_line(standing_daemon: Daemon, text: str, error: str) -> None:
+    reply = ask(standing_daemon, control.json_request(text)).get("json", NvType.STRING)
     assert isinstance(reply, str)
     found = json.loads(reply)["error"]
     assert error in found
@@ -146,23 +146,23 @@ def test_bad_json_request_is_answered_with_one_line(daemon: Daemon, text: str, e
         b"\x09",
     ],
 )
-def test_garbage_is_closed_and_others_are_served(daemon: Daemon, garbage: bytes) -> None:
-    with connect(daemon) as sock:
+def test_garbage_is_closed_and_others_are_served(standing_daemon: Daemon, garbage: bytes) -> None:
+    with connect(standing_daemon) as sock:
         sock.sendall(garbage)
         sock.shutdown(socket.SHUT_WR)
         try:
             assert sock.recv(100) == b""
         except ConnectionResetError:
             pass
-    assert daemon.status()["name"] == "disk1"
+    assert standing_daemon.status()["name"] == "disk1"
 
 
-def test_silent_clients_hold_up_nobody(daemon: Daemon) -> None:
+def test_silent_clients_hold_up_nobody(standing_daemon: Daemon) -> None:
     with ExitStack() as silent:
         for _ in range(50):
-            silent.enter_context(connect(daemon)).sendall(b"\x02\x10")
+            silent.enter_context(connect(standing_daemon)).sendall(b"\x02\x10")
         began = time.monotonic()
-        assert daemon.status()["name"] == "disk1"
+        assert standing_daemon.status()["name"] == "disk1"
         assert time.monotonic() - began < 2
 
 

@@ -71,8 +71,8 @@ def token_of(reply: Nv) -> bytes:
     return token
 
 
-def test_first_connection_gets_version_token_and_features(secondary: Daemon) -> None:
-    sock, version, reply = hello(secondary, features=0xFFFF)
+def test_first_connection_gets_version_token_and_features(standing_daemon: Daemon) -> None:
+    sock, version, reply = hello(standing_daemon, features=0xFFFF)
     with sock:
         assert version == 2
         assert reply.get("version", NvType.UINT8) == 2
@@ -80,8 +80,8 @@ def test_first_connection_gets_version_token_and_features(secondary: Daemon) -> 
         assert reply.get("features", NvType.UINT32) == 31
 
 
-def test_version_1_peer_is_answered_in_version_1(secondary: Daemon) -> None:
-    sock = connect(secondary)
+def test_version_1_peer_is_answered_in_version_1(standing_daemon: Daemon) -> None:
+    sock = connect(standing_daemon)
     with sock:
         send(sock, [nv.string("resource", "disk1")])
         version, reply = receive(sock)
@@ -97,8 +97,8 @@ def test_version_1_peer_is_answered_in_version_1(secondary: Daemon) -> None:
         ("disk2", "Remote node acts as init for the resource and not as secondary."),
     ],
 )
-def test_refusals_have_the_reference_texts(secondary: Daemon, resource: str, text: str) -> None:
-    sock, _version, reply = hello(secondary, resource)
+def test_refusals_have_the_reference_texts(standing_daemon: Daemon, resource: str, text: str) -> None:
+    sock, _version, reply = hello(standing_daemon, resource)
     with sock:
         assert reply.get("errmsg", NvType.STRING) == text
         assert "wait" not in reply
@@ -129,10 +129,10 @@ def test_pair_of_connections_starts_a_worker_with_message_3(secondary: Daemon) -
         assert message.get("token", NvType.UINT8_ARRAY) == token_of(reply)
 
 
-def test_second_connection_without_a_first_is_refused(secondary: Daemon) -> None:
-    with second_hello(secondary, bytes(16)) as sock:
+def test_second_connection_without_a_first_is_refused(standing_daemon: Daemon) -> None:
+    with second_hello(standing_daemon, bytes(16)) as sock:
         assert receive(sock)[1].get("errmsg", NvType.STRING) == "Token doesn't match."
-    assert secondary.status()["workerpid"] == 0
+    assert standing_daemon.status()["workerpid"] == 0
 
 
 def test_wrong_token_is_refused_and_the_right_one_still_works(secondary: Daemon) -> None:
@@ -164,9 +164,9 @@ def test_new_first_connection_replaces_the_old_worker(secondary: Daemon) -> None
             wait_for(lambda: secondary.status()["workerpid"] not in (0, worker), "new worker")
 
 
-def test_new_first_connection_closes_a_half_open_one(secondary: Daemon) -> None:
-    first, _version, _reply = hello(secondary)
-    second, _version, _reply = hello(secondary)
+def test_new_first_connection_closes_a_half_open_one(standing_daemon: Daemon) -> None:
+    first, _version, _reply = hello(standing_daemon)
+    second, _version, _reply = hello(standing_daemon)
     with first, second:
         assert closed(first)
 
@@ -199,29 +199,29 @@ def test_inconsistent_copy_is_not_promoted_and_keeps_its_connection(secondary: D
         b"\x03" + bytes(60),
     ],
 )
-def test_garbage_closes_only_that_connection(secondary: Daemon, garbage: bytes) -> None:
-    with connect(secondary) as sock:
+def test_garbage_closes_only_that_connection(standing_daemon: Daemon, garbage: bytes) -> None:
+    with connect(standing_daemon) as sock:
         sock.sendall(garbage)
         assert closed(sock)
-    sock, _version, reply = hello(secondary)
+    sock, _version, reply = hello(standing_daemon)
     with sock:
         assert "token" in reply
 
 
-def test_token_of_a_wrong_size_is_dropped(secondary: Daemon) -> None:
-    with connect(secondary) as sock:
+def test_token_of_a_wrong_size_is_dropped(standing_daemon: Daemon) -> None:
+    with connect(standing_daemon) as sock:
         send(sock, [nv.string("resource", "disk1"), nv.u8s("token", b"short")], 2)
         assert closed(sock)
 
 
-def test_silent_peers_cost_nothing_and_are_limited(secondary: Daemon) -> None:
+def test_silent_peers_cost_nothing_and_are_limited(standing_daemon: Daemon) -> None:
     with ExitStack() as silent:
-        held = [silent.enter_context(connect(secondary)) for _ in range(40)]
+        held = [silent.enter_context(connect(standing_daemon)) for _ in range(40)]
         began = time.monotonic()
-        sock, _version, reply = hello(secondary)
+        sock, _version, reply = hello(standing_daemon)
         with sock:
             assert "token" in reply
-        assert secondary.status()["role"] == "secondary"
+        assert standing_daemon.status()["role"] == "secondary"
         assert time.monotonic() - began < 3
         assert closed(held[0])
 
