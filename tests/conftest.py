@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A loaded machine is no reason to fail: pytest-timeout bounds every test as a whole.
+settings.register_profile("hast", deadline=None)
+settings.load_profile("hast")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

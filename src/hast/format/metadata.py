@@ -18,7 +18,7 @@ from hast.format.nv import Buffer, IntegerType, Nv, NvError, NvType
 
 SECTOR_BYTES = 512
 """The block is written in one piece; all that is not zero lies in one sector for names of usual length."""
-MAX_NAME_BYTES_IN_SECTOR = 175
+MAX_NAME_BYTES_IN_SECTOR = 183
 BOOT_ID_BYTES = 16
 
 
