@@ -189,7 +189,7 @@ class FuseFile:
         memory, header, fd = self._memory, self._header, self._fd
         readv, unpack = os.readv, fuse.HOT_IN.unpack_from
         room_bytes = fuse.MAX_WRITE_BYTES + fuse.PAGE_BYTES
-        size_bytes, mask = self._size_bytes, self._block_mask
+        size_bytes, mask, header_bytes = self._size_bytes, self._block_mask, fuse.HOT_IN_SIZE_BYTES
         for _ in range(BATCH_REQUESTS):
             position = memory.position
             if CHUNK_BYTES - position < room_bytes:
@@ -209,7 +209,7 @@ class FuseFile:
                 return
             _length, opcode, unique, offset, size = unpack(header)
             if opcode == _WRITE:
-                if (offset | size) & mask or offset + size > size_bytes or received != size + 80:
+                if (offset | size) & mask or offset + size > size_bytes or received != header_bytes + size:
                     self._reply(unique, -errno.EINVAL)
                     continue
                 batch.append(Request(WRITE, offset, size, view[position : position + size], self, unique))
@@ -224,7 +224,9 @@ class FuseFile:
                 else:
                     self._reply(unique, 0)
             else:
-                self._other(opcode, unique, bytes(view[position : position + received - 80]), received, batch)
+                self._other(
+                    opcode, unique, bytes(view[position : position + max(0, received - header_bytes)]), received, batch
+                )
 
     def _other(self, opcode: int, unique: int, rest: bytes, received: int, batch: list[Request]) -> None:
         """A request that is neither READ nor WRITE: it may have spilled from the header into the payload room."""
