@@ -94,12 +94,20 @@ class Commands:
 
     def end_leftovers(self, timeout_s: float) -> list[int]:
         """Wait for them, then end them; returns those that cannot be ended."""
-        until = time.monotonic() + timeout_s
-        while (left := self.leftovers()) and time.monotonic() < until:
-            time.sleep(0.05)
-        for pid in left:
-            end_group(pid, lambda pid=pid: not alive(pid))  # type: ignore[misc]
-        return self.leftovers() if left else []
+        for number, wait_s in ((0, timeout_s), (signal.SIGTERM, TERM_S), (signal.SIGKILL, KILL_S)):
+            until = time.monotonic() + wait_s
+            left = self.leftovers()
+            for pid in left if number else ():
+                try:
+                    os.kill(pid, number)
+                except OSError:
+                    pass
+            while left and time.monotonic() < until:
+                time.sleep(0.05)
+                left = self.leftovers()
+            if not left:
+                return []
+        return left
 
 
 class _Reader:
@@ -135,21 +143,14 @@ def alive(pid: int) -> bool:
 def end_group(pid: int, gone: Callable[[], bool]) -> bool:
     """TERM, wait, KILL, wait: the process and its group. Returns whether it is gone."""
     for number, wait_s in ((signal.SIGTERM, TERM_S), (signal.SIGKILL, KILL_S)):
-        _signal(pid, number)
+        try:
+            os.killpg(pid, number)
+        except OSError:
+            pass
         until = time.monotonic() + wait_s
         while not gone() and time.monotonic() < until:
             time.sleep(0.01)
     return gone()
-
-
-def _signal(pid: int, number: int) -> None:
-    try:
-        os.killpg(pid, number)
-    except OSError:
-        try:
-            os.kill(pid, number)
-        except OSError:
-            pass
 
 
 def _processes() -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""A ZFS pool, of the kernel or of zfs-fuse: `zpool import -f` and `zpool export -f`, with the article's log lines.
+"""A ZFS pool, of the kernel or of zfs-fuse: `zpool import -f` and `zpool export`, with the article's log lines.
 
 The import looks for devices in /dev/hast only, so that a stale copy of the pool elsewhere is never taken.
 """
@@ -42,27 +42,43 @@ class ZfsPool:
         context.log.debug(f"ZFS pool for resource {self._pool.name} imported.", POOL_TAG)
 
     def down(self, context: Context) -> None:
-        """Export, by force. When it stays busy, end the processes that use it if the configuration says so."""
-        force = ("-f",) if self._pool.force else ()
-        argv = ("zpool", "export", *force, self._pool.name)
+        """Export; by force when it stays busy, after its users were ended if the configuration says so.
+
+        Not by force at first: zfs-fuse then only hides the mount, and with it who uses it.
+        """
+        name = self._pool.name
+        argv = ("zpool", "export", name)
         try:
             holders.release(
                 context,
-                f"Pool {self._pool.name}",
+                f"Pool {name}",
                 lambda: context.commands.run(argv, context.left_s()),
                 self._holders,
                 self._pool.kill_after_s,
             )
         except PartError as error:
-            self._fail(context, f"Unable to export pool for resource {self._pool.name}: {error}.")
-        context.log.debug(f"ZFS pool for resource {self._pool.name} exported.", POOL_TAG)
+            forced = self._pool.force and self._export_by_force(context)
+            if not forced:
+                self._fail(context, f"Unable to export pool for resource {name}: {error}.")
+        context.log.debug(f"ZFS pool for resource {name} exported.", POOL_TAG)
+
+    def _export_by_force(self, context: Context) -> bool:
+        until_s = context.left_s() - holders.GRACE_S
+        while True:
+            if context.ok("zpool", "export", "-f", self._pool.name) or not self.is_up(context):
+                return True
+            if context.left_s() <= max(0.0, until_s):
+                return False
+            context.pause(holders.RETRY_S)
 
     def summary(self, up: bool) -> str:
         """One line for --plan."""
         force = "-f " if self._pool.force else ""
         if up:
             return f"zpool import {force}-d {self._directory} {self._pool.name}"
-        return f"zpool export {force}{self._pool.name}"
+        return (
+            f"zpool export {self._pool.name}, by force if it stays busy" if force else f"zpool export {self._pool.name}"
+        )
 
     def _holders(self) -> list[holders.Holder]:
         return [holder for mount in self._mountpoints() for holder in holders.of_mount(mount)]
