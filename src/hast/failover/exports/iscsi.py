@@ -31,20 +31,16 @@ class Target:
 
 def parse_targets(text: str) -> list[Target]:
     """Read the output of `tgtadm --mode target --op show`."""
-    starts = list(_TARGET.finditer(text))
-    ends = [found.start() for found in starts[1:]] + [len(text)]
-    result = []
-    for found, end in zip(starts, ends, strict=True):
-        body = text[found.end() : end]
-        units, _, access = body.partition("ACL information:")
-        luns = {}
-        numbers = list(_LUN.finditer(units))
-        for number, until in zip(numbers, [n.start() for n in numbers[1:]] + [len(units)], strict=True):
-            path = _PATH.search(units, number.end(), until)
-            if path and path[1] != "None":
-                luns[int(number[1])] = path[1]
-        result.append(Target(int(found[1]), found[2], luns, tuple(access.split())))
-    return result
+    _, *pieces = _TARGET.split(text)
+    return [_target(*pieces[index : index + 3]) for index in range(0, len(pieces), 3)]
+
+
+def _target(tid: str, iqn: str, body: str) -> Target:
+    units, _, access = body.partition("ACL information:")
+    _, *pieces = _LUN.split(units)
+    paths = {int(number): _PATH.search(text) for number, text in zip(pieces[::2], pieces[1::2], strict=True)}
+    luns = {number: path[1] for number, path in paths.items() if path and path[1] != "None"}
+    return Target(int(tid), iqn, luns, tuple(access.split()))
 
 
 class IscsiTarget:
