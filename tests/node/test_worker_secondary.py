@@ -59,9 +59,12 @@ class Primary:
             buffer = buffer[used:]
         return got
 
-    def close(self) -> None:
+    def close_connections(self) -> None:
         self.a.close()
         self.b.close()
+
+    def close(self) -> None:
+        self.close_connections()
         self.worker.kill()
 
 
@@ -161,6 +164,8 @@ def test_a_primary_that_reads_no_replies_is_not_read_either(primary: Primary) ->
     resident_kib = int(Path(f"/proc/{primary.worker.process.pid}/statm").read_text().split()[1]) * 4
     assert resident_kib < 400 * 1024
     assert primary.worker.status()["status"] == "complete"
+    primary.close_connections()
+    assert primary.worker.process.wait(20) == 75
 
 
 def test_a_provider_that_cannot_be_used_is_told_to_the_primary_and_the_supervisor(tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ class Outbox:
         if not self._waiting and not self._broken:
             self._reactor.modify(self._sock.fileno(), self._events)
 
+    def watch(self, events: int) -> None:
+        """Watch the socket for these events from now on, besides EPOLLOUT while something waits."""
+        self._events = events
+        self._reactor.modify(self._sock.fileno(), events | (select.EPOLLOUT if self._waiting else 0))
+
     def close(self) -> None:
         """Forget what waits; nothing is sent or reported any more."""
         self._broken = True

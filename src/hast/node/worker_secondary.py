@@ -32,13 +32,15 @@ from hast.node.provider_open import OpenedProvider, ProviderError, open_provider
 from hast.node.reactor import EpollReactor
 from hast.node.worker_base import EXIT_OK, EXIT_TEMPORARY, Worker, read_boot_id
 from hast.replication.secondary import MAX_ACTIVE, Secondary, SecondHello, SecondReply
-from hast.replication.types import Effects, Metadata
+from hast.replication.types import READ, Effects, Metadata, WireRequest
 
 log = logging.getLogger("hast.worker")
 
 EXIT_REFUSED = 78
 MAX_UNSENT_BYTES = 16 * 1024 * 1024
 """With more replies than this waiting for the primary, its requests are not read."""
+FEED_BYTES = 8 * 1024 * 1024
+"""READ requests for so much are given to the engine at once; one receive may hold thousands of them."""
 
 
 class SecondaryWorker(Worker):
@@ -62,6 +64,7 @@ class SecondaryWorker(Worker):
             sock.setblocking(False)
         self._answers = Outbox(reactor, self._a, self._lost)
         self._replies = Outbox(reactor, self._b, self._lost)
+        self._backlog: list[WireRequest] = []
         self._reading = True
         self._live = False
         self._heard_s = self._began_s = reactor.now()
@@ -144,8 +147,11 @@ class SecondaryWorker(Worker):
     def _ready_a(self, mask: int) -> None:
         if mask & select.EPOLLOUT:
             self._answers.writable()
-        if mask & ~select.EPOLLOUT and self._reading:
-            self._receive_requests()
+        if self._reading:
+            if mask & ~select.EPOLLOUT:
+                self._receive_requests()
+        elif mask & (select.EPOLLHUP | select.EPOLLERR):
+            self._lost("the primary closed connection A")
 
     def _ready_b(self, mask: int) -> None:
         if mask & select.EPOLLOUT:
@@ -186,7 +192,22 @@ class SecondaryWorker(Worker):
             buffer.reserve(self._requests.needed)
         if batch:
             self._heard_s = self.reactor.now()
-            self.engine.requests(batch, self._heard_s)
+            self._backlog = batch
+            self._feed(self.engine)
+
+    def _feed(self, engine: Secondary) -> None:
+        """Give the engine what was received, as much as there is room for its answers."""
+        batch = self._backlog
+        wanted_bytes = 0
+        for count, (command, _seq, _offset, length, _data, _memsync) in enumerate(batch):
+            if command == READ:
+                wanted_bytes += length
+                if wanted_bytes > FEED_BYTES and count:
+                    self._backlog = batch[count:]
+                    engine.requests(batch[:count], self.reactor.now())
+                    return
+        self._backlog = []
+        engine.requests(batch, self.reactor.now())
 
     def carry_out(self, effects: Effects) -> bool:
         """The verdict when it is ready, replies, and the end if the engine wants it."""
@@ -204,15 +225,19 @@ class SecondaryWorker(Worker):
         if effects.drop is not None:
             drop, effects.drop = effects.drop, None
             self._lost(drop.reason)
-        self._regulate(engine)
-        return worked
+        return self._regulate(engine) or worked
 
-    def _regulate(self, engine: Secondary) -> None:
-        """Read requests only while there is room for them and for their replies."""
-        wanted = not engine.congested and self._replies.queued_bytes < MAX_UNSENT_BYTES
+    def _regulate(self, engine: Secondary) -> bool:
+        """Take requests only while there is room for them and for their replies; whether some were taken."""
+        room = not engine.congested and self._replies.queued_bytes < MAX_UNSENT_BYTES
+        if self._backlog and room and self.exit_code is None:
+            self._feed(engine)
+            return True
+        wanted = room and not self._backlog
         if wanted != self._reading and self._a.fileno() >= 0:
             self._reading = wanted
-            self.reactor.modify(self._a.fileno(), select.EPOLLIN if wanted else 0)
+            self._answers.watch(select.EPOLLIN if wanted else 0)
+        return False
 
     # -- the end
 
