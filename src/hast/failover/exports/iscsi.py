@@ -16,6 +16,7 @@ from hast.failover.part import Context, PartError
 START_S = 10.0
 _TARGET = re.compile(r"^Target (\d+): (\S+)", re.MULTILINE)
 _LUN = re.compile(r"^\s+LUN: (\d+)$", re.MULTILINE)
+_CONNECTION = re.compile(r"^\s*(Session|Connection): (\d+)", re.MULTILINE)
 _PATH = re.compile(r"Backing store path: (\S+)")
 
 
@@ -98,11 +99,29 @@ class IscsiTarget:
         self._admin(context, "logicalunit", "update", tid, "--lun", number, "--params", identity)
 
     def _remove(self, context: Context) -> None:
+        """Let nobody in any more, end the sessions, delete; again while commands are still under way."""
+        problem = "it is still there"
         while (target := self._find(context)) is not None:
             if not context.left_s():
-                raise PartError("the target is still there after its removal")
-            self._admin(context, "target", "delete", target.tid, "--force")
-            context.pause(0.02)
+                raise PartError(f"target {target.iqn} cannot be deleted: {problem}")
+            for initiator in target.access:
+                context.commands.run(self._argv("target", "unbind", target.tid, "-I", initiator), context.left_s())
+            self._end_sessions(context, target.tid)
+            argv = self._argv("target", "delete", target.tid, "--force")
+            result = context.commands.run(argv, context.left_s())
+            if result.code != 0:
+                problem = result.problem()
+                context.pause(0.02)
+
+    def _end_sessions(self, context: Context, tid: int) -> None:
+        shown = context.commands.run(self._argv("conn", "show", tid), context.left_s())
+        session = "0"
+        for kind, number in _CONNECTION.findall(shown.output):
+            if kind == "Session":
+                session = number
+                continue
+            argv = self._argv("conn", "delete", tid, "--sid", session, "--cid", number)
+            context.commands.run(argv, context.left_s())
 
     def _find(self, context: Context) -> Target | None:
         targets = self._targets(context) or ()
@@ -132,6 +151,9 @@ class IscsiTarget:
             context.pause()
 
     def _admin(self, context: Context, mode: str, operation: str, tid: int, *more: str) -> None:
+        context.run(*self._argv(mode, operation, tid, *more))
+
+    def _argv(self, mode: str, operation: str, tid: int, *more: str) -> tuple[str, ...]:
         port = str(self._export.control_port)
         base = ("tgtadm", "-C", port, "--lld", "iscsi", "--mode", mode, "--op", operation, "--tid", str(tid))
-        context.run(*base, *more)
+        return (*base, *more)
