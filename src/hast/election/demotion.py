@@ -61,6 +61,10 @@ class CopyState(StrEnum):
     """The other node went on without this copy."""
     INCONSISTENT = "inconsistent"
     """In the middle of a synchronisation: not even an old state."""
+    FROZEN = "frozen"
+    """A primary that lost both its peer and its arbiter: it may not write, and the other may be primary by now."""
+    NO_PROVIDER = "no-provider"
+    """Its disk is missing or holds no HAST metadata."""
     NOT_CONFIGURED = "not-configured"
     """hastd does not know the resource."""
 
@@ -86,6 +90,8 @@ _VERDICTS: dict[CopyState, tuple[int, bool]] = {
     CopyState.SPLIT_BRAIN: (MAX_SKEW, False),
     CopyState.OUTDATED: (MAX_SKEW, False),
     CopyState.INCONSISTENT: (MAX_SKEW, False),
+    CopyState.FROZEN: (MAX_SKEW, False),
+    CopyState.NO_PROVIDER: (MAX_SKEW, False),
     CopyState.NOT_CONFIGURED: (MAX_SKEW, False),
 }
 """Demotion, and whether the node may become master by itself when it hears no other."""

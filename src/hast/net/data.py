@@ -46,12 +46,11 @@ def copy_state(status: dict[str, Any] | None) -> CopyState:
     if status is None or status.get("error"):
         return CopyState.NOT_CONFIGURED
     problems = {str(each.get("kind")) for each in status.get("problems") or () if isinstance(each, dict)}
-    role = status.get("role")
+    role = str(status.get("role"))
     connected = status.get("status") == "complete" or bool(status.get("sync"))
-    if status.get("inconsistent"):
-        return CopyState.INCONSISTENT
-    if status.get("outdated") or "outdated" in problems:
-        return CopyState.OUTDATED
+    for problem, state in _PROBLEMS.items():
+        if problem in problems or status.get(problem):
+            return state
     if status.get("stale") or "disk" in problems:
         return CopyState.STALE if connected else CopyState.STALE_ALONE
     if role == "primary":
@@ -62,6 +61,15 @@ def copy_state(status: dict[str, Any] | None) -> CopyState:
         return CopyState.COMPLETE if connected else CopyState.DISCONNECTED
     ahead = int(status.get("localcnt") or 0) > int(status.get("remotecnt") or 0)
     return CopyState.LAST_PRIMARY if ahead else CopyState.IDLE
+
+
+_PROBLEMS = {
+    "provider": CopyState.NO_PROVIDER,
+    "inconsistent": CopyState.INCONSISTENT,
+    "outdated": CopyState.OUTDATED,
+    "frozen": CopyState.FROZEN,
+}
+"""Problems that decide whatever the role; also flags of the status object by the same name."""
 
 
 class DataWatcher:

@@ -1,0 +1,44 @@
+"""net/data.py: what a status object of hastd says about a copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hast.election.demotion import MAX_SKEW, CopyState, judge
+from hast.net.data import copy_state
+
+TABLE: list[tuple[dict[str, Any] | None, CopyState]] = [
+    (None, CopyState.NOT_CONFIGURED),
+    ({"error": "Resource disk9 is not configured.", "code": 1}, CopyState.NOT_CONFIGURED),
+    ({"role": "primary", "status": "complete"}, CopyState.LEADING),
+    ({"role": "primary", "status": "degraded"}, CopyState.LEADING),
+    ({"role": "primary", "status": "degraded", "problems": [{"kind": "frozen", "text": ""}]}, CopyState.FROZEN),
+    ({"role": "primary", "status": "degraded", "problems": [{"kind": "split-brain"}]}, CopyState.LEADING),
+    ({"role": "primary", "status": "complete", "stale": True}, CopyState.STALE),
+    ({"role": "primary", "status": "degraded", "stale": True}, CopyState.STALE_ALONE),
+    ({"role": "primary", "status": "complete", "problems": [{"kind": "disk"}]}, CopyState.STALE),
+    ({"role": "secondary", "status": "complete"}, CopyState.COMPLETE),
+    ({"role": "secondary", "status": "-", "workerpid": 0}, CopyState.DISCONNECTED),
+    ({"role": "secondary", "status": "complete", "inconsistent": True}, CopyState.INCONSISTENT),
+    ({"role": "secondary", "status": "-", "problems": [{"kind": "outdated"}]}, CopyState.OUTDATED),
+    ({"role": "secondary", "status": "-", "problems": [{"kind": "split-brain"}]}, CopyState.SPLIT_BRAIN),
+    ({"role": "init", "status": "-", "problems": [{"kind": "provider"}]}, CopyState.NO_PROVIDER),
+    ({"role": "init", "status": "-", "localcnt": 3, "remotecnt": 2}, CopyState.LAST_PRIMARY),
+    ({"role": "init", "status": "-", "localcnt": 2, "remotecnt": 2}, CopyState.IDLE),
+    ({"role": "init", "status": "-", "localcnt": None, "remotecnt": None}, CopyState.IDLE),
+]
+
+
+@pytest.mark.parametrize(("status", "state"), TABLE)
+def test_status_of_hastd_becomes_the_state_of_the_copy(status: dict[str, Any] | None, state: CopyState) -> None:
+    assert copy_state(status) is state
+
+
+def test_every_state_of_a_copy_has_a_verdict_and_better_ones_never_weigh_more() -> None:
+    weights = [judge([("disk1", state)]).demotion for state in CopyState]
+    assert weights == sorted(weights)
+    assert all(0 <= weight <= MAX_SKEW for weight in weights)
+    assert judge([("disk1", CopyState.DISCONNECTED)]).eligible
+    assert not judge([("disk1", CopyState.OUTDATED)]).eligible
