@@ -49,6 +49,14 @@ class Commands:
                 return await self._role(request)
             case "sync-rate":
                 return await self._sync_rate(request)
+            case "answer":
+                fields = {"question": str(request.get("question")), "yes": request.get("yes") is True}
+                return await self._tell_each(request, lambda state: state.tell_primary("answer", **fields))
+            case "freeze":
+                reason = str(request.get("reason") or "by request")
+                return await self._tell_each(request, lambda state: state.tell_primary("freeze", reason=reason))
+            case "thaw":
+                return await self._tell_each(request, lambda state: state.tell_primary("thaw"))
             case "reload":
                 return {"error": await self._reload()}
             case "version":
@@ -156,15 +164,20 @@ class Commands:
             result["device"] = state.device.device_path
         return result
 
-    # --- sync-rate --------------------------------------------------------------------------------------------------
+    # --- live changes -----------------------------------------------------------------------------------------------
 
     async def _sync_rate(self, request: dict[str, Any]) -> dict[str, Any]:
-        names = self._names(request)
         rate = request.get("bytes_s")
-        if names is None:
-            return {"error": "The request names no resources."}
         if not isinstance(rate, int) or isinstance(rate, bool) or not 0 <= rate <= MAX_RATE_BYTES_S:
             return {"error": "bytes_s is not a number of bytes per second."}
+        return await self._tell_each(request, lambda state: state.set_sync_rate(rate))
+
+    async def _tell_each(
+        self, request: dict[str, Any], tell: Callable[[ResourceState], Awaitable[None]]
+    ) -> dict[str, Any]:
+        names = self._names(request)
+        if names is None:
+            return {"error": "The request names no resources."}
         results = []
         for name in names:
             state = self._states.get(name)
@@ -172,7 +185,7 @@ class Commands:
                 results.append(status.unknown(name))
                 continue
             try:
-                await state.set_sync_rate(rate)
+                await tell(state)
                 results.append({"name": name, "error": None})
             except RoleError as error:
                 results.append({"name": name, "error": str(error), "code": int(HastError.INVALID)})

@@ -18,7 +18,8 @@ from hast.format.nv import NvError
 from hast.node.conversation import ConversationError, receive_frame, send_frame
 from hast.node.logs import context
 from hast.node.peer_names import PeerNames, normal_address
-from hast.node.resource_state import PendingConnection, ResourceState, RoleError
+from hast.node.resource_state import ResourceState, RoleError
+from hast.node.secondary_holder import PendingConnection
 from hast.replication import accept
 
 log = logging.getLogger("hast.listener")
@@ -127,7 +128,7 @@ class PeerListener:
             known=True,
             peer_allowed=address in self._names.addresses(state.resource.remotes),
             role=state.role,
-            token=state.pending.token if state.pending is not None else None,
+            token=state.incoming.pending.token if state.incoming.pending is not None else None,
         )
 
     @staticmethod
@@ -150,14 +151,13 @@ class PeerListener:
         pending = PendingConnection(
             sock, secrets.token_bytes(TOKEN_SIZE_BYTES), decision.version, int(decision.features), address
         )
-        state.drop_pending()
-        state.pending = pending
-        asyncio.get_running_loop().call_later(PENDING_DEADLINE_S, state.expire_pending, pending)
+        state.incoming.wait_for_second(pending)
+        asyncio.get_running_loop().call_later(PENDING_DEADLINE_S, state.incoming.expire_pending, pending)
         reply = handshake.HelloReply(decision.version, pending.token, int(decision.features))
         try:
             await send_frame(sock, reply.fields(), DEFAULT_TIMEOUT_S, decision.version)
         except ConversationError:
-            state.expire_pending(pending)
+            state.incoming.expire_pending(pending)
             raise
         return True
 

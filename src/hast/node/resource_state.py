@@ -21,12 +21,12 @@ from hast.node.export_device import ExportDevice, ExportError
 from hast.node.hooks import HookRunner
 from hast.node.logs import LEVELS, context
 from hast.node.primary_holder import Backoff, PrimaryHolder, may_restart
+from hast.node.secondary_holder import SecondaryHolder
 from hast.node.worker_pool import WorkerPool
 from hast.node.worker_process import Stuck, WorkerError, WorkerProcess
 
 log = logging.getLogger("hast.supervisor")
 
-STOP_SECONDARY_DEADLINE_S = 5.0
 STATUS_DEADLINE_S = 2.0
 LIVE_CHANGE_DEADLINE_S = 5.0
 
@@ -46,17 +46,6 @@ class Environment:
     debug: int
 
 
-@dataclass(slots=True, eq=False)
-class PendingConnection:
-    """Connection A after message 2, waiting for connection B (section 4.1)."""
-
-    sock: socket.socket
-    token: bytes
-    version: int
-    features: int
-    address: str
-
-
 class ResourceState:
     """A configured resource while hastd runs. Starts in role init."""
 
@@ -64,13 +53,12 @@ class ResourceState:
         self.resource = resource
         self.role = Role.INIT
         self.transition: str | None = None
-        self.pending: PendingConnection | None = None
         self.last_error: str | None = None
         self.connected = False
         self.restarts = 0
         self._environment = environment
         self._holder: PrimaryHolder | None = None
-        self._secondary: WorkerProcess | None = None
+        self.incoming = SecondaryHolder(resource.name, environment.pool, self._worker_said)
         self._lock = asyncio.Lock()
         self._starting = False
         self._superseded: Role | None = None
@@ -85,7 +73,7 @@ class ResourceState:
 
     @property
     def worker(self) -> WorkerProcess | None:
-        return self._holder.worker if self._holder is not None else self._secondary
+        return self._holder.worker if self._holder is not None else self.incoming.worker
 
     @property
     def device(self) -> ExportDevice | None:
@@ -143,7 +131,6 @@ class ResourceState:
     async def _leave(self, old: Role, new: Role) -> None:
         self.transition = f"{old} to {new}, stopping"
         try:
-            self.drop_pending()
             if self._holder is not None:
                 holder, self._holder = self._holder, None
                 await holder.stop()
@@ -248,7 +235,6 @@ class ResourceState:
         async with self._lock:
             if self.role is not Role.SECONDARY:
                 return False
-            self.drop_pending()
             try:
                 await self._stop_secondary()
             except Stuck as error:
@@ -259,43 +245,16 @@ class ResourceState:
     async def start_secondary(self, sock: socket.socket, hello: bytes, address: str) -> None:
         """Start the worker for a complete pair of connections; takes both sockets. Raises RoleError."""
         async with self._lock:
-            pending, self.pending = self.pending, None
-            if pending is None:
-                raise RoleError("Token doesn't match.")
+            if self.role is not Role.SECONDARY:
+                raise RoleError(f"Remote node acts as {self.role} for the resource and not as secondary.")
             try:
-                if self.role is not Role.SECONDARY or self._secondary is not None:
-                    raise RoleError(f"Remote node acts as {self.role} for the resource and not as secondary.")
-                worker = WorkerProcess(self.name, self._environment.pool, self._worker_said)
-                self._secondary = worker
-                start = self._start_message(Role.SECONDARY) | {
-                    "hello": hello.hex(),
-                    "version": pending.version,
-                    "features": pending.features,
-                    "peer": address,
-                }
-                await worker.start(start, [pending.sock.fileno(), sock.fileno()])
-                sock.close()
+                await self.incoming.start(self._start_message(Role.SECONDARY), sock, hello, address)
             except WorkerError as error:
-                self._secondary = None
                 log.error("%s", error, extra=context(self.name, self.role))
                 raise RoleError(str(error)) from None
-            finally:
-                pending.sock.close()
-
-    def drop_pending(self) -> None:
-        """Close a connection A that waits for its connection B."""
-        pending, self.pending = self.pending, None
-        if pending is not None:
-            pending.sock.close()
-
-    def expire_pending(self, pending: PendingConnection) -> None:
-        """The same, if it is still this one."""
-        if self.pending is pending:
-            self.drop_pending()
 
     async def _stop_secondary(self) -> None:
-        if self._secondary is not None:
-            await self._secondary.stop(STOP_SECONDARY_DEADLINE_S)
+        if await self.incoming.stop():
             self._secondary_gone("The connection was closed by this node.")
 
     def _secondary_ended(self, dead: WorkerProcess) -> None:
@@ -307,7 +266,7 @@ class ResourceState:
     def _secondary_gone(self, text: str) -> None:
         if self.connected:
             self._worker_event({"name": "disconnect", "text": text, "level": "warning"})
-        self._secondary = None
+        self.incoming.worker = None
         self.connected = False
 
     # --- what workers say -------------------------------------------------------------------------------------------
@@ -318,11 +277,15 @@ class ResourceState:
         say = message.get("say")
         if say == "event":
             self._worker_event(message)
-        elif say == "ready" and worker is self._secondary:
+        elif say == "ask":
+            question = str(message.get("question") or "")[:64]
+            text = f"The arbiter is asked: {question}."
+            self._environment.events.publish("ask", self.name, text, "warning", question=question)
+        elif say == "ready" and worker is self.incoming.worker:
             self.last_error = None
             self._spawn(self._apply_sync_rate())
         elif say == "ended" and not worker.stopping:
-            if worker is self._secondary:
+            if worker is self.incoming.worker:
                 self._secondary_ended(worker)
             elif not self._starting:
                 self._primary_worker_lost(worker)
@@ -374,6 +337,17 @@ class ResourceState:
             return {"error": str(error)} if worker.alive else None
         status = reply.get("status")
         return status if isinstance(status, dict) else {"error": "The worker process sent no status."}
+
+    async def tell_primary(self, do: str, **fields: Any) -> None:
+        """Pass an arbiter's word on to the worker of a primary. Raises RoleError."""
+        if self._holder is None or self._holder.worker is None:
+            raise RoleError(f"Resource {self.name} is not primary.")
+        try:
+            error = (await self._holder.worker.ask(do, LIVE_CHANGE_DEADLINE_S, **fields)).get("error")
+        except WorkerError as failure:
+            raise RoleError(str(failure)) from None
+        if error:
+            raise RoleError(str(error))
 
     @property
     def sync_rate_bytes_s(self) -> int:
