@@ -95,8 +95,8 @@ def test_adjacent_writes_of_a_batch_all_land(bench: Bench, image: Path) -> None:
     assert content[BASE + 3 * 1024 * 1024 :][:512] == b"q" * 512
 
 
-def test_flush_and_fua_are_carried_out_in_the_threads_and_told_in_the_reactor(bench: Bench) -> None:
-    results = bench.run(Request(WRITE, 0, 512, b"d" * 512, fua=True), Request(FLUSH, 0, 0), Request(FLUSH, 0, 0))
+def test_flushes_are_carried_out_in_the_threads_and_told_in_the_reactor(bench: Bench) -> None:
+    results = bench.run(Request(WRITE, 0, 512, b"d" * 512), Request(FLUSH, 0, 0), Request(FLUSH, 0, 0))
     assert [request.local_error for request in results] == [0, 0, 0]
     assert bench.thread_names == {"MainThread"}
 
@@ -176,7 +176,7 @@ def test_errors_become_errno_values_of_each_request(bench: Bench, monkeypatch: p
     def broken(*_arguments: object) -> int:
         raise OSError(errno.EIO, "broken")
 
-    for name in ("pwritev", "preadv", "fdatasync"):
+    for name in ("pwritev", "pwrite", "preadv", "fdatasync"):
         monkeypatch.setattr(os, name, broken)
     monkeypatch.setattr("hast.node.zeroing.fallocate", broken)
     results = bench.run(
@@ -185,14 +185,52 @@ def test_errors_become_errno_values_of_each_request(bench: Bench, monkeypatch: p
         Request(READ, 0, 512),
         Request(FLUSH, 0, 0),
         Request(ZERO, 0, 512),
-        Request(WRITE, 4096, 512, b"x" * 512, fua=True),
+        Request(WRITE, 4096, 512, b"x" * 512),
     )
     assert len(results) == 6
     assert {request.local_error for request in results} == {errno.EIO}
 
 
+def test_one_bad_sector_fails_only_its_own_request(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pwritev
+    bad = BASE + 512
+
+    def broken(fd: int, buffers: list[memoryview], offset: int, flags: int = 0) -> int:
+        if offset <= bad < offset + sum(map(len, buffers)):
+            raise OSError(errno.EIO, "broken")
+        return real(fd, buffers, offset, 0)
+
+    monkeypatch.setattr(os, "pwritev", broken)
+    results = bench.run(*[Request(WRITE, index * 512, 512, b"x" * 512) for index in range(4)])
+    assert sorted((request.offset, request.local_error) for request in results) == [
+        (0, 0),
+        (512, errno.EIO),
+        (1024, 0),
+        (1536, 0),
+    ]
+
+
+def test_reads_without_nowait_support_leave_the_reactor_once_they_are_slow(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.preadv
+
+    def plain(fd: int, buffers: list[bytearray], offset: int, flags: int = 0) -> int:
+        if flags:
+            raise OSError(errno.EOPNOTSUPP, "not supported")
+        return real(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", plain)
+    monkeypatch.setattr(provider_module, "SLOW_READ_S", -1.0)
+    for expected_inline in (0, 1, 0):
+        request = Request(READ, 0, 512)
+        inline = bench.provider.submit([request])
+        assert len(inline) == expected_inline
+        bench.until(lambda request=request: request.data is not None)
+
+
 def test_a_slow_write_sends_the_following_ones_to_the_threads(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provider_module, "SLOW_INLINE_S", -1.0)
+    monkeypatch.setattr(provider_module, "SLOW_WRITE_S", -1.0)
     first = bench.provider.submit([Request(WRITE, 0, 512, b"a" * 512)])
     second = bench.provider.submit([Request(WRITE, 512, 512, b"b" * 512)])
     assert [len(first), len(second)] == [1, 0]

@@ -3,6 +3,7 @@
 Page-cache I/O. Reads are tried without waiting (RWF_NOWAIT) in the reactor's thread and go to a few threads when they
 would sleep; writes go into the page cache from the reactor's thread until one of them turns out slow; flushes, zeroes
 and everything else that sleeps goes to the threads. Decides nothing: overlap and order are the engine's business.
+`Request.fua` is the engine's business, too: it flushes both copies.
 Errors become errno values in `Request.local_error`; nothing raises out of `submit` and `store`.
 """
 
@@ -12,6 +13,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 from hast.node.iopool import IoPool
 from hast.node.provider_open import OpenedProvider
@@ -19,8 +21,10 @@ from hast.node.stores import StoreQueue
 from hast.node.zeroing import Zeroer
 from hast.replication.types import FLUSH, READ, WRITE, Buffer, Request, Store
 
-SLOW_INLINE_S = 0.020
-"""An operation in the reactor's thread that took longer sends the following ones to the threads …"""
+SLOW_WRITE_S = 0.020
+SLOW_READ_S = 0.002
+"""A write into the page cache that took longer, or a read where RWF_NOWAIT is not supported, sends the following
+operations to the threads …"""
 SLOW_PERIOD_S = 1.0
 """… for so long."""
 MAX_MERGED_BUFFERS = 256
@@ -74,49 +78,52 @@ class LocalProvider:
             index += 1
             op = request.op
             if op == WRITE:
-                if request.fua or not inline:
-                    self._pool.run(lambda run=[request], fua=request.fua: self._write_in_thread(run, 0, fua), [request])
-                    continue
-                run, index = self._adjacent(batch, index, request)
-                inline = self._write_inline(run, finished)
+                run = [request]
+                if index < count and batch[index].offset == request.offset + request.length:
+                    index = self._extend(run, batch, index)
+                if inline:
+                    inline = self._write_inline(run, finished)
+                else:
+                    self._pool.run(partial(self._write_in_thread, run, 0), run)
             elif op == READ:
-                if not inline or not self._read_inline(request):
-                    self._pool.run(lambda request=request: self._read_in_thread(request), [request])
-                    continue
-                finished.append(request)
+                if inline and self._read_inline(request):
+                    finished.append(request)
+                else:
+                    self._pool.run(partial(self._read_in_thread, request), [request])
             elif op == FLUSH:
                 self._flush_waiting.append(request)
             else:
-                self._pool.run(lambda request=request: self._zero_in_thread(request), [request])
+                self._pool.run(partial(self._zero_in_thread, request), [request])
         if self._flush_waiting and not self._flush_running:
             self._start_flush()
         return finished
 
     @staticmethod
-    def _adjacent(batch: list[Request], index: int, first: Request) -> tuple[list[Request], int]:
-        """The run of writes that continue `first` without a gap, and the index after it."""
-        run, end, total = [first], first.offset + first.length, first.length
-        while index < len(batch):
+    def _extend(run: list[Request], batch: list[Request], index: int) -> int:
+        """Add to `run` the writes that continue it without a gap; returns the index after them."""
+        first = run[0]
+        end, limit = first.offset + first.length, first.offset + MAX_MERGED_BYTES
+        while index < len(batch) and len(run) < MAX_MERGED_BUFFERS:
             request = batch[index]
-            total += request.length
-            if request.op != WRITE or request.offset != end or request.fua:
-                break
-            if total > MAX_MERGED_BYTES or len(run) >= MAX_MERGED_BUFFERS:
+            if request.op != WRITE or request.offset != end or end + request.length > limit:
                 break
             run.append(request)
             end += request.length
             index += 1
-        return run, index
+        return index
 
     def _write_inline(self, run: list[Request], finished: list[Request]) -> bool:
         """Write a run from the reactor's thread; returns whether the next operation may be inline too."""
-        total = run[-1].offset + run[-1].length - run[0].offset
+        first = run[0]
+        total = run[-1].offset + run[-1].length - first.offset
         began_s = time.monotonic()
         written = 0
         try:
-            written = os.pwritev(
-                self._fd, [_data(request) for request in run], self._base + run[0].offset, self._write_flags
-            )
+            if len(run) == 1 and not self._write_flags:
+                written = os.pwrite(self._fd, _data(first), self._base + first.offset)
+            else:
+                buffers = [_data(request) for request in run]
+                written = os.pwritev(self._fd, buffers, self._base + first.offset, self._write_flags)
         except BlockingIOError:
             self._write_credit -= 1
             if self._write_credit <= 0:
@@ -125,67 +132,73 @@ class LocalProvider:
             if error.errno == errno.EOPNOTSUPP and self._write_flags:
                 self._write_flags = 0
                 return self._write_inline(run, finished)
-            self._fail(run, error, finished)
-            return True
+            if len(run) == 1:
+                self._fail(run, error)
+                finished.extend(run)
+                return True
         if written == total:
-            self._write_credit = min(NOWAIT_CREDIT, self._write_credit + 1)
+            if self._write_flags and self._write_credit < NOWAIT_CREDIT:
+                self._write_credit += 1
             finished.extend(run)
         else:
-            self._pool.run(lambda: self._write_in_thread(run, written, False), run)
-        return self._still_quick(began_s)
+            self._pool.run(partial(self._write_in_thread, run, written), run)
+        return self._still_quick(began_s, SLOW_WRITE_S)
 
-    def _still_quick(self, began_s: float) -> bool:
+    def _still_quick(self, began_s: float, limit_s: float) -> bool:
         now_s = time.monotonic()
-        if now_s - began_s <= SLOW_INLINE_S:
+        if now_s - began_s <= limit_s:
             return True
         self._slow_until_s = now_s + SLOW_PERIOD_S
         return False
 
     @staticmethod
-    def _fail(run: list[Request], error: OSError, finished: list[Request]) -> None:
+    def _fail(run: list[Request], error: OSError) -> None:
         for request in run:
             request.local_error = error.errno or errno.EIO
-        finished.extend(run)
 
     def _read_inline(self, request: Request) -> bool:
         """Read from the page cache; False when that would sleep. An error is an outcome, too."""
         data = bytearray(request.length)
-        began_s = time.monotonic()
+        began_s = 0.0 if self._read_flags else time.monotonic()
         try:
             if os.preadv(self._fd, [data], self._base + request.offset, self._read_flags) != request.length:
                 return False
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno != errno.EOPNOTSUPP or not self._read_flags:
-                request.local_error = error.errno or errno.EIO
-                return True
-            self._read_flags = 0
-            return False
+            if error.errno == errno.EOPNOTSUPP and self._read_flags:
+                self._read_flags = 0
+                return False
+            request.local_error = error.errno or errno.EIO
+            return True
         request.data = data
-        self._still_quick(began_s)
+        if not self._read_flags:
+            self._still_quick(began_s, SLOW_READ_S)
         return True
 
     # In the threads
 
-    def _write_in_thread(self, run: list[Request], skip: int, fua: bool) -> None:
-        """Write the run but for its first `skip` bytes."""
+    def _write_in_thread(self, run: list[Request], skip: int) -> None:
+        """Write the run but for its first `skip` bytes; where that fails, each request has its own outcome."""
         try:
-            self._write_all([_data(request) for request in run], self._base + run[0].offset, skip, fua)
+            self._write_all([_data(request) for request in run], self._base + run[0].offset, skip)
         except OSError as error:
-            self._fail(run, error, [])
+            if len(run) == 1:
+                self._fail(run, error)
+                return
+            for request in run:
+                self._write_in_thread([request], 0)
 
-    def _write_all(self, buffers: list[Buffer], offset: int, skip: int = 0, durable: bool = False) -> None:
+    def _write_all(self, buffers: list[Buffer], offset: int, skip: int) -> None:
         """Write all of `buffers` at `offset` of the provider, but for the first `skip` bytes. Raises OSError."""
         views = [memoryview(buffer) for buffer in buffers]
-        flags = os.RWF_DSYNC if durable else 0
         while True:
             while views and skip >= len(views[0]):
                 skip -= len(views[0])
                 offset += len(views.pop(0))
             if not views:
                 return
-            written = os.pwritev(self._fd, [views[0][skip:], *views[1:]], offset + skip, flags)
+            written = os.pwritev(self._fd, [views[0][skip:], *views[1:]], offset + skip)
             if written == 0:
                 raise OSError(errno.EIO, "short write")
             skip += written
@@ -209,8 +222,6 @@ class LocalProvider:
         """DELETE and ZERO: the range reads as zeros afterwards, on every copy."""
         try:
             self._zeroer.zero(self._base + request.offset, request.length)
-            if request.fua:
-                os.fdatasync(self._fd)
         except OSError as error:
             request.local_error = error.errno or errno.EIO
 
@@ -218,13 +229,13 @@ class LocalProvider:
         """One fdatasync for all flushes that wait; those that come meanwhile wait for the next one."""
         batch, self._flush_waiting = self._flush_waiting, []
         self._flush_running = True
-        self._pool.run(lambda: self._flush_in_thread(batch), batch, self._flush_done)
+        self._pool.run(partial(self._flush_in_thread, batch), batch, self._flush_done)
 
     def _flush_in_thread(self, batch: list[Request]) -> None:
         try:
             os.fdatasync(self._fd)
         except OSError as error:
-            self._fail(batch, error, [])
+            self._fail(batch, error)
 
     def _flush_done(self) -> None:
         self._flush_running = False
