@@ -22,7 +22,11 @@ GRACE_S = 2.0
 
 
 class HastdError(Exception):
-    """hastd did not do what was asked. `str()` is one line."""
+    """hastd did not do what was asked. `str()` is one line; `code` as in docs/control.md, 0 where there is none."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class HastdAbsent(HastdError):
@@ -49,7 +53,8 @@ class Hastd:
         reply = self.ask({**request, "timeout_s": max(1.0, timeout_s - 0.5)}, timeout_s)
         for entry in reply.get("resources") or ():
             if isinstance(entry, dict) and entry.get("error"):
-                raise HastdError(str(entry["error"]))
+                code = entry.get("code")
+                raise HastdError(str(entry["error"]), code if isinstance(code, int) else 0)
 
     def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Send one request and return its reply. Raises HastdError, HastdAbsent."""

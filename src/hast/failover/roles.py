@@ -11,8 +11,16 @@ from hast.failover.part import Context, PartError
 
 RETRY_S = 0.2
 STATUS_S = 5.0
-PERMANENT = ("unknown resource", "inconsistent", "outdated", "stale", "split-brain", "no such", "metadata", "force")
-"""Words of refusals that do not go away by asking again; others are asked again until the deadline."""
+FINAL_CODES = (1, 2)
+"""Codes of refusals that do not go away by asking again: not configured, invalid."""
+FINAL_WORDS = ("inconsistent", "outdated", "copy is stale", "split-brain", "metadata")
+"""The same for code 69, by what the reason says; any other reason may pass, such as a peer that is still primary."""
+
+
+def is_final(error: HastdError) -> bool:
+    """Whether asking again is useless."""
+    text = str(error).lower()
+    return isinstance(error, HastdAbsent) or error.code in FINAL_CODES or any(word in text for word in FINAL_WORDS)
 
 
 class RolePart:
@@ -40,8 +48,7 @@ class RolePart:
                 self._hastd.set_role(self._resource, "primary", context.left_s())
                 return
             except HastdError as error:
-                final = isinstance(error, HastdAbsent) or any(word in str(error).lower() for word in PERMANENT)
-                if final or context.left_s() <= RETRY_S:
+                if is_final(error) or context.left_s() <= RETRY_S:
                     context.log.debug(f"Unable to change role to primary for resource {self._resource}.")
                     raise PartError(str(error)) from None
             context.pause(RETRY_S)
