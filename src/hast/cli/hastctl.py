@@ -20,6 +20,7 @@ DEFAULT_CONFIG = "/etc/hast.conf"
 EX_USAGE = 64
 EX_DATAERR = 65
 EX_IOERR = 74
+EX_INTERRUPTED = 130
 STATUS_TIMEOUT_S = 15.0
 ROLE_TIMEOUT_S = 120.0
 REPLY_MARGIN_S = 5.0
@@ -254,8 +255,10 @@ def status(
     if watch:
         from hast.cli.watch import watch as run
 
-        run(lambda: session.status(names), interval)
-        return
+        try:
+            run(lambda: session.status(names), interval)
+        except KeyboardInterrupt:
+            context.exit(EX_INTERRUPTED)
     entries = session.status(names)
     if as_json:
         _print_json(entries)
@@ -364,7 +367,7 @@ def run(argv: Sequence[str]) -> int:
         sys.stderr.close()
         return EX_IOERR
     except (KeyboardInterrupt, click.Abort):
-        return 130
+        return EX_INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -89,7 +89,8 @@ def _run(arguments: Arguments) -> int:
             return 0
         if arguments.pidfile or not arguments.foreground:
             pidfile = Pidfile(arguments.pidfile or configuration.pidfile)
-        opened = Opened(open_control(configuration.control), open_listeners(configuration.listen), pidfile)
+        listeners = open_listeners(configuration.listen)
+        opened = Opened(open_control(configuration.control), listeners, pidfile)
     except (ConfigError, PidfileError, SocketError) as error:
         if pidfile is not None:
             pidfile.close()
@@ -111,10 +112,11 @@ def _serve(arguments: Arguments, configuration: object, options: object, opened:
     assert isinstance(configuration, Configuration)
     assert isinstance(options, Options)
     assert isinstance(opened, Opened)
-    if not arguments.foreground:
-        daemonize.daemonize()
-    if opened.pidfile is not None:
-        opened.pidfile.write()
+    claim = opened.pidfile.write if opened.pidfile is not None else lambda: None
+    if arguments.foreground:
+        claim()
+    else:
+        daemonize.daemonize(claim)
     setproctitle.setproctitle("hastd")
     logs.setup(foreground=arguments.foreground, debug=arguments.debug)
 
