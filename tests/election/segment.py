@@ -164,11 +164,14 @@ class Segment:
     def run(self, seconds: float) -> None:
         """Let virtual time pass."""
         end = self.now + seconds
+        rounds = 0
         while True:
+            rounds += 1
+            assert rounds < 1000 * (1 + seconds), "the hosts keep themselves busy"
             times = [host.vhid.next_s for host in self.hosts if host.alive]
             if self.wire:
                 times.append(self.wire[0][0])
-            upcoming = min(times, default=end)
+            upcoming = min(times, default=end + 1)
             if upcoming > end:
                 self.now = end
                 return
