@@ -81,6 +81,10 @@ class Core:
         self.counters = Counters()
         self.now = 0.0
         self.peer: Peer | None = None
+        self.features = Feature.NONE
+        """What the peer understands beyond the reference."""
+        self.max_data_bytes = REFERENCE_MAX_DATA_BYTES
+        """Largest data block of one request to this peer."""
         self.connected = False
         self.local_ok = True
         """False once the local provider failed a map or metadata write: it is not used any more."""
@@ -90,10 +94,11 @@ class Core:
         self.last_reply_s = 0.0
         self._seq = 0
 
-    @property
-    def features(self) -> Feature:
-        """What the peer of this connection understands beyond the reference."""
-        return Feature(self.peer.features) if self.peer else Feature.NONE
+    def meet(self, peer: Peer) -> None:
+        """This is the peer of the connection that is being made."""
+        self.peer = peer
+        self.features = Feature(peer.features)
+        self.max_data_bytes = MAX_DATA_BYTES if Feature.BIG_DATA in self.features else REFERENCE_MAX_DATA_BYTES
 
     def event(self, name: str, text: str, level: str = "info") -> None:
         """Tell operators, hooks and logs."""
@@ -115,10 +120,6 @@ class Core:
         """The lowest seq that has no final reply, or 0."""
         return next(iter(self.pending), 0)
 
-    def max_data_bytes(self) -> int:
-        """Largest data block of one request to this peer."""
-        return MAX_DATA_BYTES if Feature.BIG_DATA in self.features else REFERENCE_MAX_DATA_BYTES
-
     def send(self, request: Request, memsync: bool = False) -> int:
         """Send a request of the data path, in as many pieces as the peer needs; returns how many replies will come."""
         op = request.op
@@ -127,7 +128,7 @@ class Core:
             self.last_reply_s = self.now
         self.last_sent_s = self.now
         if op == WRITE:
-            limit = self.max_data_bytes()
+            limit = self.max_data_bytes
             if length <= limit:
                 self._seq += 1
                 self.pending[self._seq] = request
@@ -135,7 +136,7 @@ class Core:
                 return 1
             return self._send_pieces(request, WRITE, limit, memsync)
         if op == READ:
-            return self._send_pieces(request, READ, self.max_data_bytes(), False)
+            return self._send_pieces(request, READ, self.max_data_bytes, False)
         if op == ZERO and Feature.ZERO not in self.features:
             return self._send_zeros(request, memsync)
         self._seq += 1
@@ -160,7 +161,7 @@ class Core:
         offset = self._pieces.pop(seq, request.offset)
         if data is None:
             return EIO
-        expected = min(request.offset + request.length - offset, self.max_data_bytes())
+        expected = min(request.offset + request.length - offset, self.max_data_bytes)
         if len(data) != expected:
             return EIO
         if expected == request.length:

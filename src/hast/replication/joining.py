@@ -86,7 +86,7 @@ class Joining:
             self.unhold()
             core.effects.drop = Drop("counters moved during the handshake; it has to be repeated")
             return
-        core.peer = peer
+        core.meet(peer)
         self._merge(peer, inbound)
         if core.local_ok:
             if peer.virgin and core.meta.localcnt == 0:

@@ -86,7 +86,9 @@ class Primary:
         self._drain_cleaning = False
         mistrusted = metadata.stale or metadata.inconsistent
         (self.map.owed_local if mistrusted else self.map.owed_remote).merge(self.map.armed.data)
-        # The flush of this job makes durable what a worker before this one left in the cache, the map above all (S1).
+        # A worker before this one may have left its last map in the cache only: write it again, durably (S1).
+        image = image[:mapsize_bytes]
+        self.effects.stores.append(Store("activemap again", offset_bytes=MAP_OFFSET_BYTES, data=bytes(image)))
         self._joining.wait_for(self.core.store_metadata("role primary", prevrole=str(Role.PRIMARY), boot_id=boot_id))
 
     # -- clients and the provider -------------------------------------------------------------------------------

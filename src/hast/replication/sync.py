@@ -318,7 +318,7 @@ class Sync:
             if not self._next_extent():
                 return None
             progress = self._extents[self._current]
-        length = min(PIECE_BYTES, self._core.max_data_bytes(), progress.end - progress.next)
+        length = min(PIECE_BYTES, self._core.max_data_bytes, progress.end - progress.next)
         piece = Request(READ, progress.next, length)
         piece.owner = SYNC
         piece.seq = self._current

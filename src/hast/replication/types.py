@@ -96,7 +96,7 @@ class Request:
 class Store:
     """A durable write outside the data area: `data` at `offset_bytes` from the start of the provider.
 
-    The shell writes it, then flushes the provider's cache if `flush`, then calls `engine.stored(job, error)`. Jobs of
+    The shell writes it, makes just these bytes durable if `flush`, then calls `engine.stored(job, error)`. Jobs of
     one engine are carried out strictly in the order they were issued. `metadata` jobs carry `Metadata`, which the
     shell encodes; map jobs carry bytes.
     """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import random
 
-from hast.replication.types import Metadata
+from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO, Metadata, Request
 
 SECTOR_BYTES = 512
 Sector = tuple[int, bytes]
@@ -24,7 +25,8 @@ class Flush:
 class Disk:
     """Sectors by number, each with the number of the write that made it; the metadata block is kept as a value.
 
-    Reads see the cache.
+    Reads see the cache. `failures` counts down the coming operations of a kind that fail with EIO; a `broken` disk
+    fails everything.
     """
 
     def __init__(self, metadata: Metadata) -> None:
@@ -34,13 +36,40 @@ class Disk:
         self._metadata_durable = (0, metadata)
         self._metadata_cached: tuple[int, Metadata] | None = None
         self._version = 0
-        self.fail_writes = 0
-        """So many coming data writes fail with EIO."""
+        self.failures = {READ: 0, WRITE: 0, FLUSH: 0}
+        self.broken = False
+        self.slowness = 1.0
+        """Factor on the time that operations take."""
 
     @property
     def metadata(self) -> Metadata:
         """As a reader sees it now."""
         return (self._metadata_cached or self._metadata_durable)[1]
+
+    def fails(self, op: int) -> int:
+        """The errno of an operation that is about to be carried out, or 0."""
+        kind = WRITE if op in (ZERO, DELETE) else op
+        if self.broken:
+            return errno.EIO
+        if self.failures[kind] > 0:
+            self.failures[kind] -= 1
+            return errno.EIO
+        return 0
+
+    def execute(self, request: Request) -> int:
+        """Carry out a READ, WRITE, DELETE or ZERO of the data area; returns an errno."""
+        error = self.fails(request.op)
+        if error:
+            return error
+        offset = self.metadata.offset_bytes + request.offset
+        if request.op == READ:
+            request.data = self.read(offset, request.length)
+        elif request.op == WRITE:
+            assert request.data is not None, "a write without data"
+            self.write(offset, bytes(request.data))
+        else:
+            self.write(offset, bytes(request.length))
+        return 0
 
     def write_metadata(self, metadata: Metadata) -> None:
         self._version += 1
@@ -59,6 +88,10 @@ class Disk:
         sectors = (self._cache.get(n) or self._durable.get(n) or BLANK for n in range(first, last))
         skip = offset - first * SECTOR_BYTES
         return b"".join(data for _version, data in sectors)[skip : skip + length]
+
+    def data_area(self) -> bytes:
+        """All of it, as a reader sees it now."""
+        return self.read(self.metadata.offset_bytes, self.metadata.datasize_bytes)
 
     def durable_read(self, offset: int, length: int) -> bytes:
         """What would be there after a crash that loses the whole cache."""
@@ -88,3 +121,9 @@ class Disk:
             self._metadata_durable = self._metadata_cached
         self._cache.clear()
         self._metadata_cached = None
+
+    def recreate(self, metadata: Metadata, rng: random.Random) -> None:
+        """Another disk, with other things on it, on which `hastctl create` was run."""
+        self.__init__(metadata)  # type: ignore[misc]
+        for number in range(metadata.offset_bytes // SECTOR_BYTES, self.size_bytes // SECTOR_BYTES):
+            self._durable[number] = (0, rng.randbytes(SECTOR_BYTES))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import errno
+from collections import deque
 from collections.abc import Callable
 
 from hast.replication.primary import Primary, Settings
 from hast.replication.secondary import Secondary
-from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO, Effects, Metadata, Request, Store
+from hast.replication.standing import OUTDATE_PEER
+from hast.replication.types import FLUSH, READ, Effects, Metadata, Request, Store
 from hast.sim.disk import Disk
 from hast.sim.world import World
 
 MAP_OFFSET_BYTES = 4096
+OPERATION_S = 0.004
 
 
 class Node:
@@ -28,7 +30,8 @@ class Node:
         self.up = True
         self.on_sent: Callable[[Node], None] = lambda node: None
         self.on_finished: Callable[[list[Request]], None] = lambda batch: None
-        self._stores: list[Store] = []
+        self.arbiter: Callable[[Node], bool] = lambda node: True
+        self._stores: deque[Store] = deque()
         self._storing = False
         self._writing: list[Request] = []
 
@@ -36,25 +39,38 @@ class Node:
         meta = self.disk.metadata
         image = self.disk.read(MAP_OFFSET_BYTES, meta.offset_bytes - MAP_OFFSET_BYTES)
         resuid = self.world.rng.getrandbits(63) + 1
+        self.stop()
         engine = Primary(settings, meta, image, fresh_resuid=resuid, boot_id=self.boot_id, force=force)
-        self._begin(engine)
+        self.engine = engine
         self._tick(self.life)
         self.pump()
         return engine
 
     def start_secondary(self, features: int) -> Secondary:
+        self.stop()
         meta = self.disk.metadata
         image = self.disk.read(MAP_OFFSET_BYTES, meta.offset_bytes - MAP_OFFSET_BYTES)
-        engine = Secondary(meta, image, features=features)
-        self._begin(engine)
+        engine = self.engine = Secondary(meta, image, features=features)
         self._tick(self.life)
         return engine
 
+    @property
+    def idle(self) -> bool:
+        """A secondary has carried out all that it was given."""
+        engine = self.engine
+        return not isinstance(engine, Secondary) or not (engine.active or self._stores or self._storing)
+
     def stop(self) -> None:
-        """The process ends; the kernel's cache lives on, and what it was given is carried out or not."""
+        """The process ends; the kernel's cache lives on, and what it was just doing is carried out or not."""
+        if self.up:
+            for request in self._writing:
+                if self.world.rng.random() < 0.5:
+                    self.disk.execute(request)
+            if self._storing and self.world.rng.random() < 0.5:
+                self._write_job(self._stores[0])
         self.engine = None
         self.life += 1
-        self._stores = []
+        self._stores.clear()
         self._storing = False
         self._writing = []
 
@@ -76,23 +92,33 @@ class Node:
         if engine is None:
             return
         effects: Effects = engine.effects
-        stores, effects.stores = effects.stores, []
-        self._stores.extend(stores)
-        self._next_store()
+        if effects.stores:
+            self._stores.extend(effects.stores)
+            effects.stores = []
+            self._next_store()
         local, effects.local = effects.local, []
         for request in local:
             self._execute(request, self.life)
         for event in effects.events:
             self.world.note(f"{self.name}: {event.name}: {event.text}")
         effects.events = []
+        for question in effects.ask:
+            self._ask(question, self.life)
+        effects.ask = []
         finished, effects.finished = effects.finished, []
         if finished:
             self.on_finished(finished)
         self.on_sent(self)
 
-    def _begin(self, engine: Primary | Secondary) -> None:
-        self.stop()
-        self.engine = engine
+    def _ask(self, question: str, life: int) -> None:
+        assert question == OUTDATE_PEER, "an unknown question to the arbiter"
+
+        def answer() -> None:
+            if life == self.life and isinstance(self.engine, Primary):
+                self.engine.answered(question, self.arbiter(self), self.world.now)
+                self.pump()
+
+        self.world.soon(answer, 0.05)
 
     def _tick(self, life: int) -> None:
         engine = self.engine
@@ -102,22 +128,33 @@ class Node:
         self.world.after(max(when - self.world.now, 0.001), lambda: self._tick(life))
         self.pump()
 
+    def _soon(self, call: Callable[[], None]) -> None:
+        self.world.soon(call, OPERATION_S * self.disk.slowness)
+
+    # -- durable writes -----------------------------------------------------------------------------------------
+
+    def _write_job(self, job: Store) -> None:
+        if job.metadata is not None:
+            self.disk.write_metadata(job.metadata)
+        else:
+            self.disk.write(job.offset_bytes, job.data)
+
     def _next_store(self) -> None:
         if self._storing or not self._stores:
             return
         self._storing = True
-        job, life = self._stores.pop(0), self.life
+        job, life = self._stores[0], self.life
 
         def written() -> None:
             if life != self.life:
                 return
-            if job.metadata is not None:
-                self.disk.write_metadata(job.metadata)
-            else:
-                self.disk.write(job.offset_bytes, job.data)
+            if self.disk.broken:
+                done(None)
+                return
+            self._write_job(job)
             if job.flush:
                 flush = self.disk.begin_flush()
-                self.world.soon(lambda: done(flush))
+                self._soon(lambda: done(flush))
             else:
                 done(None)
 
@@ -127,21 +164,24 @@ class Node:
             if flush is not None:
                 self.disk.end_flush(flush)  # type: ignore[arg-type]
             self._storing = False
-            self.engine.stored(job, 0, self.world.now)
+            self._stores.popleft()
+            self.engine.stored(job, self.disk.fails(FLUSH) if self.disk.broken else 0, self.world.now)
             self._next_store()
             self.pump()
 
-        self.world.soon(written)
+        self._soon(written)
+
+    # -- the data area ------------------------------------------------------------------------------------------
 
     def _execute(self, request: Request, life: int) -> None:
         if request.op == FLUSH:
             flush = self.disk.begin_flush()
-            self.world.soon(lambda: self._flushed(request, flush, life))
+            self._soon(lambda: self._flushed(request, flush, life))
             return
         if request.op != READ:
             self._check_order(request)
             self._writing.append(request)
-        self.world.soon(lambda: self._executed(request, life))
+        self._soon(lambda: self._executed(request, life))
 
     def _check_order(self, request: Request) -> None:
         """S5: the engine never lets two overlapping writes be under way together."""
@@ -153,27 +193,18 @@ class Node:
     def _flushed(self, request: Request, flush: object, life: int) -> None:
         if life != self.life or self.engine is None:
             return
-        self.disk.end_flush(flush)  # type: ignore[arg-type]
+        request.local_error = self.disk.fails(FLUSH)
+        if not request.local_error:
+            self.disk.end_flush(flush)  # type: ignore[arg-type]
         self._done(request)
 
     def _executed(self, request: Request, life: int) -> None:
         if life != self.life or self.engine is None:
             return
-        base = self.disk.metadata.offset_bytes
-        request.local_error = 0
-        if request.op == READ:
-            request.data = self.disk.read(base + request.offset, request.length)
-        else:
+        if request.op != READ:
             self._writing.remove(request)
             self._check_marked(request)
-            if self.disk.fail_writes > 0:
-                self.disk.fail_writes -= 1
-                request.local_error = errno.EIO
-            elif request.op == WRITE:
-                assert request.data is not None, "a write without data"
-                self.disk.write(base + request.offset, bytes(request.data))
-            elif request.op in (ZERO, DELETE):
-                self.disk.write(base + request.offset, bytes(request.length))
+        request.local_error = self.disk.execute(request)
         self._done(request)
 
     def _check_marked(self, request: Request) -> None:
