@@ -38,6 +38,8 @@ VALUES = st.builds(
     inconsistent=st.booleans(),
     stale=st.booleans(),
     boot_id=st.sampled_from([b"", bytes(range(16))]),
+    ahead_since_s=U64,
+    discard=st.booleans(),
 )
 
 
@@ -65,6 +67,7 @@ def test_what_is_written_is_read(value: Metadata) -> None:
 
 def test_all_of_it_lies_in_one_sector_for_names_that_fit() -> None:
     value = dataclasses.replace(CREATED, localcnt=2**64 - 1, prevrole="secondary", stale=True, boot_id=b"b" * 16)
+    value = dataclasses.replace(value, ahead_since_s=2**64 - 1, discard=True)
     longest = dataclasses.replace(value, resource="n" * MAX_NAME_BYTES_IN_SECTOR)
     assert not any(codec.encode(longest)[512:])
     assert codec.decode(codec.encode(longest)[:512]) == longest

@@ -54,9 +54,13 @@ class Feature(IntFlag):
     PING = 4
     SYNC_MARK = 8
     TAKE_LEAD = 16
+    SPLIT_BRAIN_INFO = 32
+    """Messages 3 and 4 tell what each node changed while they were apart."""
 
 
-OUR_FEATURES = Feature.BIG_DATA | Feature.ZERO | Feature.PING | Feature.SYNC_MARK | Feature.TAKE_LEAD
+OUR_FEATURES = (
+    Feature.BIG_DATA | Feature.ZERO | Feature.PING | Feature.SYNC_MARK | Feature.TAKE_LEAD | Feature.SPLIT_BRAIN_INFO
+)
 
 
 class Role(StrEnum):

@@ -1,7 +1,9 @@
 """Messages 1 to 4 of the handshake as values (specification section 4), with our extra fields.
 
 Ours: `features` (u32) in messages 1 and 2, `bootid` (u8[16]) in messages 3 and 4; a FreeBSD peer ignores them and does
-not send them. What a message means for a role is decided elsewhere; here a message is only read and written. No I/O, no
+not send them. With Feature.SPLIT_BRAIN_INFO also what each node changed while apart: `changes` (u64, extents) and
+`aheadsince` (u64, seconds since 1970, 0 unknown) in message 3 and in the refusal of a split brain, which then carries
+`reason` (string) and the secondary's map as well; `discards` (u64, extents) in message 4 when those are given up. What a message means for a role is decided elsewhere; here a message is only read and written. No I/O, no
 state.
 """
 
@@ -60,6 +62,8 @@ class SecondHello:
     remotecnt: int
     virgin: bool = False
     boot_id: bytes = b""
+    changes: int | None = None
+    ahead_since_s: int = 0
 
     def fields(self) -> list[Field]:
         return [
@@ -70,6 +74,7 @@ class SecondHello:
             nv.u64("localcnt", self.localcnt),
             nv.u64("remotecnt", self.remotecnt),
             *_boot_id(self.boot_id),
+            *_changes(self.changes, self.ahead_since_s),
         ]
 
 
@@ -92,6 +97,12 @@ class SecondReply:
     boot_id: bytes = b""
     errmsg: str = ""
     wait: bool = False
+    changes: int | None = None
+    """Extents that the secondary changed since the copies were in step; only in the refusal of a split brain."""
+    ahead_since_s: int = 0
+    reason: str = ""
+    discards: int | None = None
+    """Extents with changes of its own that the secondary gives up; only where it does."""
 
     def fields(self) -> list[Field]:
         """All but the data block: give `bitmap` to frame.encode as its data."""
@@ -102,13 +113,21 @@ class SecondReply:
             nv.u64("remotecnt", self.remotecnt),
         ]
         if self.errmsg:
-            return [*prefix, *refusal(self.errmsg, self.wait)]
+            return [*prefix, *refusal(self.errmsg, self.wait), *self._split_brain()]
         return [
             *prefix,
             *([nv.i8("virgin", 1)] if self.virgin else []),
             nv.u8("syncsrc", self.syncsrc),
             nv.u32("mapsize", self.mapsize_bytes),
             *_boot_id(self.boot_id),
+            *([nv.u64("discards", self.discards)] if self.discards is not None else []),
+        ]
+
+    def _split_brain(self) -> list[Field]:
+        return [
+            *_changes(self.changes, self.ahead_since_s),
+            *([nv.string("reason", self.reason)] if self.reason else []),
+            *([nv.u32("mapsize", self.mapsize_bytes)] if self.mapsize_bytes else []),
         ]
 
 
@@ -136,6 +155,8 @@ def read_first(fields: Nv) -> Hello | SecondHello:
         fields.get("remotecnt", NvType.UINT64) or 0,
         "virgin" in fields,
         _read_boot_id(fields),
+        fields.get("changes", NvType.UINT64),
+        fields.get("aheadsince", NvType.UINT64) or 0,
     )
 
 
@@ -152,6 +173,8 @@ def read_hello_reply(fields: Nv) -> HelloReply:
 def read_second_reply(fields: Nv, data: Buffer | None) -> SecondReply:
     """Message 4 with its data block, or the refusal of message 3 on connection B. Raises HandshakeError."""
     if "errmsg" in fields:
+        mapsize_bytes = fields.get("mapsize", NvType.UINT32) or 0
+        usable = data is not None and len(data) == mapsize_bytes
         return SecondReply(
             datasize_bytes=fields.get("datasize", NvType.INT64) or 0,
             extentsize_bytes=fields.get("extentsize", NvType.INT32) or 0,
@@ -159,6 +182,11 @@ def read_second_reply(fields: Nv, data: Buffer | None) -> SecondReply:
             remotecnt=fields.get("remotecnt", NvType.UINT64) or 0,
             errmsg=_errmsg(fields),
             wait="wait" in fields,
+            changes=fields.get("changes", NvType.UINT64),
+            ahead_since_s=fields.get("aheadsince", NvType.UINT64) or 0,
+            reason=fields.get("reason", NvType.STRING) or "",
+            mapsize_bytes=mapsize_bytes if usable else 0,
+            bitmap=bytes(data) if data is not None and usable else None,
         )
     syncsrc = _number(fields, "syncsrc", NvType.UINT8)
     if syncsrc > SyncSource.SECONDARY:
@@ -177,6 +205,7 @@ def read_second_reply(fields: Nv, data: Buffer | None) -> SecondReply:
         mapsize_bytes=mapsize_bytes,
         bitmap=None if data is None else bytes(data),
         boot_id=_read_boot_id(fields),
+        discards=fields.get("discards", NvType.UINT64),
     )
 
 
@@ -186,6 +215,10 @@ def _features(features: int) -> list[Field]:
 
 def _boot_id(boot_id: bytes) -> list[Field]:
     return [nv.u8s("bootid", boot_id)] if boot_id else []
+
+
+def _changes(changes: int | None, ahead_since_s: int) -> list[Field]:
+    return [] if changes is None else [nv.u64("changes", changes), nv.u64("aheadsince", ahead_since_s)]
 
 
 def _read_boot_id(fields: Nv) -> bytes:

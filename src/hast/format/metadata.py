@@ -1,7 +1,7 @@
 """The metadata block: 4096 bytes at the start of a provider (specification section 7.2) and our extra fields.
 
 After the reference's nine fields come ours, which the reference ignores and loses at its next write: `flags` (u32),
-`bootid` (u8[16], absent until the copy was primary) and, last of all, `crc` (u32), the CRC-32 of every byte before the
+`bootid` (u8[16], absent until the copy was primary), `aheadsince` (u64, absent while 0) and, last of all, `crc` (u32), the CRC-32 of every byte before the
 element `crc`. A block without them is the reference's. No I/O, no state.
 """
 
@@ -18,7 +18,7 @@ from hast.format.nv import Buffer, IntegerType, Nv, NvError, NvType
 
 SECTOR_BYTES = 512
 """The block is written in one piece; all that is not zero lies in one sector for names of usual length."""
-MAX_NAME_BYTES_IN_SECTOR = 183
+MAX_NAME_BYTES_IN_SECTOR = 151
 BOOT_ID_BYTES = 16
 
 
@@ -27,6 +27,7 @@ class Flag(IntFlag):
 
     INCONSISTENT = 1
     STALE = 2
+    DISCARD = 4
 
 
 class MetadataError(ValueError):
@@ -67,6 +68,10 @@ class Metadata:
     stale: bool = False
     boot_id: bytes = b""
     """Which boot of this host's kernel last used the copy as primary: another one means that its cache was lost."""
+    ahead_since_s: int = 0
+    """When this copy first took writes that the other lacks, in seconds since 1970; 0 when it holds none."""
+    discard: bool = False
+    """The operator's order: at the next split brain the changes of this copy are thrown away."""
 
 
 _ROLES = frozenset(Role)
@@ -75,7 +80,7 @@ _CRC_ELEMENT_BYTES = len(nv.encode([nv.u32("crc", 0)]))
 
 def encode(metadata: Metadata) -> bytes:
     """The block, METADATA_SIZE_BYTES long. Raises NvError for values that the fields cannot hold."""
-    flags = (Flag.INCONSISTENT if metadata.inconsistent else 0) | (Flag.STALE if metadata.stale else 0)
+    flags = sum(flag for flag, is_set in zip(Flag, _flags_of(metadata), strict=True) if is_set)
     body = nv.encode(
         [
             nv.string("resource", metadata.resource),
@@ -89,6 +94,7 @@ def encode(metadata: Metadata) -> bytes:
             nv.string("prevrole", metadata.prevrole),
             nv.u32("flags", flags),
             *([nv.u8s("bootid", metadata.boot_id)] if metadata.boot_id else []),
+            *([nv.u64("aheadsince", metadata.ahead_since_s)] if metadata.ahead_since_s else []),
         ]
     )
     body += nv.encode([nv.u32("crc", zlib.crc32(body))])
@@ -123,9 +129,16 @@ def decode(block: Buffer) -> Metadata:
         inconsistent=bool(flags & Flag.INCONSISTENT),
         stale=bool(flags & Flag.STALE),
         boot_id=bytes(fields.get("bootid", NvType.UINT8_ARRAY) or b""),
+        ahead_since_s=fields.get("aheadsince", NvType.UINT64) or 0,
+        discard=bool(flags & Flag.DISCARD),
     )
     _check_sizes(metadata)
     return metadata
+
+
+def _flags_of(metadata: Metadata) -> tuple[bool, bool, bool]:
+    """In the order of `Flag`."""
+    return metadata.inconsistent, metadata.stale, metadata.discard
 
 
 def _check_extra_fields(fields: Nv, block: bytes) -> int:
