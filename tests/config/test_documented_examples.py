@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from hast.config import carpconf, devdconf, hastconf
+from hast.config import carpconf, devdconf, failoverconf, hastconf
 from hast.config.host import Host
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 READERS: dict[str, Callable[[str, Host], object]] = {
     "hast.conf": lambda text, host: hastconf.parse(text, "hast.conf", host).resources,
     "carp.conf": lambda text, host: carpconf.parse(text, "carp.conf", host).groups,
+    "failover.conf": lambda text, host: failoverconf.parse(text, "failover.conf"),
     "devd.conf": lambda text, host: devdconf.parse(text, "devd.conf").rules,
 }
 EXAMPLES = [

@@ -102,9 +102,10 @@ def _serve(configuration: DevdConfiguration, options: argparse.Namespace) -> int
     )
     pidfile = Pidfile(os.path.abspath(options.pidfile or configuration.pidfile), "hast-devd")
     try:
-        if not options.foreground:
-            daemonize()
-        pidfile.write()
+        if options.foreground:
+            pidfile.write()
+        else:
+            daemonize(pidfile.write)
         logs.setup(foreground=options.foreground, debug=options.debug, program="hast-devd")
         _log_to_file(os.environ.get("HAST_SYSLOG"))
         asyncio.run(serve(configuration, settings))

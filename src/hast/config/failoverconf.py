@@ -273,7 +273,7 @@ class _Reader:
         for child in rest:
             assert isinstance(child, Tree)
             key, values = _split(child)
-            if str(key) in settings and str(key) not in ("lun", "listen", "initiator"):
+            if str(key) in settings and str(key) not in ("resource", "lun", "listen", "initiator"):
                 raise self._error(key, f"'{key}' stands twice in this block; remove one.")
             _first, known = settings.setdefault(str(key), (key, []))
             known.extend(values)

@@ -145,10 +145,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"cannot listen on {address}: {error}", file=sys.stderr)
             return EXIT_CANNOT_LISTEN
     os.ftruncate(record, 0)
-    daemonize()
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    settings = {"pid": os.getpid(), "target": options.target, "listen": options.listen, "clients": options.clients}
-    os.pwrite(record, json.dumps(settings).encode(), 0)
+
+    def claim() -> None:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        settings = {"target": options.target, "listen": options.listen, "clients": options.clients}
+        os.pwrite(record, json.dumps({"pid": os.getpid(), **settings}).encode(), 0)
+
+    daemonize(claim)
     forwarder = Forwarder(options.target, options.clients)
     threads = [threading.Thread(target=forwarder.serve, args=(server,)) for server in servers]
     for thread in threads:

@@ -44,10 +44,6 @@ class NbdOverTcp:
         if result.code != 0:
             context.log.error(f"Unable to export resource {self._export.resource} by NBD: {result.problem()}.")
             raise PartError(result.problem())
-        while not self._running():
-            if not context.left_s():
-                raise PartError("the forwarder did not start in time")
-            context.pause(0.02)
         context.log.debug(f"Resource {self._export.resource} exported by NBD on {', '.join(self._export.listen)}.")
 
     def down(self, context: Context) -> None:
