@@ -68,9 +68,10 @@ def _run(arguments: argparse.Namespace) -> int:
     pidfile = Pidfile(arguments.pidfile or configuration.pidfile, "carpd")
     try:
         sock = bind_unix(control_path(configuration), 0o600)
-        if not arguments.foreground:
-            daemonize()
-        pidfile.write()
+        if arguments.foreground:
+            pidfile.write()
+        else:
+            daemonize(pidfile.write)
         logs.setup(foreground=arguments.foreground, debug=arguments.debug, program="carpd")
         try:
             asyncio.run(_serve(configuration, load, sock, arguments.hastd))
