@@ -1,9 +1,9 @@
 """A worker with memory for a disk, for tests of the front ends: usable as a module, or as a process of its own.
 
     python ram_worker.py nbd SOCKET SIZE_BYTES [BLOCK_BYTES]
-    python ram_worker.py tcp PORT SIZE_BYTES [BLOCK_BYTES]
+    python ram_worker.py listener DESCRIPTOR DISK_FILE BLOCK_BYTES
     python ram_worker.py fuse DESCRIPTOR DISK_FILE resume|new BLOCK_BYTES
-The fuse form keeps its disk in a file, so that another process can take over. Prints `ready` and then serves until it
+The last two keep their disk in a file, so that another process can take over. Prints `ready` and then serves until it
 is killed.
 """
 
@@ -125,10 +125,15 @@ class RamNbd:
         self.reactor.close()
 
 
-def _serve_nbd(listener: socket.socket, size_bytes: int, block_bytes: int) -> None:
-    listener.listen(64)
-    engine = RamEngine(size_bytes)
+def _disk_file(path: str) -> RamEngine:
+    size_bytes = os.stat(path).st_size
+    with open(path, "r+b") as file:
+        return RamEngine(size_bytes, mmap.mmap(file.fileno(), size_bytes))
+
+
+def _serve_nbd(listener: socket.socket, engine: RamEngine, block_bytes: int) -> None:
     reactor = EpollReactor()
+    size_bytes = len(engine.view)
     export = NbdExport(
         reactor, engine.submit, engine.congested, size_bytes, block_bytes, name="disk1", listeners=[listener]
     )
@@ -138,9 +143,8 @@ def _serve_nbd(listener: socket.socket, size_bytes: int, block_bytes: int) -> No
 
 
 def _serve_fuse(descriptor: int, disk_file: str, resume: bool, block_bytes: int) -> None:
-    size_bytes = os.stat(disk_file).st_size
-    with open(disk_file, "r+b") as file:
-        engine = RamEngine(size_bytes, mmap.mmap(file.fileno(), size_bytes))
+    engine = _disk_file(disk_file)
+    size_bytes = len(engine.view)
     reactor = EpollReactor()
     front = FuseFile(
         reactor, engine.submit, engine.congested, size_bytes, block_bytes, descriptor=descriptor, resume=resume
@@ -151,19 +155,16 @@ def _serve_fuse(descriptor: int, disk_file: str, resume: bool, block_bytes: int)
 
 
 def main(arguments: list[str]) -> None:
-    kind, where, size, *rest = arguments
+    kind, where, disk, *rest = arguments
     if kind == "fuse":
-        _serve_fuse(int(where), size, rest[0] == "resume", int(rest[1]))
-        return
-    block_bytes = int(rest[0]) if rest else 512
-    if kind == "nbd":
+        _serve_fuse(int(where), disk, rest[0] == "resume", int(rest[1]))
+    elif kind == "listener":
+        _serve_nbd(socket.socket(fileno=int(where)), _disk_file(disk), int(rest[0]))
+    else:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(where)
-    else:
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", int(where)))
-    _serve_nbd(listener, int(size), block_bytes)
+        listener.listen(64)
+        _serve_nbd(listener, RamEngine(int(disk)), int(rest[0]) if rest else 512)
 
 
 if __name__ == "__main__":

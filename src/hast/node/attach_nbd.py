@@ -101,7 +101,7 @@ class NbdAttachment:
             return
         dialled = await self._dial()
         try:
-            command = _command("reconfigure", self._index, dialled.socket.fileno())
+            command = _command("reconfigure", self._index, dialled.socket.fileno(), self._identifier)
             await run_helper(command, STEP_DEADLINE_S, [dialled.socket.fileno()])
         except DeviceError as error:
             raise DeviceError(f"Unable to reconnect {self._link}: {error}.") from None

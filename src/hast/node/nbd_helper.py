@@ -4,7 +4,7 @@ Run by its path with the bare interpreter, standard library only, and given a de
 failure one line on stderr, exit code 1. The kernel adopts connected sockets on which the handshake is done.
 
     nbd_helper.py connect FD SIZE_BYTES BLOCK_BYTES SERVER_FLAGS DEAD_TIMEOUT_S IDENTIFIER    {"index": 3}
-    nbd_helper.py reconfigure INDEX FD         a new connection in place of the one that died
+    nbd_helper.py reconfigure INDEX FD IDENTIFIER    a new connection in place of the one that died
     nbd_helper.py disconnect INDEX             users of the device get errors
     nbd_helper.py flush INDEX                  writes out what the kernel caches; {"in_use": true} while it is mounted
 """
@@ -152,11 +152,12 @@ def _make_node(index: int) -> None:
 
 def reconfigure(arguments: list[str]) -> dict[str, object]:
     """Repeats until the kernel has noticed that the old connection is dead."""
-    index, descriptor = (int(text) for text in arguments)
+    index, descriptor = (int(text) for text in arguments[:2])
+    identifier = attribute(NBD_ATTR_BACKEND_IDENTIFIER, arguments[2].encode() + b"\0")
     netlink = Netlink()
     for attempt in range(RECONFIGURE_ATTEMPTS):
         try:
-            netlink.call(NBD_CMD_RECONFIGURE, u32(NBD_ATTR_INDEX, index) + sockets(descriptor))
+            netlink.call(NBD_CMD_RECONFIGURE, u32(NBD_ATTR_INDEX, index) + identifier + sockets(descriptor))
             break
         except OSError as error:
             if error.errno != errno.ENOSPC or attempt == RECONFIGURE_ATTEMPTS - 1:

@@ -1,0 +1,196 @@
+"""A small virtual machine with a distribution kernel, for drivers that the running kernel lacks.
+
+The kernel package is downloaded and unpacked, never installed. The machine's whole system is an initramfs made of a
+static busybox, the interpreter running this, exactly the modules the program inside imports, and a few tools. It has no
+disk and no network; what it prints on its serial line is the result. All made files live in one cache directory.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import py_compile
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+KERNEL_PACKAGE = "linux-image-cloud-amd64"
+TOOL_PACKAGES = ("qemu-system-x86", "busybox-static")
+TOOLS = ("qemu-system-x86_64", "busybox", "dpkg", "apt-get", "ldd", "mkfs.ext4", "e2fsck")
+INSTALL_DEADLINE_S = 600
+FETCH_DEADLINE_S = 300
+
+INIT = """#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mount -t tmpfs tmp /tmp
+/bin/busybox insmod /nbd.ko
+export PATH=/sbin:/bin PYTHONPATH={search} HOME=/ PYTHONDONTWRITEBYTECODE=1
+{python} {program}
+/bin/busybox poweroff -n -f
+"""
+
+
+class MachineError(Exception):
+    """The machine cannot be made here; `str()` says what is missing."""
+
+
+def ensure_tools() -> None:
+    """Install the emulator and busybox where that is possible. Raises MachineError."""
+    if all(shutil.which(tool) for tool in TOOLS):
+        return
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *TOOL_PACKAGES]
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(command, check=False, timeout=INSTALL_DEADLINE_S, env=environment, capture_output=True)
+    missing = [tool for tool in TOOLS if not shutil.which(tool)]
+    if missing:
+        raise MachineError(f"needs {', '.join(missing)}: apt-get install {' '.join(TOOL_PACKAGES)}")
+
+
+def fetch_kernel(cache: Path) -> tuple[Path, Path]:
+    """Kernel image and nbd module, downloaded once. Raises MachineError."""
+    unpacked = cache / "kernel"
+    if not unpacked.is_dir():
+        try:
+            depends = _output("apt-cache", "depends", KERNEL_PACKAGE)
+            name = next(line.split()[-1] for line in depends.splitlines() if "Depends: linux-image-" in line)
+            with tempfile.TemporaryDirectory(dir=cache) as work:
+                subprocess.run(
+                    ["apt-get", "download", "-q", name],
+                    cwd=work,
+                    check=True,
+                    timeout=FETCH_DEADLINE_S,
+                    capture_output=True,
+                )
+                (package,) = Path(work).glob("*.deb")
+                subprocess.run(["dpkg", "-x", str(package), f"{work}/kernel"], check=True, timeout=120)
+                os.rename(f"{work}/kernel", unpacked)
+        except (StopIteration, ValueError, subprocess.SubprocessError) as error:
+            raise MachineError(f"cannot download {KERNEL_PACKAGE}: {error}") from None
+    try:
+        return next(unpacked.glob("boot/vmlinuz-*")), next(unpacked.rglob("nbd.ko"))
+    except StopIteration:
+        raise MachineError(f"{KERNEL_PACKAGE} has no uncompressed nbd module") from None
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def _imported_files(program: Path, search: Iterable[Path], modules: Iterable[str]) -> list[Path]:
+    """Files of everything the program and `modules` import, found by importing them."""
+    code = (
+        "import sys, json, site, encodings.idna, encodings.ascii, encodings.latin_1, importlib\n"
+        f"for name in {[program.stem, *modules]!r}: importlib.import_module(name)\n"
+        "print(json.dumps([m.__file__ for m in list(sys.modules.values()) if getattr(m, '__file__', None)]))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": ":".join([str(program.parent), *map(str, search)])}
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60, env=environment
+    )
+    if result.returncode:
+        raise MachineError(f"{program} cannot be imported: {result.stderr.strip().splitlines()[-1]}")
+    return sorted({Path(name) for name in json.loads(result.stdout)})
+
+
+def _libraries(binary: Path) -> list[Path]:
+    """Shared libraries of a binary, by the names it is linked with."""
+    output = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, timeout=30).stdout
+    return [Path(word) for line in output.splitlines() for word in line.split() if word.startswith("/")]
+
+
+class Archive:
+    """An initramfs in the making: a cpio archive in the "newc" format."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._names: set[str] = set()
+
+    def add(self, name: str, mode: int, data: bytes = b"") -> None:
+        name = name.lstrip("/")
+        if name in self._names:
+            return
+        self._names.add(name)
+        for parent in reversed(Path(name).parents):
+            if str(parent) != ".":
+                self.add(str(parent), stat.S_IFDIR | 0o755)
+        self._append(name, mode, data)
+
+    def add_file(self, source: Path, name: str | None = None) -> None:
+        executable = 0o755 if os.access(source, os.X_OK) else 0o644
+        self.add(name or str(source), stat.S_IFREG | executable, source.read_bytes())
+
+    def add_binary(self, source: Path, name: str | None = None) -> None:
+        """A dynamically linked program or extension module with its libraries."""
+        self.add_file(source, name)
+        for library in _libraries(source):
+            self.add_file(library)
+
+    def add_module(self, source: Path) -> None:
+        """A Python module with its byte code, so that the slow machine need not compile."""
+        if source.suffix != ".py":
+            self.add_binary(source)
+            return
+        self.add_file(source)
+        tag = sys.implementation.cache_tag
+        with tempfile.NamedTemporaryFile(suffix=".pyc") as compiled:
+            mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+            py_compile.compile(str(source), compiled.name, doraise=True, invalidation_mode=mode)
+            name = source.parent / "__pycache__" / f"{source.stem}.{tag}.pyc"
+            self.add(str(name), stat.S_IFREG | 0o644, Path(compiled.name).read_bytes())
+
+    def _append(self, name: str, mode: int, data: bytes) -> None:
+        encoded = name.encode() + b"\0"
+        fields = (len(self._parts) + 1, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(encoded), 0)
+        header = b"070701" + b"".join(b"%08X" % field for field in fields) + encoded
+        self._parts.append(header + bytes(-len(header) % 4) + data + bytes(-len(data) % 4))
+
+    def bytes(self) -> bytes:
+        self._append("TRAILER!!!", 0, b"")
+        return gzip.compress(b"".join(self._parts), 1)
+
+
+def build_initramfs(program: Path, search: list[Path], modules: list[str], tools: list[str], nbd_module: Path) -> bytes:
+    """The machine's system. `program` is run by this interpreter, with `search` on its path, as root."""
+    archive = Archive()
+    for directory in ("proc", "sys", "dev", "tmp", "run", "mnt", "etc"):
+        archive.add(directory, stat.S_IFDIR | 0o755)
+    python = Path(sys.executable).resolve()
+    archive.add_binary(python)
+    for file in _imported_files(program, search, modules):
+        archive.add_module(file)
+    for tool in tools:
+        archive.add_binary(Path(str(shutil.which(tool))).resolve(), f"/sbin/{tool}")
+    archive.add_file(Path(str(shutil.which("busybox"))).resolve(), "/bin/busybox")
+    for name in ("mount", "umount"):
+        archive.add(f"/bin/{name}", stat.S_IFLNK | 0o777, b"busybox")
+    archive.add_file(nbd_module, "/nbd.ko")
+    archive.add_module(program)
+    paths = ":".join(str(path) for path in [program.parent, *search])
+    archive.add("/init", stat.S_IFREG | 0o755, INIT.format(search=paths, python=python, program=program).encode())
+    return archive.bytes()
+
+
+def run_machine(kernel: Path, initramfs: bytes, deadline_s: float) -> str:
+    """Boot, wait for power-off, return what the serial line said. At the deadline the machine is killed."""
+    with tempfile.NamedTemporaryFile(suffix=".initramfs") as image:
+        image.write(initramfs)
+        image.flush()
+        command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi"]
+        command += ["-cpu", "max", "-smp", "2", "-m", "768", "-nographic", "-no-reboot", "-nic", "none"]
+        command += ["-kernel", str(kernel), "-initrd", image.name]
+        command += ["-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            output = process.communicate(timeout=deadline_s)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output = process.communicate()[0] + b"\nthe machine did not power off in time\n"
+    return output.decode(errors="replace").replace("\r", "")
