@@ -6,6 +6,8 @@ replication/handshake.py; every refusal is its `Refused`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hast.format import frame, handshake
 from hast.format.constants import OUR_FEATURES, PROTOCOL_VERSION, Feature
 from hast.format.frame import Frame
@@ -17,6 +19,7 @@ from hast.replication.handshake import (
     check_first_reply,
     check_second_reply,
 )
+from hast.replication.splitbrain import Changes
 from hast.replication.types import Buffer, Metadata, Peer
 
 
@@ -42,12 +45,12 @@ class PeerHandshake:
         self.accepted = check_first_reply(values, self._features)
         self.version = self.accepted.version
 
-    def second_hello(self, resuid: int, localcnt: int, remotecnt: int, virgin: bool) -> bytes:
-        """Message 3."""
+    def second_hello(self, counters: tuple[int, int, int, bool], changes: Changes) -> bytes:
+        """Message 3. `counters` are resuid, localcnt, remotecnt, virgin."""
         assert self.accepted is not None, "message 3 comes after message 2"
-        hello = handshake.SecondHello(
-            self._resource, self.accepted.token, resuid, localcnt, remotecnt, virgin, self._boot_id
-        )
+        hello = handshake.SecondHello(self._resource, self.accepted.token, *counters, self._boot_id)
+        if Feature.SPLIT_BRAIN_INFO in self.accepted.features:
+            hello = replace(hello, changes=changes.extents, ahead_since_s=changes.since_s)
         return b"".join(bytes(part) for part in frame.encode(self.version, hello.fields()))
 
     def second_reply(self, message: Frame, metadata: Metadata) -> Peer:
@@ -64,6 +67,10 @@ class PeerHandshake:
             int(reply.syncsrc),
             reply.mapsize_bytes,
             reply.bitmap,
+            reply.changes,
+            reply.ahead_since_s,
+            reply.reason,
+            reply.discards,
             reply.boot_id,
         )
         return check_second_reply(values, self.accepted, metadata)

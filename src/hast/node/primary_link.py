@@ -24,7 +24,7 @@ from hast.node.dial import Dialer, tune
 from hast.node.interfaces import Reactor, Timer
 from hast.node.outbox import Outbox
 from hast.node.peer_handshake import PeerHandshake
-from hast.replication.handshake import Refused
+from hast.replication.handshake import PeerChanges, Refused
 from hast.replication.primary import Primary
 from hast.replication.types import WireRequest
 
@@ -86,6 +86,8 @@ class PrimaryLink:
         self.connected_since_s = 0.0
         self.trouble: tuple[str, str] | None = None
         """(kind, text) of the last refusal by the peer, for status; None once connected."""
+        self.split_brain: PeerChanges | None = None
+        """Where that was for a split brain: what the peer tells of it."""
         self.received_bytes = 0
         self.sent_bytes = 0
         self._handshake: PeerHandshake | None = None
@@ -209,7 +211,7 @@ class PrimaryLink:
         assert self._b is not None
         self.stage = Stage.VERDICT
         self._deadline("no answer to the second message")
-        message = self._handshake.second_hello(*self._engine.second_hello())
+        message = self._handshake.second_hello(self._engine.second_hello(), self._engine.changes())
         try:
             sent = self._b.send(message)
         except OSError as error:
@@ -223,7 +225,7 @@ class PrimaryLink:
         peer = self._handshake.second_reply(frame, self._engine.core.meta)
         self._cancel_timer()
         self.stage = Stage.UP
-        self.trouble = None
+        self.trouble = self.split_brain = None
         self._logged = ""
         self._quick_retries = QUICK_RETRIES
         self.peer_address = self._remote
@@ -319,6 +321,7 @@ class PrimaryLink:
 
     def _refused(self, refused: Refused) -> None:
         """The peer said no, or said something that cannot be."""
+        self.split_brain = refused.peer_changes
         self.trouble = ("split-brain" if refused.split_brain else "refused", str(refused))
         self._fail(Outcome(False, str(refused), answered=True, busy=refused.busy))
 

@@ -80,6 +80,8 @@ class Core:
         self.effects = Effects()
         self.counters = Counters()
         self.now = 0.0
+        self.wall_offset_s = 0.0
+        """Added to `now` it gives seconds since 1970."""
         self.peer: Peer | None = None
         self.features = Feature.NONE
         """What the peer understands beyond the reference."""

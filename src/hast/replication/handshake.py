@@ -16,6 +16,7 @@ from hast.format.constants import (
     Feature,
     SyncSource,
 )
+from hast.replication.splitbrain import Changes
 from hast.replication.types import Metadata, Peer
 
 
@@ -41,6 +42,10 @@ class SecondReplyValues(NamedTuple):
     syncsrc: int | None = None
     mapsize_bytes: int | None = None
     bitmap: bytes | None = None
+    changes: int | None = None
+    ahead_since_s: int = 0
+    reason: str = ""
+    discards: int | None = None
     boot_id: bytes = b""
 
 
@@ -52,13 +57,22 @@ class Accepted(NamedTuple):
     features: Feature
 
 
+class PeerChanges(NamedTuple):
+    """What a secondary that refuses for a split brain tells. `bitmap`: its map; `reason`: why no policy resolved it."""
+
+    changes: Changes | None = None
+    bitmap: bytes | None = None
+    reason: str = ""
+
+
 class Refused(Exception):
     """The handshake cannot go on; `str()` says why. `busy`: the peer is primary itself. `split_brain`: both changed."""
 
-    def __init__(self, text: str, *, busy: bool = False, split_brain: bool = False) -> None:
+    def __init__(self, text: str, *, busy: bool = False, peer_changes: PeerChanges | None = None) -> None:
         super().__init__(text)
         self.busy = busy
-        self.split_brain = split_brain
+        self.split_brain = peer_changes is not None
+        self.peer_changes = peer_changes
 
 
 def check_first_reply(reply: FirstReply, offered: Feature) -> Accepted:
@@ -76,7 +90,7 @@ def check_first_reply(reply: FirstReply, offered: Feature) -> Accepted:
 def check_second_reply(reply: SecondReplyValues, accepted: Accepted, metadata: Metadata) -> Peer:
     """What message 4 says of the peer. Raises Refused."""
     if reply.errmsg is not None:
-        raise Refused(reply.errmsg, split_brain=reply.errmsg == SPLIT_BRAIN_TEXT)
+        raise Refused(reply.errmsg, peer_changes=_peer_changes(reply) if reply.errmsg == SPLIT_BRAIN_TEXT else None)
     if reply.datasize_bytes != metadata.datasize_bytes:
         raise Refused(
             f"Data size differs between nodes (local={metadata.datasize_bytes}, remote={reply.datasize_bytes})."
@@ -103,7 +117,13 @@ def check_second_reply(reply: SecondReplyValues, accepted: Accepted, metadata: M
         virgin=reply.virgin,
         bitmap=bitmap,
         boot_id=reply.boot_id,
+        discards=reply.discards,
     )
+
+
+def _peer_changes(reply: SecondReplyValues) -> PeerChanges:
+    changes = None if reply.changes is None else Changes(reply.changes, reply.ahead_since_s)
+    return PeerChanges(changes, reply.bitmap, reply.reason)
 
 
 def _check_bitmap(reply: SecondReplyValues, metadata: Metadata) -> bytes | None:

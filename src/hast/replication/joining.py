@@ -7,9 +7,11 @@ HOLD_S at most, so that no write is acknowledged that the coming synchronisation
 from __future__ import annotations
 
 from hast.format.constants import SyncSource
+from hast.replication.bitmap import Bitmap
 from hast.replication.core import Core
+from hast.replication.splitbrain import Changes, amount, report, summary
 from hast.replication.standing import Record
-from hast.replication.types import Drop, Peer, Store
+from hast.replication.types import Drop, Event, Peer, Store
 from hast.replication.writes import Writes
 
 HOLD_S = 2.0
@@ -87,6 +89,8 @@ class Joining:
             core.effects.drop = Drop("counters moved during the handshake; it has to be repeated")
             return
         core.meet(peer)
+        if peer.discards is not None:
+            self._tell_resolved(peer.discards)
         self._merge(peer, inbound)
         if core.local_ok:
             if peer.virgin and core.meta.localcnt == 0:
@@ -146,6 +150,24 @@ class Joining:
             amap.owed_remote.clear()
         else:
             amap.owed_remote.subtract(amap.owed_local)
+
+    def changes(self) -> Bitmap:
+        """Extents that this node changed since the copies were last in step, as far as it knows."""
+        amap = self._core.map
+        changed = Bitmap(amap.extents)
+        changed.merge(amap.owed_remote.data)
+        for extent in self._suspect:
+            if extent not in changed:
+                changed.add(extent)
+        return changed
+
+    def _tell_resolved(self, discards: int) -> None:
+        core = self._core
+        size_bytes = core.map.extentsize_bytes
+        local, theirs = Changes(self.changes().count, core.meta.ahead_since_s), Changes(discards)
+        details = report(local, theirs, None, size_bytes, "the other node gives up its changes")
+        core.effects.events.append(Event("split-brain", summary(local, theirs, size_bytes), "warning", details))
+        core.event("split-brain-resolved", f"The other node gives up its changes, {amount(theirs, size_bytes)}.")
 
     def _in_step(self, peer: Peer) -> bool:
         told_the_truth = self._localcnt == self._core.meta.localcnt

@@ -8,6 +8,7 @@ This file takes the calls apart; `writes.py` and `reads.py` are the way of an op
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from typing import Any
 
 from hast.format.constants import Replication, Role
 from hast.replication.activemap import Activemap
@@ -23,8 +24,10 @@ from hast.replication.core import (
     Core,
     Settings,
 )
+from hast.replication.handshake import PeerChanges
 from hast.replication.joining import Joining
 from hast.replication.reads import Reads
+from hast.replication.splitbrain import Changes, report, summary
 from hast.replication.standing import OUTDATE_PEER
 from hast.replication.types import FLUSH, READ, WRITE, Effects, Metadata, Peer, Request, Store, WireReply
 from hast.replication.watch import TICK_S, PeerWatch
@@ -41,7 +44,7 @@ class Primary:
 
     `metadata` and `image` are what the provider holds (the map, mapsize bytes). `fresh_resuid` is a random non-zero
     number, used when the resource has none. `boot_id` names this boot of the host's kernel. `force` takes this copy
-    for good although its metadata says otherwise.
+    for good although its metadata says otherwise. `wall_offset_s` added to the `now` of calls gives seconds since 1970.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Primary:
         fresh_resuid: int = 0,
         boot_id: bytes = b"",
         force: bool = False,
+        wall_offset_s: float = 0.0,
     ) -> None:
         if force and (metadata.stale or metadata.inconsistent):
             metadata = replace(metadata, stale=False, inconsistent=False, prevrole=str(Role.INIT))
@@ -67,6 +71,7 @@ class Primary:
             image,
         )
         self.core = Core(settings, metadata, self.map)
+        self.core.wall_offset_s = wall_offset_s
         self.effects: Effects = self.core.effects
         rebooted = metadata.boot_id != boot_id and metadata.boot_id != b""
         crashed = metadata.prevrole == Role.PRIMARY and rebooted
@@ -89,7 +94,11 @@ class Primary:
         # A worker before this one may have left its last map in the cache only: write it again, durably (S1).
         image = image[:mapsize_bytes]
         self.effects.stores.append(Store("activemap again", offset_bytes=MAP_OFFSET_BYTES, data=bytes(image)))
-        self._joining.wait_for(self.core.store_metadata("role primary", prevrole=str(Role.PRIMARY), boot_id=boot_id))
+        role = {"prevrole": str(Role.PRIMARY), "boot_id": boot_id, "discard": False}
+        self._joining.wait_for(self.core.store_metadata("role primary", **role))
+        if metadata.discard:
+            text = "The order to discard this copy's changes is void: the copy is used as primary."
+            self.core.event("warning", text, "warning")
 
     # -- clients and the provider -------------------------------------------------------------------------------
 
@@ -173,6 +182,21 @@ class Primary:
     def hello_ready(self) -> bool:
         """`second_hello` may be called."""
         return self._joining.hello_ready
+
+    def changes(self) -> Changes:
+        """What this node changed since the copies were last in step, for message 3."""
+        return Changes(self._joining.changes().count, self.core.meta.ahead_since_s)
+
+    def split_brain(self, peer: PeerChanges) -> tuple[str, dict[str, Any]]:
+        """The peer refused because both nodes have changes: the sentence for the operator, and what differs."""
+        size_bytes = self.map.extentsize_bytes
+        union = None
+        if peer.bitmap is not None:
+            union = self._joining.changes()
+            union.merge(peer.bitmap)
+        reason = peer.reason or "the other node decides"
+        details = report(self.changes(), peer.changes, None if union is None else union.count, size_bytes, reason)
+        return summary(self.changes(), peer.changes, size_bytes), details
 
     def second_hello(self) -> tuple[int, int, int, bool]:
         """(resuid, localcnt, remotecnt, virgin) for message 3."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 import errno
 from collections import deque
 from dataclasses import asdict, replace
-from typing import NamedTuple
+from typing import Any
 
-from hast.format.constants import MAX_DATA_BYTES, SPLIT_BRAIN_TEXT, Command, Feature, Role, SyncSource
+from hast.config.model import SplitBrainPolicy
+from hast.format.constants import MAX_DATA_BYTES, Command, Feature, SyncSource
+from hast.replication.answer import Answer
+from hast.replication.answer import SecondHello as SecondHello
+from hast.replication.answer import SecondReply as SecondReply
 from hast.replication.core import MAP_OFFSET_BYTES, Counters
 from hast.replication.ranges import RangeTable
-from hast.replication.table import Verdict, source
 from hast.replication.types import (
     DELETE,
     FLUSH,
@@ -43,34 +46,11 @@ MAX_ACTIVE = 2048
 MAX_ACTIVE_BYTES = 64 * 1024 * 1024
 
 
-class SecondHello(NamedTuple):
-    """Message 3, as values."""
-
-    resuid: int
-    localcnt: int
-    remotecnt: int
-    virgin: bool
-    boot_id: bytes = b""
-
-
-class SecondReply(NamedTuple):
-    """Message 4, as values. With `errmsg` nothing below it is sent."""
-
-    datasize_bytes: int
-    extentsize_bytes: int
-    localcnt: int
-    remotecnt: int
-    errmsg: str | None = None
-    virgin: bool = False
-    syncsrc: SyncSource = SyncSource.UNDEFINED
-    mapsize_bytes: int = 0
-    bitmap: bytes | None = None
-
-
 class Secondary:
     """The engine of one resource in role secondary, for one connection.
 
-    `image` is the map on the disk. `features` is what message 2 agreed on.
+    `image` is the map on the disk. `features` is what message 2 agreed on. `wall_offset_s` added to the `now` of calls
+    gives seconds since 1970.
     """
 
     def __init__(
@@ -80,18 +60,16 @@ class Secondary:
         *,
         sectorsize_bytes: int = 512,
         features: int = 0,
+        policy: SplitBrainPolicy = SplitBrainPolicy.MANUAL,
+        wall_offset_s: float = 0.0,
     ) -> None:
         self.meta = metadata
         self.effects = Effects()
         self.counters = Counters()
-        self.reply: SecondReply | None = None
-        self._image = image
         self._sector_mask = sectorsize_bytes - 1
         self._features = Feature(features)
         self._ranges = RangeTable()
-        self._verdict: Verdict | None = None
-        self._pending_reply: SecondReply | None = None
-        self._adopt_job: Store | None = None
+        self._answer = Answer(self, image, self._features, policy)
         self._opened = False
         self._lead = False
         self._open_job: Store | None = None
@@ -106,75 +84,34 @@ class Secondary:
         self._flushes: deque[tuple[int, Request]] = deque()
         self._sync_seen_s = 0.0
         self._now = 0.0
+        self._wall_offset_s = wall_offset_s
 
     @property
     def congested(self) -> bool:
         """Enough is under way; the link stops reading."""
         return self._active >= MAX_ACTIVE or self._active_bytes >= MAX_ACTIVE_BYTES
 
+    @property
+    def idle(self) -> bool:
+        """Everything that was taken is carried out."""
+        return not (self._active or self._held)
+
     # -- message 3 ------------------------------------------------------------------------------------------------
+
+    @property
+    def reply(self) -> SecondReply | None:
+        """Message 4, once it may be sent."""
+        return self._answer.reply
 
     def answer(self, hello: SecondHello, now: float) -> None:
         """Decide who has the newer data (section 4.3); `reply` follows."""
         self._now = now
-        meta = self.meta
-        if meta.resuid == 0:
-            self._adopt(hello)
-        elif meta.resuid != hello.resuid:
-            text = f"Resource unique ID mismatch (primary={hello.resuid}, secondary={meta.resuid})."
-            self.reply = self._refusal(text)
-        else:
-            self._compare(hello)
+        self._answer.decide(hello)
 
-    def _adopt(self, hello: SecondHello) -> None:
-        """Never connected before: take the primary's resource id; copy everything unless it is fresh as well."""
-        self.meta = replace(self.meta, resuid=hello.resuid, prevrole=str(Role.SECONDARY))
-        self._verdict = Verdict(SyncSource.PRIMARY, full=not hello.virgin)
-        self._pending_reply = self._acceptance(self._verdict, virgin=True)
-        if hello.virgin:
-            self._pending_reply = self._pending_reply._replace(mapsize_bytes=0, bitmap=None)
-        self._adopt_job = self._store_metadata("resource id")
-
-    def _compare(self, hello: SecondHello) -> None:
-        meta = self.meta
-        verdict = source(meta.localcnt, meta.remotecnt, hello.localcnt, hello.remotecnt)
-        self._verdict = verdict
-        if verdict.split_brain:
-            self._event("split-brain", "Split-brain detected: both nodes hold writes that the other lacks.", "error")
-            self.reply = self._refusal(SPLIT_BRAIN_TEXT)
-            return
-        if verdict.source is SyncSource.SECONDARY and meta.inconsistent:
-            self.reply = self._refusal("This copy is inconsistent (a synchronization into it was interrupted).")
-            return
-        if not verdict.expected:
-            self._event(
-                "warning",
-                f"Unexpected counters (secondary {meta.localcnt}/{meta.remotecnt}, primary {hello.localcnt}/"
-                f"{hello.remotecnt}): everything is copied.",
-                "warning",
-            )
-        self.reply = self._acceptance(verdict)
-        if meta.prevrole != Role.SECONDARY:
-            self.meta = replace(meta, prevrole=str(Role.SECONDARY))
-            self._store_metadata("role secondary")
-
-    def _refusal(self, text: str) -> SecondReply:
-        meta = self.meta
-        return SecondReply(meta.datasize_bytes, meta.extentsize_bytes, meta.localcnt, meta.remotecnt, errmsg=text)
-
-    def _acceptance(self, verdict: Verdict, virgin: bool = False) -> SecondReply:
-        meta = self.meta
-        mapsize = meta.offset_bytes - MAP_OFFSET_BYTES
-        return SecondReply(
-            meta.datasize_bytes,
-            meta.extentsize_bytes,
-            meta.localcnt,
-            meta.remotecnt,
-            virgin=virgin,
-            syncsrc=verdict.source,
-            mapsize_bytes=mapsize,
-            bitmap=b"\xff" * mapsize if verdict.full else bytes(self._image[:mapsize]),
-        )
+    def saved(self, error: str, now: float) -> None:
+        """What `Effects.save` asked for is durable; or why not, in one clause."""
+        self._now = now
+        self._answer.saved(error)
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
@@ -219,14 +156,9 @@ class Secondary:
         """A durable write ended."""
         self._now = now
         if error:
-            self._event("disk-failed", f"Writing '{job.reason}' failed: errno {error}.", "error")
-        if job is self._adopt_job:
-            self._adopt_job = None
-            pending = self._pending_reply
-            assert pending is not None, "adopted without a reply to give"
-            text = "Unable to write metadata on the secondary."
-            self.reply = self._refusal(text) if error else pending
-        elif job is self._open_job:
+            self.event("disk-failed", f"Writing '{job.reason}' failed: errno {error}.", "error")
+        self._answer.stored(job, error)
+        if job is self._open_job:
             self._open_job = None
             self._map_cleared(error)
         seq = self._marks.pop(job, 0)
@@ -354,7 +286,7 @@ class Secondary:
         if request.local_error != errno.EOPNOTSUPP:
             what = Command(request.op).name
             text = f"Local {what} at {request.offset} failed: errno {request.local_error}."
-            self._event("disk-failed", text, "error")
+            self.event("disk-failed", text, "error")
 
     # -- marks on the disk ------------------------------------------------------------------------------------------
 
@@ -369,10 +301,11 @@ class Secondary:
         inconsistent until the primary is seen to be done with it (S7).
         """
         self._opened = True
-        if self._marks_by_guess() and self._verdict is not None and self._verdict.source is SyncSource.PRIMARY:
+        verdict = self._answer.verdict
+        if self._marks_by_guess() and verdict is not None and verdict.source is SyncSource.PRIMARY:
             self._sync_seen_s = self._now
             self.meta = replace(self.meta, inconsistent=True)
-            self._store_metadata("sync may begin")
+            self.store_metadata("sync may begin")
         mapsize = self.meta.offset_bytes - MAP_OFFSET_BYTES
         self._open_job = Store("map cleared", offset_bytes=MAP_OFFSET_BYTES, data=bytes(mapsize))
         self.effects.stores.append(self._open_job)
@@ -388,19 +321,20 @@ class Secondary:
     def _take_mark(self, op: int, seq: int) -> None:
         if op == SYNC_BEGIN:
             self.meta = replace(self.meta, inconsistent=True)
-            job = self._store_metadata("sync begins")
+            job = self.store_metadata("sync begins")
         elif op == SYNC_END:
             if self._lead:
                 self._lead = False
                 self._store_map(0)
-            self.meta = replace(self.meta, inconsistent=False, stale=False)
-            job = self._store_metadata("sync ended")
+            self.meta = replace(self.meta, inconsistent=False, stale=False, ahead_since_s=0)
+            job = self.store_metadata("sync ended")
         else:
             self._opened = self._lead = True
             self._store_map(0xFF)
-            self.meta = replace(self.meta, localcnt=self.meta.localcnt + 1)
-            job = self._store_metadata("this copy leads")
-            self._event("take-lead", "The primary's own disk failed: this copy is now the one to trust.", "warning")
+            since_s = self.meta.ahead_since_s or int(self._now + self._wall_offset_s)
+            self.meta = replace(self.meta, localcnt=self.meta.localcnt + 1, ahead_since_s=since_s)
+            job = self.store_metadata("this copy leads")
+            self.event("take-lead", "The primary's own disk failed: this copy is now the one to trust.", "warning")
         self._marks[job] = seq
 
     def _store_map(self, value: int) -> None:
@@ -410,12 +344,14 @@ class Secondary:
     def _guess_consistent(self) -> None:
         self._sync_seen_s = 0.0
         self.meta = replace(self.meta, inconsistent=False)
-        self._store_metadata("sync seems to have ended")
+        self.store_metadata("sync seems to have ended")
 
-    def _store_metadata(self, reason: str) -> Store:
+    def store_metadata(self, reason: str) -> Store:
+        """Have the metadata written and flushed; returns the job to wait for."""
         job = Store(reason, metadata=self.meta)
         self.effects.stores.append(job)
         return job
 
-    def _event(self, name: str, text: str, level: str) -> None:
-        self.effects.events.append(Event(name, text, level))
+    def event(self, name: str, text: str, level: str, details: dict[str, Any] | None = None) -> None:
+        """Tell operators, hooks and logs."""
+        self.effects.events.append(Event(name, text, level, details))

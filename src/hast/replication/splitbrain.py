@@ -87,7 +87,8 @@ def decide(policy: SplitBrainPolicy, local: Changes, primary: Changes | None) ->
 
 def amount(changes: Changes, extentsize_bytes: int) -> str:
     """`12 extents (24MB)`."""
-    return f"{changes.extents} extent{'' if changes.extents == 1 else 's'} ({human_size(changes.extents * extentsize_bytes)})"
+    size = human_size(changes.extents * extentsize_bytes)
+    return f"{changes.extents} extent{'' if changes.extents == 1 else 's'} ({size})"
 
 
 def summary(local: Changes, peer: Changes | None, extentsize_bytes: int) -> str:

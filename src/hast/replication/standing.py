@@ -65,7 +65,8 @@ class Standing:
         self._arbiter_agreed = not core.settings.arbiter
         if core.settings.arbiter:
             core.effects.ask.append(OUTDATE_PEER)
-        self._ahead_job = core.store_metadata("localcnt raised", localcnt=core.meta.localcnt + 1)
+        since_s = core.meta.ahead_since_s or int(core.now + core.wall_offset_s)
+        self._ahead_job = core.store_metadata("localcnt raised", localcnt=core.meta.localcnt + 1, ahead_since_s=since_s)
 
     def answered(self, agreed: bool) -> None:
         """The arbiter's word on OUTDATE_PEER. A refusal leaves the writes held; the engine freezes."""

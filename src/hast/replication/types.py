@@ -126,10 +126,23 @@ class Event(NamedTuple):
     """Something an operator, a hook or a log wants to know of. `name` as in section 8.7, or one of ours."""
 
     name: str
-    """connect disconnect syncstart syncdone syncintr split-brain disk-failed peer-disk-failed frozen thawed"""
+    """connect disconnect syncstart syncdone syncintr split-brain split-brain-resolved disk-failed peer-disk-failed
+    frozen thawed"""
     text: str
     level: str = "info"
     """debug info warning error"""
+    details: dict[str, Any] | None = None
+    """For split-brain: what differs (replication/splitbrain.py, `report`)."""
+
+
+class Discarded(NamedTuple):
+    """Changes of this copy about to be thrown away; `engine.saved` is told when a record of them is durable."""
+
+    metadata: Metadata
+    image: bytes
+    """The map: which extents."""
+    reason: str
+    report: dict[str, Any]
 
 
 class Drop(NamedTuple):
@@ -144,7 +157,7 @@ class Effects:
 
     `local` requests for the provider; `remote` wire requests (primary) and `replies` wire replies (secondary) for the
     link; `finished` client requests to be answered; `stores` durable writes; `events`; `drop` close the link.
-    `ask` are questions to the arbiter (answered by `engine.answered`).
+    `ask` are questions to the arbiter (answered by `engine.answered`); `save` a record to be made durable.
     """
 
     local: list[Request] = field(default_factory=list)
@@ -155,6 +168,7 @@ class Effects:
     events: list[Event] = field(default_factory=list)
     ask: list[str] = field(default_factory=list)
     drop: Drop | None = None
+    save: Discarded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +187,5 @@ class Peer:
     """The secondary's map, at least mapsize bytes, or None when mapsize is 0."""
     boot_id: bytes = b""
     """Changes when the peer's kernel restarts; empty from a peer that does not tell."""
+    discards: int | None = None
+    """Extents with changes of its own that the peer gives up, where there was a split brain."""

@@ -315,6 +315,7 @@ class Writes:
             remotecnt=peer.localcnt + lead,
             inconsistent=False,
             stale=False,
+            ahead_since_s=0,
         )
 
     def _local_flush_failed(self) -> None:
