@@ -34,9 +34,7 @@ class History:
 
     sectors: dict[int, list[Write]] = field(default_factory=dict)
     horizon_s: float = -math.inf
-
-    def __post_init__(self) -> None:
-        self._overwritten: set[int] = set()
+    _overwritten: set[int] = field(default_factory=set)
 
     def begin(self, offset: int, data: bytes, now: float) -> list[Write]:
         """A client asks to write `data`; returns one Write for each sector."""

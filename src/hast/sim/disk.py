@@ -36,6 +36,8 @@ class Disk:
         self._metadata_durable = (0, metadata)
         self._metadata_cached: tuple[int, Metadata] | None = None
         self._version = 0
+        self._dropped: set[int] = set()
+        """Versions that a failed flush covered: they stay readable, and no later flush makes them durable."""
         self.failures = {READ: 0, WRITE: 0, FLUSH: 0}
         self.broken = False
         self.slowness = 1.0
@@ -99,7 +101,12 @@ class Disk:
         return b"".join(self._durable.get(n, BLANK)[1] for n in range(first, last))[:length]
 
     def begin_flush(self) -> Flush:
-        return Flush(dict(self._cache), self._metadata_cached)
+        sectors = {number: sector for number, sector in self._cache.items() if sector[0] not in self._dropped}
+        return Flush(sectors, self._metadata_cached)
+
+    def fail_flush(self, flush: Flush) -> None:
+        """A flush ended with an error; as on Linux the next one does not try again what this one failed."""
+        self._dropped.update(sector[0] for sector in flush.sectors.values())
 
     def end_flush(self, flush: Flush) -> None:
         for number, sector in flush.sectors.items():
@@ -115,7 +122,7 @@ class Disk:
     def crash(self, rng: random.Random) -> None:
         """Power is lost: each cached sector reached the medium or not."""
         for number, sector in self._cache.items():
-            if rng.random() < 0.5:
+            if sector[0] not in self._dropped and rng.random() < 0.5:
                 self._durable[number] = sector
         if self._metadata_cached is not None and rng.random() < 0.5:
             self._metadata_durable = self._metadata_cached

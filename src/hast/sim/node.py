@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ from hast.replication.primary import Primary, Settings
 from hast.replication.secondary import Secondary
 from hast.replication.standing import OUTDATE_PEER
 from hast.replication.types import FLUSH, READ, Effects, Metadata, Request, Store
-from hast.sim.disk import Disk
+from hast.sim.disk import Disk, Flush
 from hast.sim.world import World
 
 MAP_OFFSET_BYTES = 4096
@@ -58,7 +59,7 @@ class Node:
     def idle(self) -> bool:
         """A secondary has carried out all that it was given."""
         engine = self.engine
-        return not isinstance(engine, Secondary) or not (engine.active or self._stores or self._storing)
+        return not isinstance(engine, Secondary) or (engine.idle and not self._stores)
 
     def stop(self) -> None:
         """The process ends; the kernel's cache lives on, and what it was just doing is carried out or not."""
@@ -158,14 +159,14 @@ class Node:
             else:
                 done(None)
 
-        def done(flush: object) -> None:
+        def done(flush: Flush | None) -> None:
             if life != self.life or self.engine is None:
                 return
             if flush is not None:
-                self.disk.end_flush(flush)  # type: ignore[arg-type]
+                self.disk.end_flush(flush)
             self._storing = False
             self._stores.popleft()
-            self.engine.stored(job, self.disk.fails(FLUSH) if self.disk.broken else 0, self.world.now)
+            self.engine.stored(job, errno.EIO if self.disk.broken else 0, self.world.now)
             self._next_store()
             self.pump()
 
@@ -190,12 +191,14 @@ class Node:
             overlap = other.offset < end and request.offset < other.offset + other.length
             assert not overlap, f"S5: {self.name} was given {request} while {other} is under way"
 
-    def _flushed(self, request: Request, flush: object, life: int) -> None:
+    def _flushed(self, request: Request, flush: Flush, life: int) -> None:
         if life != self.life or self.engine is None:
             return
         request.local_error = self.disk.fails(FLUSH)
-        if not request.local_error:
-            self.disk.end_flush(flush)  # type: ignore[arg-type]
+        if request.local_error:
+            self.disk.fail_flush(flush)
+        else:
+            self.disk.end_flush(flush)
         self._done(request)
 
     def _executed(self, request: Request, life: int) -> None:
