@@ -1,0 +1,93 @@
+"""hast-witness(8): command line of the witness; the server is failover/arbiters/witness_server.py."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from hast.config.address import AddressError, parse_address
+from hast.failover.arbiters.witness import DEFAULT_WITNESS_PORT
+from hast.failover.arbiters.witness_server import StateError, StateFile, Witness, WitnessServer
+from hast.node import logs
+from hast.node.daemonize import daemonize
+from hast.node.pidfile import Pidfile, PidfileError
+
+DEFAULT_STATE = "/var/lib/hast/witness.json"
+DEFAULT_PIDFILE = "/var/run/hast-witness.pid"
+EX_USAGE = 64
+EX_OSERR = 71
+EX_TEMPFAIL = 75
+EX_CONFIG = 78
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"hast-witness: {message}\n{self.format_usage().strip()}", file=sys.stderr)
+        raise SystemExit(EX_USAGE)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; exits with a sysexits code."""
+    parser = _Parser(prog="hast-witness", description="Remembers which of two HAST nodes may go on alone.")
+    parser.add_argument(
+        "-F", dest="foreground", action="store_true", help="stay in the foreground, log to the terminal"
+    )
+    parser.add_argument("-d", dest="debug", action="count", default=0, help="log more")
+    parser.add_argument(
+        "-l", dest="listen", default="", help=f"address, default any address, port {DEFAULT_WITNESS_PORT}"
+    )
+    parser.add_argument("-f", dest="state", default=DEFAULT_STATE, help=f"state file, default {DEFAULT_STATE}")
+    parser.add_argument("-P", dest="pidfile", default=DEFAULT_PIDFILE, help=f"default {DEFAULT_PIDFILE}")
+    arguments = parser.parse_args(argv)
+    try:
+        sys.exit(_run(arguments))
+    except AddressError as error:
+        code, text = EX_CONFIG, str(error)
+    except StateError as error:
+        code, text = EX_CONFIG, str(error)
+    except PidfileError as error:
+        code, text = error.exit_code, str(error)
+    except OSError as error:
+        code, text = EX_TEMPFAIL, f"cannot listen on {arguments.listen or 'any address'}: {error.strerror}"
+    print(f"hast-witness: {text}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    host, port = "", DEFAULT_WITNESS_PORT
+    if arguments.listen:
+        address = parse_address(arguments.listen, DEFAULT_WITNESS_PORT)
+        host, port = address.host, address.port
+    state = StateFile(Path(arguments.state).absolute())
+    state.load(0.0)
+    pidfile = Pidfile(str(Path(arguments.pidfile).absolute()), "hast-witness")
+    try:
+        if not arguments.foreground:
+            daemonize()
+        pidfile.write()
+        logs.setup(foreground=arguments.foreground, debug=arguments.debug, program="hast-witness")
+        try:
+            asyncio.run(_serve(state, host, port))
+        finally:
+            logs.flush()
+    finally:
+        pidfile.close()
+    return 0
+
+
+async def _serve(state: StateFile, host: str, port: int) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = await WitnessServer(Witness(state, loop.time())).start(host, port)
+    await stopping.wait()
+    server.close()
+
+
+if __name__ == "__main__":
+    main()

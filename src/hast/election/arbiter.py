@@ -1,0 +1,251 @@
+"""Who may go on alone: the rules of leases and of outdated copies, sans-I/O (safety rule S11).
+
+For every resource an arbiter knows at most one holder with a lease that ends, an epoch that only grows, and `sole`: the
+one node whose copy has every acknowledged write. While `sole` is set every other node is outdated. The rules:
+
+- A lease is given to one node at a time, never to an outdated one (only a person may override that, `force`).
+- Before a primary acknowledges the first write that its peer lacks it becomes `sole`; that needs its lease.
+- When the peer has every write again, the holder ends `sole`, before it counts on the peer.
+- A primary whose peer is connected needs no lease: both nodes would have to agree to anything. One that is `sole` needs
+  none either: nobody else can get one. One that is neither, and whose lease has ended, stops acknowledging writes.
+
+`LeaseTable` is what a witness keeps; `Tenure` is what a primary may do. Time is passed in; the holder counts its lease
+from before it asked, the witness from after, so that the holder always stops first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
+from typing import Any, Protocol
+
+LEASE_TTL_S = 3.0
+KEEPALIVE_S = 1.0
+STEP_DOWN_S = 10.0
+"""A primary that may not write and hears from neither side for this long gives up its role."""
+MAX_RESOURCES = 10_000
+MAX_NAME_BYTES = 255
+
+
+class ArbiterError(Exception):
+    """The arbiter did not answer, or not in a way that can be used; `str()` is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """`node` may be primary of `resource` until `until_s` on the clock of whoever holds this object."""
+
+    resource: str
+    node: str
+    epoch: int
+    ttl_s: float
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The arbiter said no. `holder` is the node that has the lease or the only good copy, empty for nobody."""
+
+    reason: str
+    holder: str = ""
+    epoch: int = 0
+
+
+class Arbiter(Protocol):
+    """An adapter to an arbiter. Every call ends by its deadline and raises ArbiterError when it got no answer."""
+
+    async def acquire(self, resource: str, node: str, epoch: int, force: bool = False) -> Lease | Refused:
+        """A lease for a node that becomes primary. `epoch` is the greatest that the node knows of."""
+        ...
+
+    async def keepalive(self, lease: Lease) -> Lease | Refused:
+        """The lease, prolonged."""
+        ...
+
+    async def record_outdated(self, lease: Lease, peer: str) -> Lease | Refused:
+        """Record, durably, that only the holder has every write. `peer` is for people who read the record."""
+        ...
+
+    async def clear_outdated(self, lease: Lease, peer: str) -> Lease | Refused:
+        """Record that the peer has every write again."""
+        ...
+
+    async def is_outdated(self, resource: str, node: str) -> bool: ...
+
+    async def release(self, lease: Lease) -> None:
+        """End the lease, so that another node need not wait for its end."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Entry:
+    epoch: int = 0
+    holder: str = ""
+    ttl_s: float = LEASE_TTL_S
+    until_s: float = -inf
+    sole: str = ""
+    peer: str = ""
+
+
+@dataclass
+class LeaseTable:
+    """The memory of a witness. `dirty` is set when something changed that must be durable before the answer is sent."""
+
+    entries: dict[str, _Entry] = field(default_factory=dict)
+    dirty: bool = False
+
+    def acquire(
+        self, resource: str, node: str, epoch: int, ttl_s: float, now: float, force: bool = False
+    ) -> Lease | Refused:
+        """Give `node` the lease with a new epoch, greater than `epoch` and every earlier one."""
+        entry = self.entries.get(resource)
+        if entry is None:
+            if len(self.entries) >= MAX_RESOURCES:
+                return Refused(f"the witness knows {MAX_RESOURCES} resources already")
+            entry = self.entries[resource] = _Entry()
+        if entry.holder not in ("", node) and now < entry.until_s:
+            return Refused(f"{entry.holder} holds the lease", entry.holder, entry.epoch)
+        if entry.sole not in ("", node):
+            if not force:
+                return Refused(f"this copy is outdated: {entry.sole} went on without it", entry.sole, entry.epoch)
+            entry.sole = entry.peer = ""
+        entry.epoch = max(entry.epoch, epoch) + 1
+        entry.holder = node
+        entry.ttl_s = ttl_s
+        return self._prolong(resource, entry, now, True)
+
+    def keepalive(self, resource: str, node: str, epoch: int, now: float) -> Lease | Refused:
+        """Prolong; a lease that ended while nobody else took it is given again."""
+        entry = self._held(resource, node, epoch)
+        return entry if isinstance(entry, Refused) else self._prolong(resource, entry, now, False)
+
+    def record_outdated(self, resource: str, node: str, epoch: int, peer: str, now: float) -> Lease | Refused:
+        """The holder becomes `sole`."""
+        return self._set_sole(resource, node, epoch, node, peer, now)
+
+    def clear_outdated(self, resource: str, node: str, epoch: int, now: float) -> Lease | Refused:
+        """The holder is not `sole` any more."""
+        return self._set_sole(resource, node, epoch, "", "", now)
+
+    def is_outdated(self, resource: str, node: str) -> bool:
+        entry = self.entries.get(resource)
+        return entry is not None and entry.sole not in ("", node)
+
+    def release(self, resource: str, node: str, epoch: int) -> None:
+        """End the lease if it is still this one; `sole` stays."""
+        entry = self._held(resource, node, epoch)
+        if not isinstance(entry, Refused):
+            entry.holder = ""
+            entry.until_s = -inf
+            self.dirty = True
+
+    def to_json(self) -> dict[str, Any]:
+        """What must survive a restart."""
+        return {
+            name: {"epoch": e.epoch, "holder": e.holder, "ttl_s": e.ttl_s, "sole": e.sole, "peer": e.peer}
+            for name, e in self.entries.items()
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any], now: float) -> LeaseTable:
+        """After a restart every lease lasts its whole time again: nobody knows how much was left. Raises ValueError."""
+        table = cls()
+        try:
+            for name, each in value.items():
+                ttl_s = float(each["ttl_s"])
+                entry = _Entry(int(each["epoch"]), str(each["holder"]), ttl_s, now + ttl_s, str(each["sole"]))
+                entry.peer = str(each.get("peer", ""))
+                table.entries[str(name)] = entry
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"not the state of a witness: {error!r}") from None
+        return table
+
+    def _held(self, resource: str, node: str, epoch: int) -> _Entry | Refused:
+        entry = self.entries.get(resource)
+        if entry is None or entry.holder != node or entry.epoch != epoch:
+            holder = entry.holder if entry is not None else ""
+            known = entry.epoch if entry is not None else 0
+            who = f"{holder} holds it" if holder and holder != node else "it is not held"
+            return Refused(f"the lease with epoch {epoch} is over: {who} in epoch {known}", holder, known)
+        return entry
+
+    def _set_sole(self, resource: str, node: str, epoch: int, sole: str, peer: str, now: float) -> Lease | Refused:
+        entry = self._held(resource, node, epoch)
+        if isinstance(entry, Refused):
+            return entry
+        if entry.sole not in ("", node):
+            return Refused(f"this copy is outdated: {entry.sole} went on without it", entry.sole, entry.epoch)
+        changed = (entry.sole, entry.peer) != (sole, peer)
+        entry.sole, entry.peer = sole, peer
+        return self._prolong(resource, entry, now, changed)
+
+    def _prolong(self, resource: str, entry: _Entry, now: float, changed: bool) -> Lease:
+        entry.until_s = now + entry.ttl_s
+        self.dirty = self.dirty or changed
+        return Lease(resource, entry.holder, entry.epoch, entry.ttl_s, entry.until_s)
+
+
+class Verdict(StrEnum):
+    """What a primary may do now."""
+
+    SERVE = "serve"
+    FREEZE = "freeze"
+    """Acknowledge no write; the lease may come back."""
+    STEP_DOWN = "step down"
+    """Give up the role: it was taken, or nobody was heard for STEP_DOWN_S."""
+
+
+class Tenure:
+    """The standing of a primary with its arbiter, from promotion to demotion."""
+
+    def __init__(self, lease: Lease, now: float) -> None:
+        self.lease = lease
+        self.connected = False
+        self.sole = False
+        """The arbiter has recorded that only this node has every write."""
+        self.lost = ""
+        """Why the arbiter took the lease away; empty while it did not."""
+        self._alone_since_s = now
+        self._keepalive_at_s = now + KEEPALIVE_S
+
+    @property
+    def keepalive_s(self) -> float:
+        """When to ask the arbiter to prolong the lease."""
+        return self._keepalive_at_s
+
+    def peer(self, connected: bool, now: float) -> None:
+        """The peer's copy is connected and receives every write, or not any more."""
+        if self.connected and not connected:
+            self._alone_since_s = now
+        self.connected = connected
+
+    def answered(self, answer: Lease | Refused, now: float) -> None:
+        """The arbiter's answer to keepalive, record_outdated or clear_outdated."""
+        self._keepalive_at_s = now + KEEPALIVE_S
+        if isinstance(answer, Refused):
+            self.lost = answer.reason
+        else:
+            self.lost = ""
+            self.lease = answer
+
+    def recorded(self, sole: bool) -> None:
+        """The arbiter confirmed that this node is, or is not any more, the only one with every write."""
+        self.sole = sole
+
+    def unanswered(self, now: float) -> None:
+        """The arbiter did not answer."""
+        self._keepalive_at_s = now + KEEPALIVE_S
+
+    def verdict(self, now: float) -> Verdict:
+        """Whether to serve. A connected pair never depends on the arbiter."""
+        if self.connected:
+            return Verdict.SERVE
+        if self.lost:
+            return Verdict.STEP_DOWN
+        if self.sole or now < self.lease.until_s:
+            return Verdict.SERVE
+        unheard_s = now - max(self.lease.until_s, self._alone_since_s)
+        return Verdict.STEP_DOWN if unheard_s >= STEP_DOWN_S else Verdict.FREEZE
