@@ -20,6 +20,7 @@ from hast.format.request import RequestDecoder
 from hast.node import primary_link
 from hast.node.primary_link import Outcome, PrimaryLink, Stage
 from hast.node.reactor import EpollReactor
+from hast.replication.splitbrain import Changes
 from hast.replication.types import FLUSH, Metadata, Peer, WireReply
 
 METADATA = Metadata("disk1", 8 << 20, 65536, 4, 4608, 77, 3, 2, "primary")
@@ -42,6 +43,9 @@ class FakeEngine:
 
     def second_hello(self) -> tuple[int, int, int, bool]:
         return 77, 3, 2, False
+
+    def changes(self) -> Changes:
+        return Changes(5, 1000)
 
     def attach(self, peer: Peer, now: float) -> None:
         self.calls.append(("attach", peer))

@@ -20,7 +20,7 @@ Supervisor to worker
 Worker to supervisor
     {"say": "ready", "datasize": n, "sectorsize": n}   primary: engine is up, exports answer. secondary: handshake done
     {"say": "refused", "text": "...", "exit": n}        cannot take the role; the worker then ends with that exit code
-    {"say": "event", "name": "...", "text": "...", "level": "..."}
+    {"say": "event", "name": "...", "text": "...", "level": "..."}   with "details" (an object) for split-brain
     {"say": "ask", "question": "outdate-peer"}         the engine waits for the arbiter; see "answer"
     {"reply": id, ...}
 The worker logs by node/logs.py (`setup` with its resource and role), the supervisor only logs and runs hooks for events

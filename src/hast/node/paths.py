@@ -1,6 +1,6 @@
 """Where hastd keeps its run-time files and its devices. Computes names; creates nothing but the directories asked for.
 
-The environment variables HAST_RUN and HAST_DEV move both directories, for tests and for users without root.
+The environment variables HAST_RUN, HAST_DEV and HAST_STATE move the directories, for tests and users without root.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 RUN_VARIABLE = "HAST_RUN"
 DEVICE_VARIABLE = "HAST_DEV"
+STATE_VARIABLE = "HAST_STATE"
 MAX_SOCKET_PATH_BYTES = 107
 _MAX_STEM_BYTES = 60
 
@@ -19,6 +20,18 @@ _MAX_STEM_BYTES = 60
 def run_directory() -> Path:
     """Directory of sockets, mounts and pid records: $HAST_RUN, else /run/hast."""
     return Path(os.environ.get(RUN_VARIABLE) or "/run/hast")
+
+
+def state_directory() -> Path:
+    """Directory of what has to outlive a restart of the host: $HAST_STATE, else /var/lib/hast."""
+    return Path(os.environ.get(STATE_VARIABLE) or "/var/lib/hast")
+
+
+def make_state_directory() -> Path:
+    """Create the state directory, for the owner alone. Raises OSError."""
+    directory = state_directory()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
 
 
 def device_directory() -> Path:

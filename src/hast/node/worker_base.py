@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import select
 import socket
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from pathlib import Path
@@ -41,6 +42,11 @@ class Engine(Protocol):
     def local_done(self, batch: list[Request], now: float) -> None: ...
     def stored(self, job: Store, error: int, now: float) -> None: ...
     def tick(self, now: float) -> float: ...
+
+
+def wall_offset_s(monotonic_s: float) -> float:
+    """What has to be added to the reactor's time for seconds since 1970."""
+    return time.time() - monotonic_s
 
 
 def read_boot_id() -> bytes:
@@ -148,7 +154,7 @@ class Worker(ABC):
             if effects.events:
                 events, effects.events = effects.events, []
                 for event in events:
-                    self.say_event(event.name, event.text, event.level)
+                    self.say_event(event.name, event.text, event.level, event.details)
             if not (worked or stores or local):
                 return
         self.reactor.call_soon_threadsafe(_nothing)
@@ -162,12 +168,13 @@ class Worker(ABC):
         self._outgoing.append(message)
         self._send_messages()
 
-    def say_event(self, name: str, text: str, level: str = "info") -> None:
+    def say_event(self, name: str, text: str, level: str = "info", details: dict[str, Any] | None = None) -> None:
         """An event, for the supervisor's log, hooks and history. Without a supervisor it is logged here."""
         if self._control.fileno() < 0:
             log.log(LEVELS.get(level, logging.INFO), "%s", text)
             return
-        self.say({"say": "event", "name": name, "text": text, "level": level})
+        more = {} if details is None else {"details": details}
+        self.say({"say": "event", "name": name, "text": text, "level": level, **more})
 
     def refuse(self, text: str, exit_code: int) -> None:
         """The role cannot be held: tell why, and end."""

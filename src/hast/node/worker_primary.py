@@ -21,7 +21,8 @@ from hast.node.primary_link import Outcome, PrimaryLink
 from hast.node.provider_open import ProviderError, open_provider, read_metadata
 from hast.node.reactor import EpollReactor
 from hast.node.start_gate import StartGate
-from hast.node.worker_base import EXIT_OK, Worker, read_boot_id
+from hast.node.worker_base import EXIT_OK, Worker, read_boot_id, wall_offset_s
+from hast.replication.handshake import PeerChanges
 from hast.replication.primary import MAX_ACTIVE, Primary, Settings
 from hast.replication.promotion import may_use_copy
 from hast.replication.types import Effects, Metadata, Request
@@ -79,6 +80,7 @@ class PrimaryWorker(Worker):
             sectorsize_bytes=opened.sector_size_bytes,
             fresh_resuid=secrets.randbits(64) or 1,
             boot_id=read_boot_id(),
+            wall_offset_s=wall_offset_s(self.reactor.now()),
         )
         self.engine = engine
         self._link = PrimaryLink(self.reactor, self.resource, engine, self._attempted, read_boot_id())
@@ -118,10 +120,16 @@ class PrimaryWorker(Worker):
             kind, text = self._link.trouble
             split_brain = kind == "split-brain"
             if split_brain:
-                self.say_event("split-brain", "Split-brain detected: both nodes hold writes the other lacks.", "error")
+                self._tell_split_brain()
             elif not outcome.busy:
                 self.say_event("refused", f"The peer refused: {text}", "warning")
         self._gate.attempted(outcome, split_brain)
+
+    def _tell_split_brain(self) -> None:
+        assert self.engine is not None
+        assert self._link is not None
+        sentence, details = self.engine.split_brain(self._link.split_brain or PeerChanges())
+        self.say_event("split-brain", sentence, "error", details)
 
     def _serve(self) -> None:
         """Start the exports and tell the supervisor."""

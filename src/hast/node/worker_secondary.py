@@ -26,13 +26,15 @@ from hast.format.request import RequestDecoder
 from hast.node import messages
 from hast.node.buffers import ReceiveBuffer
 from hast.node.dial import tune
+from hast.node.discarded import save as save_discarded
 from hast.node.interfaces import Timer
 from hast.node.outbox import Outbox
+from hast.node.paths import state_directory
 from hast.node.provider_open import OpenedProvider, ProviderError, open_provider, read_metadata
 from hast.node.reactor import EpollReactor
-from hast.node.worker_base import EXIT_OK, EXIT_TEMPORARY, Worker, read_boot_id
+from hast.node.worker_base import EXIT_OK, EXIT_TEMPORARY, Worker, read_boot_id, wall_offset_s
 from hast.replication.secondary import MAX_ACTIVE, Secondary, SecondHello, SecondReply
-from hast.replication.types import READ, Effects, Metadata, WireRequest
+from hast.replication.types import READ, Discarded, Effects, Metadata, WireRequest
 
 log = logging.getLogger("hast.worker")
 
@@ -100,11 +102,17 @@ class SecondaryWorker(Worker):
         for sock in (self._a, self._b):
             tune(sock, self.resource.timeout_s)
         self.use_provider(opened, metadata.offset_bytes)
-        engine = Secondary(metadata, image, sectorsize_bytes=opened.sector_size_bytes, features=int(self._features))
-        self.engine = engine
-        engine.answer(
-            SecondHello(hello.resuid, hello.localcnt, hello.remotecnt, hello.virgin, hello.boot_id), self.reactor.now()
+        engine = Secondary(
+            metadata,
+            image,
+            sectorsize_bytes=opened.sector_size_bytes,
+            features=int(self._features),
+            policy=self.resource.split_brain_policy,
+            wall_offset_s=wall_offset_s(self.reactor.now()),
         )
+        self.engine = engine
+        counters = (hello.resuid, hello.localcnt, hello.remotecnt, hello.virgin, hello.boot_id)
+        engine.answer(SecondHello(*counters, hello.changes, hello.ahead_since_s), self.reactor.now())
         self.start_ticking()
         self._watch = self.reactor.call_later(self._patience_s(), self._check_silence)
 
@@ -122,6 +130,10 @@ class SecondaryWorker(Worker):
             reply.bitmap,
             read_boot_id() if self._features else b"",
             reply.errmsg or "",
+            changes=reply.changes,
+            ahead_since_s=reply.ahead_since_s,
+            reason=reply.reason,
+            discards=reply.discards,
         )
         resource = self.resource
         self._answers.send(
@@ -134,6 +146,15 @@ class SecondaryWorker(Worker):
             return
         self.say({"say": "ready", "datasize": reply.datasize_bytes, "sectorsize": self._sector_bytes()})
         self.say_event("connect", f"Connected to the primary {self._peer}.")
+
+    def _save(self, discarded: Discarded) -> str:
+        """Keep the map of changes that are about to be thrown away; empty, or why that cannot be done."""
+        try:
+            path = save_discarded(discarded, self.resource.local)
+        except OSError as error:
+            return f"{error.filename or state_directory()}: {error.strerror or error}"
+        self.say_event("map-saved", f"The map of the changes to be thrown away is in {path}.", "warning")
+        return ""
 
     def _refuse_primary(self, text: str) -> None:
         """Tell the primary why, instead of a bare end of its connections."""
@@ -213,6 +234,9 @@ class SecondaryWorker(Worker):
         """The verdict when it is ready, replies, and the end if the engine wants it."""
         engine = self.engine
         assert engine is not None
+        if effects.save is not None:
+            discarded, effects.save = effects.save, None
+            engine.saved(self._save(discarded), self.reactor.now())
         worked = False
         if not self._live and engine.reply is not None:
             worked = True
