@@ -25,6 +25,8 @@ from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO, Buffer, Req
 if TYPE_CHECKING:
     from hast.node.export import NbdExport
 
+HANDSHAKE_CHUNK_BYTES = 16 * 1024
+"""Receive chunk until the handshake is done, so that a client that never finishes it costs next to nothing."""
 MAX_BATCH_REQUESTS = 256
 MAX_SEND_BUFFERS = 1000
 """Less than IOV_MAX."""
@@ -85,7 +87,7 @@ class Connection:
         self._sock = sock
         self._fd = sock.fileno()
         self.peer = peer
-        self._buffer = ReceiveBuffer(export.limits.chunk_bytes)
+        self._buffer = ReceiveBuffer(HANDSHAKE_CHUNK_BYTES)
         self._negotiation: Negotiation | None = Negotiation(export.description)
         self._structured = False
         self._mask_block = export.description.block_size_bytes - 1
@@ -194,6 +196,8 @@ class Connection:
             self._structured = negotiation.structured
             self._negotiation = None
             self._set_deadline(None)
+            handshake, self._buffer = self._buffer, ReceiveBuffer(self._export.limits.chunk_bytes)
+            self._buffer.feed(handshake.pending())
 
     def _take_requests(self) -> bool:
         """Submit whole requests until there are none (True: read on) or a limit is reached (False)."""
