@@ -13,6 +13,7 @@ from daemon import Daemon, alive, free_port, wait_for
 from daemon_fixtures import MakeDaemon
 
 from hast.format import frame, nv
+from hast.format.constants import OUR_FEATURES
 from hast.format.handshake import Hello, SecondHello
 from hast.format.nv import Nv, NvType
 
@@ -77,7 +78,7 @@ def test_first_connection_gets_version_token_and_features(standing_daemon: Daemo
         assert version == 2
         assert reply.get("version", NvType.UINT8) == 2
         assert len(token_of(reply)) == 16
-        assert reply.get("features", NvType.UINT32) == 31
+        assert reply.get("features", NvType.UINT32) == OUR_FEATURES
 
 
 def test_version_1_peer_is_answered_in_version_1(standing_daemon: Daemon) -> None:

@@ -27,6 +27,7 @@ log = logging.getLogger("hast.listener")
 MAX_HALF_OPEN = 128
 MAX_HALF_OPEN_PER_ADDRESS = 16
 """Connections whose message has not come yet. Beyond it the oldest of that address gives way."""
+STRANGER_LOG_S = 5.0
 PENDING_DEADLINE_S = float(DEFAULT_TIMEOUT_S)
 """How long a connection A waits for its connection B."""
 
@@ -39,6 +40,8 @@ class PeerListener:
         self._states = states
         self._names = names
         self._half_open: dict[asyncio.Task[None], str] = {}
+        self._strangers = 0
+        self._stranger_noted_at = float("-inf")
         self._acceptors = [asyncio.create_task(self._accept(sock)) for sock in listening]
 
     def close(self) -> None:
@@ -66,14 +69,27 @@ class PeerListener:
             task.add_done_callback(lambda done: self._half_open.pop(done, None))
 
     def _make_room(self, address: str) -> bool:
-        """Keep the number of half-open connections bounded, in all and for one address."""
+        """Keep the number of half-open connections bounded, in all and for one address. Strangers give way first."""
         same = [task for task, where in self._half_open.items() if where == address]
         if len(same) >= MAX_HALF_OPEN_PER_ADDRESS:
             same[0].cancel()
         elif len(self._half_open) >= MAX_HALF_OPEN:
-            log.warning("Connection from %s dropped: %d connections are waiting.", address, len(self._half_open))
-            return False
+            strangers = (task for task, where in self._half_open.items() if not self._allowed(where))
+            stranger = next(strangers, None)
+            if stranger is None or not self._allowed(address):
+                return False
+            stranger.cancel()
         return True
+
+    def _note_stranger(self, address: str) -> None:
+        """Log a stranger, but not each of many."""
+        now = asyncio.get_running_loop().time()
+        self._strangers += 1
+        if now - self._stranger_noted_at < STRANGER_LOG_S:
+            return
+        more = f" ({self._strangers} such connections)" if self._strangers > 1 else ""
+        log.warning("Client %s isn't known.%s", address, more)
+        self._strangers, self._stranger_noted_at = 0, now
 
     async def _serve(self, sock: socket.socket, address: str) -> None:
         handed_on = False
@@ -82,7 +98,7 @@ class PeerListener:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 handed_on = await self._converse(sock, address)
             else:
-                log.warning("Client %s isn't known.", address)
+                self._note_stranger(address)
         except (ConversationError, handshake.HandshakeError, NvError, OSError) as error:
             log.warning("Connection from %s dropped: %s.", address, error)
         except Exception:

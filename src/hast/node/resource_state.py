@@ -281,9 +281,11 @@ class ResourceState:
             question = str(message.get("question") or "")[:64]
             text = f"The arbiter is asked: {question}."
             self._environment.events.publish("ask", self.name, text, "warning", question=question)
-        elif say == "ready" and worker is self.incoming.worker:
-            self.last_error = None
-            self._spawn(self._apply_sync_rate())
+        elif say == "ready":
+            self._spawn(worker.watch())
+            if worker is self.incoming.worker:
+                self.last_error = None
+                self._spawn(self._apply_sync_rate())
         elif say == "ended" and not worker.stopping:
             if worker is self.incoming.worker:
                 self._secondary_ended(worker)

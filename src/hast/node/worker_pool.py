@@ -6,7 +6,10 @@ Every process is started with one end of a SOCK_SEQPACKET pair, and knows nothin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
+import signal
 import socket
 import sys
 from dataclasses import dataclass
@@ -21,14 +24,31 @@ REFILL_DELAY_S = 1.0
 
 @dataclass(slots=True)
 class Spawned:
-    """A started process and our end of its socket."""
+    """A started process and our end of its socket.
+
+    Signals go through a pidfd: Popen.kill may reap the process itself, and then its exit code is lost to asyncio.
+    """
 
     process: asyncio.subprocess.Process
     sock: socket.socket
+    pidfd: int
 
     @property
     def usable(self) -> bool:
         return self.process.returncode is None
+
+    def kill(self) -> None:
+        """SIGKILL; nothing when it has ended or `close` was called."""
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Give up the socket and the pidfd."""
+        self.sock.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
 
 
 class WorkerPool:
@@ -63,7 +83,7 @@ class WorkerPool:
     @staticmethod
     def _keep(spawned: Spawned) -> bool:
         if not spawned.usable:
-            spawned.sock.close()
+            spawned.close()
         return spawned.usable
 
     async def take(self) -> Spawned:
@@ -89,7 +109,8 @@ class WorkerPool:
             try:
                 await asyncio.wait_for(spawned.process.wait(), 1.0)
             except TimeoutError:
-                spawned.process.kill()
+                spawned.kill()
+            spawned.close()
 
     @staticmethod
     async def _spawn() -> Spawned:
@@ -113,4 +134,8 @@ class WorkerPool:
             raise
         finally:
             theirs.close()
-        return Spawned(process, ours)
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            pidfd = -1
+        return Spawned(process, ours, pidfd)

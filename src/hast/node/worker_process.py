@@ -15,13 +15,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hast.node import leftovers, messages
-from hast.node.worker_pool import WorkerPool
+from hast.node.worker_pool import Spawned, WorkerPool
 
 log = logging.getLogger("hast.supervisor")
 
 SEND_DEADLINE_S = 5.0
 KILL_DEADLINE_S = 5.0
 MAX_PENDING_REQUESTS = 64
+WATCH_INTERVAL_S = float(os.environ.get("HAST_WATCH_INTERVAL_S", "10"))
+WATCH_MISSES = 3
+"""A worker that leaves this many status requests in a row unanswered hangs, and is killed."""
 
 
 class WorkerError(Exception):
@@ -48,39 +51,43 @@ class WorkerProcess:
         self._on_message = on_message
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next_id = 1
-        self._process: asyncio.subprocess.Process | None = None
+        self._spawned: Spawned | None = None
         self._sock: socket.socket | None = None
         self._reaper: asyncio.Task[None] | None = None
 
     async def start(self, message: dict[str, Any], descriptors: Sequence[int]) -> None:
         """Start the process and send it its `start` message. Raises WorkerError."""
-        try:
-            spawned = await self._pool.take()
-        except OSError as error:
-            raise WorkerError(f"Unable to start a worker process: {error.strerror}.") from None
-        ours = spawned.sock
-        self._process, self._sock = spawned.process, ours
-        leftovers.record_worker(self.name, self._process.pid)
-        self._reaper = asyncio.create_task(self._reap())
-        asyncio.get_running_loop().add_reader(ours, self._readable)
-        try:
-            messages.send(ours, message, descriptors)
-        except (OSError, ValueError) as error:
-            self.kill()
-            raise WorkerError(f"Unable to hand the resource to its worker: {error}.") from None
+        for last_attempt in (False, True):
+            try:
+                spawned = await self._pool.take()
+            except OSError as error:
+                raise WorkerError(f"Unable to start a worker process: {error.strerror}.") from None
+            try:
+                messages.send(spawned.sock, message, descriptors)
+                break
+            except (OSError, ValueError) as error:
+                spawned.kill()
+                spawned.close()
+                if last_attempt or isinstance(error, ValueError):
+                    raise WorkerError(f"Unable to hand the resource to its worker: {error}.") from None
+        self._spawned = spawned
+        leftovers.record_worker(self.name, self.pid)
+        self._reaper = asyncio.create_task(self._reap(spawned))
+        asyncio.get_running_loop().add_reader(spawned.sock, self._readable, spawned.sock)
+        self._sock = spawned.sock
 
     @property
     def pid(self) -> int:
-        return self._process.pid if self._process is not None else 0
+        return self._spawned.process.pid if self._spawned is not None else 0
 
     @property
     def alive(self) -> bool:
-        return self._process is not None and not self.ended.is_set()
+        return self._spawned is not None and not self.ended.is_set()
 
     @property
     def exit_code(self) -> int | None:
         """Exit code; negative signal number when killed; None while it runs."""
-        return self._process.returncode if self._process is not None and self.ended.is_set() else None
+        return self._spawned.process.returncode if self._spawned is not None and self.ended.is_set() else None
 
     def how_it_ended(self) -> str:
         """For a log line: `exit code 1` or `signal 9 (Killed)`."""
@@ -125,6 +132,21 @@ class WorkerProcess:
         finally:
             self._replies.pop(number, None)
 
+    async def watch(self) -> None:
+        """Until the process ends: kill it when its loop hangs, so that it is replaced. A slow disk does not hang it."""
+        misses = 0
+        while not await self._ended_within(WATCH_INTERVAL_S):
+            try:
+                await self.ask("status", WATCH_INTERVAL_S)
+                misses = 0
+            except WorkerError:
+                misses += 1
+            if misses >= WATCH_MISSES and not self.stopping and self._spawned is not None:
+                hung_s = 2 * misses * WATCH_INTERVAL_S
+                log.error("Worker %d has not answered for %g s, killing it.", self.pid, hung_s, extra=self._extra())
+                self._spawned.kill()
+                return
+
     async def stop(self, deadline_s: float) -> None:
         """Ask for an orderly end, kill after `deadline_s`, and wait until it is gone. Raises Stuck."""
         if not self.alive:
@@ -145,11 +167,8 @@ class WorkerProcess:
     def kill(self) -> None:
         """SIGKILL, without waiting."""
         self.stopping = True
-        if self._process is not None and not self.ended.is_set():
-            try:
-                self._process.kill()
-            except ProcessLookupError:
-                pass
+        if self._spawned is not None:
+            self._spawned.kill()
 
     def _extra(self) -> dict[str, str]:
         return {"hast_prefix": f"[{self.name}] "}
@@ -162,12 +181,13 @@ class WorkerProcess:
             return False
         return True
 
-    async def _reap(self) -> None:
-        assert self._process is not None
-        await self._process.wait()
+    async def _reap(self, spawned: Spawned) -> None:
+        await spawned.process.wait()
         leftovers.forget_worker(self.name)
-        self._drain_socket()
+        while self._sock is not None and self._receive_one(self._sock):
+            pass
         self._close_socket()
+        spawned.close()
         self.ended.set()
         self.changed.set()
         for future in self._replies.values():
@@ -175,27 +195,23 @@ class WorkerProcess:
                 future.set_exception(OSError("it has ended"))
         self._on_message(self, {"say": "ended"})
 
-    def _drain_socket(self) -> None:
-        for _ in range(1000):
-            if self._sock is None or not self._receive_one():
-                return
+    def _readable(self, sock: socket.socket) -> None:
+        self._receive_one(sock)
 
-    def _readable(self) -> None:
-        self._receive_one()
-
-    def _receive_one(self) -> bool:
-        """Take one message; False when there is none or the socket was closed."""
-        assert self._sock is not None
+    def _receive_one(self, sock: socket.socket) -> bool:
+        """Take one message; False when there is none. At the end of the stream the socket is closed."""
         try:
-            message, descriptors = messages.receive(self._sock)
+            message, descriptors = messages.receive(sock)
         except BlockingIOError:
             return False
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             log.error("Bad message from worker %d: %s; killing it.", self.pid, error, extra=self._extra())
             self._close_socket()
-            if self._process is not None and self._process.returncode is None:
-                self._process.kill()
+            if self._spawned is not None:
+                self._spawned.kill()
             return False
+        except OSError:
+            message, descriptors = None, []
         for descriptor in descriptors:
             os.close(descriptor)
         if message is None:
