@@ -72,7 +72,8 @@ def pair(make_daemon: MakeDaemon) -> Iterator[Pair]:
 def test_what_is_written_on_one_is_read_on_the_other_after_a_switch_and_back(pair: Pair) -> None:
     io(pair.one, "write -P 0x5a 0 1M", "write -P 0xa5 3M 64k", "flush")
     for old, new in ((pair.one, pair.two), (pair.two, pair.one)):
-        assert old.hastctl("role", "secondary", "disk1").returncode == 0
+        done = old.hastctl("role", "secondary", "disk1")
+        assert (done.returncode, done.stderr) == (0, "")
         assert new.hastctl("role", "primary", "disk1").returncode == 0
         io(new, "read -P 0x5a 0 1M", "read -P 0xa5 3M 64k", "write -P 0x11 5M 4k")
     pair.wait_complete()

@@ -71,7 +71,7 @@ async def read_metadata(providers: Mapping[str, str]) -> dict[str, dict[str, Any
 def main() -> None:
     arguments = sys.argv[1:]
     found = {name: probe(name, path) for name, path in zip(arguments[::2], arguments[1::2], strict=True)}
-    json.dump(found, sys.stdout)
+    json.dump(found, sys.stdout, default=bytes.hex)
 
 
 if __name__ == "__main__":
