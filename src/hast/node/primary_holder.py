@@ -25,6 +25,7 @@ READY_DEADLINE_S = 30.0
 STOP_MARGIN_S = 5.0
 FIRST_RESTART_DELAY_S = 0.02
 SECOND_RESTART_DELAY_S = 0.5
+QUICK_RESTARTS = 5
 MAX_RESTART_DELAY_S = 30.0
 STABLE_AFTER_S = 60.0
 RESTART_EXIT_CODES = (1, 70, 75)
@@ -35,7 +36,7 @@ OnMessage = Callable[[WorkerProcess, dict[str, Any]], None]
 
 @dataclass(slots=True)
 class Backoff:
-    """Delay before the next restart: short at first, doubling while workers die within STABLE_AFTER_S of each other."""
+    """Delay before the next restart: short for the first few within STABLE_AFTER_S, then doubling."""
 
     times: list[float] = field(default_factory=list)
 
@@ -45,7 +46,8 @@ class Backoff:
         count = len(self.times)
         if count == 1:
             return FIRST_RESTART_DELAY_S
-        return float(min(SECOND_RESTART_DELAY_S * 2 ** min(count - 2, 10), MAX_RESTART_DELAY_S))
+        doublings = min(max(count - QUICK_RESTARTS, 0), 10)
+        return float(min(SECOND_RESTART_DELAY_S * 2**doublings, MAX_RESTART_DELAY_S))
 
 
 def may_restart(dead: WorkerProcess) -> bool:

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -61,11 +63,20 @@ async def read_metadata(providers: Mapping[str, str]) -> dict[str, dict[str, Any
         async with asyncio.timeout(PROBE_DEADLINE_S):
             output, _ = await process.communicate()
         answer = json.loads(output)
-    except (TimeoutError, ValueError):
-        if process.returncode is None:
-            process.kill()
+    except ValueError:
+        return missing
+    except TimeoutError:
+        await _end(process)
         return missing
     return missing | answer if isinstance(answer, dict) else missing
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill it; one that is stuck on its disk is left to end when the disk lets it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), 1.0)
 
 
 def main() -> None:
