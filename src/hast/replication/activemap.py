@@ -100,6 +100,17 @@ class Activemap:
                 self.arming.add(extent)
                 self._set(extent)
 
+    def flush_begins(self) -> int:
+        """A flush of both copies begins; returns the clock that tells what it covers.
+
+        It covers neither the writes under way nor any that begins from now on.
+        """
+        covered = self.clock
+        self.clock += 1
+        for extent in self.inflight:
+            self.hot[extent] = self.clock
+        return covered
+
     def stale_bits(self, everything: bool) -> list[int]:
         """Armed extents that a flush of both copies, started now, would allow to clear.
 

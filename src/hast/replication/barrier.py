@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from hast.replication.core import BARRIER, EOPNOTSUPP, Core
+from hast.replication.core import BARRIER, EIO, EOPNOTSUPP, Core
 from hast.replication.types import FLUSH, Request
 
 
@@ -68,10 +68,10 @@ class Barrier:
         core = self._core
         self._running, self._waiting = self._waiting, []
         clean_all, self._wanted, self._clean_all = self._clean_all, False, False
-        self._clock = core.map.clock
+        self._clock = core.map.flush_begins()
         crowded = clean_all or core.map.crowded()
         self._cleanable = core.map.stale_bits(clean_all) if core.connected and crowded else []
-        self._local, self._remote, self._left = 0, None, 0
+        self._local, self._remote, self._left = (0 if core.local_ok else EIO), None, 0
         self._owner.flush_begins()
         flush = Request(FLUSH, 0, 0)
         flush.owner = BARRIER

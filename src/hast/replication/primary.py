@@ -17,6 +17,7 @@ from hast.replication.core import (
     CLIENT,
     COMMAND,
     ENOTCONN,
+    ESHUTDOWN,
     FULLSYNC,
     MAP_OFFSET_BYTES,
     MEMSYNC,
@@ -28,7 +29,7 @@ from hast.replication.handshake import PeerChanges
 from hast.replication.joining import Joining
 from hast.replication.reads import Reads
 from hast.replication.splitbrain import Changes, report, summary
-from hast.replication.standing import OUTDATE_PEER
+from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
 from hast.replication.types import FLUSH, READ, WRITE, Effects, Metadata, Peer, Request, Store, WireReply
 from hast.replication.watch import TICK_S, PeerWatch
 from hast.replication.writes import MAX_ACTIVE, Writes
@@ -130,7 +131,10 @@ class Primary:
             elif op == READ:
                 counters.reads += 1
                 counters.read_bytes += request.length
-                self._reads.enter(request)
+                if writes.draining:
+                    writes.finish(request, ESHUTDOWN)
+                else:
+                    self._reads.enter(request)
             elif op == FLUSH:
                 counters.flushes += 1
                 writes.enter_flush(request)
@@ -217,6 +221,7 @@ class Primary:
         if was_connected:
             core.event("disconnect", f"Disconnected from the peer: {reason}.", "warning")
             self.sync.link_lost()
+            self.standing.link_lost()
         self._joining.lost(was_connected)
         for request in core.forget_pending():
             if request.owner == CLIENT and request.op != READ:
@@ -280,6 +285,7 @@ class Primary:
         """Demotion (S10): refuse what comes, finish what is there, flush, leave a clean map; then `drained`."""
         self.core.now = now
         self.writes.draining = True
+        self.standing.abandon()
         self._joining.unhold()
         self._settle()
 
@@ -288,8 +294,10 @@ class Primary:
         self.core.now = now
         if question == OUTDATE_PEER:
             if not agreed:
-                self.freeze("the arbiter does not let this node go on alone", now)
+                self.freeze(NOT_ALONE, now)
             self.standing.answered(agreed)
+            if self.writes.draining:
+                self.standing.abandon()
         self._settle()
 
     def freeze(self, reason: str, now: float) -> None:

@@ -9,6 +9,7 @@ Two questions are answered here, each by holding the answer to the client back u
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 
 from hast.format.constants import Command, Feature
@@ -16,6 +17,7 @@ from hast.replication.core import Core
 from hast.replication.types import Request, Store
 
 OUTDATE_PEER = "outdate-peer"
+NOT_ALONE = "the arbiter does not let this node go on alone"
 
 
 class Record(Enum):
@@ -37,16 +39,32 @@ class Standing:
         self.peer_leads = Record.ABSENT
         """The peer holds writes that this node's disk lacks, and knows it."""
         self._ahead_job: Store | None = None
-        self._arbiter_agreed = False
         self._waiting_ahead: list[Request] = []
         self._waiting_lead: list[Request] = []
         self._lead_command: Request | None = None
 
     def reset(self) -> None:
-        """The copies are in step again."""
+        """The copies are in step again: what waited to be answered alone is on both."""
         self.ahead = Record.ABSENT
         self.peer_leads = Record.ABSENT
-        self._arbiter_agreed = False
+        self._release(self._waiting_ahead, True)
+
+    def link_lost(self) -> None:
+        """The peer's counters will be told anew, its lead included."""
+        if self.peer_leads is Record.DURABLE:
+            self.peer_leads = Record.ABSENT
+
+    def abandon(self) -> None:
+        """What waits to be answered alone fails, unless its record is on its way: the peer leads, or we stop."""
+        if self._ahead_job is None:
+            self._release(self._waiting_ahead, False)
+
+    def settled_ahead(self, request: Request) -> bool:
+        """False, and the request is held, while the record of an earlier write that the peer lacks is on its way."""
+        if self.ahead is not Record.UNDER_WAY:
+            return True
+        self._waiting_ahead.append(request)
+        return False
 
     def may_go_alone(self, request: Request) -> bool:
         """True when a write that the peer lacks may be acknowledged now; else it is held."""
@@ -57,21 +75,24 @@ class Standing:
         return False
 
     def go_ahead(self) -> None:
-        """Begin to record that this node is ahead."""
+        """Begin to record that this node is ahead: first with the arbiter, then on our disk."""
         core = self._core
         if self.ahead is not Record.ABSENT:
             return
         self.ahead = Record.UNDER_WAY
-        self._arbiter_agreed = not core.settings.arbiter
         if core.settings.arbiter:
             core.effects.ask.append(OUTDATE_PEER)
-        since_s = core.meta.ahead_since_s or int(core.now + core.wall_offset_s)
-        self._ahead_job = core.store_metadata("localcnt raised", localcnt=core.meta.localcnt + 1, ahead_since_s=since_s)
+        else:
+            self._raise_localcnt()
 
     def answered(self, agreed: bool) -> None:
         """The arbiter's word on OUTDATE_PEER. A refusal leaves the writes held; the engine freezes."""
-        self._arbiter_agreed = agreed
-        self._settle_ahead()
+        if self.ahead is not Record.UNDER_WAY or self._ahead_job is not None:
+            return
+        if agreed:
+            self._raise_localcnt()
+        else:
+            self.ahead = Record.ABSENT
 
     def may_rest_on_peer(self, request: Request) -> bool:
         """True when a write that only the peer holds may be acknowledged now; else it is held."""
@@ -103,11 +124,10 @@ class Standing:
         if job is not self._ahead_job:
             return False
         self._ahead_job = None
-        if error:
-            self.ahead = Record.ABSENT
-            self._release(self._waiting_ahead, False)
-        else:
-            self._settle_ahead()
+        if self.ahead is not Record.UNDER_WAY:
+            return True
+        self.ahead = Record.ABSENT if error else Record.DURABLE
+        self._release(self._waiting_ahead, not error)
         return True
 
     def command_answered(self, request: Request, error: int) -> bool:
@@ -116,14 +136,16 @@ class Standing:
             return False
         self._lead_command = None
         self.peer_leads = Record.ABSENT if error else Record.DURABLE
+        peer = self._core.peer
+        if not error and peer is not None:
+            self._core.peer = replace(peer, localcnt=peer.localcnt + 1)
         self._release(self._waiting_lead, not error)
         return True
 
-    def _settle_ahead(self) -> None:
-        if self.ahead is Record.UNDER_WAY and self._ahead_job is None and self._arbiter_agreed:
-            self.ahead = Record.DURABLE
-        if self.ahead is Record.DURABLE:
-            self._release(self._waiting_ahead, True)
+    def _raise_localcnt(self) -> None:
+        core = self._core
+        since_s = core.meta.ahead_since_s or int(core.now + core.wall_offset_s)
+        self._ahead_job = core.store_metadata("localcnt raised", localcnt=core.meta.localcnt + 1, ahead_since_s=since_s)
 
     def _release(self, waiting: list[Request], durable: bool) -> None:
         held, waiting[:] = waiting[:], []

@@ -237,6 +237,9 @@ class Sync:
         elif self.stage is Stage.OPENING:
             self.stage = Stage.COPYING
             self.pump()
+        elif self.stage is Stage.CLOSING and self._owed_bytes():
+            self.stage = Stage.OFF
+            self._retry_at_s = self._core.now + RETRY_S
         elif self.stage is Stage.CLOSING:
             self._close_job = self._owner.in_step()
         return True

@@ -265,10 +265,10 @@ class Writes:
         else:
             self.finish(request, 0)
 
-    def _tell_once(self, name: str, text: str) -> None:
-        if name not in self._told:
-            self._told.add(name)
-            self._core.event(name, text, "error")
+    def _tell_once(self, kind: str, text: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            self._core.event("peer-disk-failed" if kind.startswith("peer") else "disk-failed", text, "error")
 
     # -- what the barrier and the sync want of their owner --------------------------------------------------------
 
@@ -282,7 +282,7 @@ class Writes:
         covered = self.sync.flush_ended(both)
         if both:
             self._core.map.disarm(cleanable + covered, clock)
-        elif local and remote == 0:
+        elif local and remote == 0 and self._core.local_ok:
             self._local_flush_failed()
         elif local == 0 and remote and remote != ENOTCONN:
             self._remote_flush_failed(remote)
@@ -290,10 +290,12 @@ class Writes:
             request.local_error = request.local_error or local
             if remote:
                 request.remote_error = remote
-            elif remote is None and self._suspects.any_suspect:
+            elif remote is None and (local or self._suspects.any_suspect):
                 request.remote_error = ENOTCONN
             request.fua = False
-            self._acknowledge(request)
+            failed = request.local_error or request.remote_error
+            if failed or self.standing.settled_ahead(request):
+                self._acknowledge(request)
 
     def want_flush(self) -> None:
         """Flush both copies soon."""
@@ -306,13 +308,12 @@ class Writes:
         assert peer is not None, "in step with nobody"
         assert not core.map.owed_local, "in step while something is owed"
         assert not core.map.owed_remote, "in step while something is owed"
-        lead = 1 if self.standing.peer_leads is Record.DURABLE else 0
         self.standing.reset()
         self._told.clear()
         return core.store_metadata(
             "in step",
             localcnt=peer.remotecnt,
-            remotecnt=peer.localcnt + lead,
+            remotecnt=peer.localcnt,
             inconsistent=False,
             stale=False,
             ahead_since_s=0,
@@ -320,7 +321,7 @@ class Writes:
 
     def _local_flush_failed(self) -> None:
         core = self._core
-        core.event("disk-failed", "Local flush failed; what it covered is taken from the peer again.", "error")
+        self._tell_once("flush-failed", "Local flush failed; what it covered is taken from the peer again.")
         for extent in core.map.armed:
             if extent not in core.map.owed_remote:
                 core.map.owed_local.add(extent)
@@ -330,7 +331,7 @@ class Writes:
 
     def _remote_flush_failed(self, error: int) -> None:
         core = self._core
-        core.event("peer-disk-failed", f"The peer failed a flush: errno {error}.", "error")
+        self._tell_once("peer-flush-failed", f"The peer failed a flush: errno {error}.")
         for extent in core.map.armed:
             if extent not in core.map.owed_local:
                 core.map.owed_remote.add(extent)

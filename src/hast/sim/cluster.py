@@ -214,7 +214,7 @@ class Cluster:
         try:
             peer = check_second_reply(values, accepted, engine.core.meta)
         except Refused as refused:
-            self.split_brains += refused.split_brain
+            self.split_brains += bool(refused.split_brain)
             self.refusals.append(str(refused))
             self.world.note(f"{node.name}: refused: {refused}")
             self.cut(str(refused))
