@@ -37,7 +37,8 @@ def probe(name: str, path: str) -> dict[str, Any]:
         return {"error": f"Provider {path} holds no HAST metadata; run: hastctl create {name}"}
     if found.resource != name:
         return {"error": f"Provider {path} is not part of resource {name}: it belongs to {found.resource}."}
-    return dataclasses.asdict(found)
+    values = dataclasses.asdict(found).items()
+    return {key: value.hex() if isinstance(value, bytes) else value for key, value in values}
 
 
 async def read_metadata(providers: Mapping[str, str]) -> dict[str, dict[str, Any]]:
