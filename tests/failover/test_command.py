@@ -186,6 +186,15 @@ def test_a_master_in_progress_gives_way_to_a_later_slave(node: Node) -> None:
     assert set(node.hastd.roles.values()) == {"secondary"}
 
 
+def test_a_master_that_waits_for_hastd_gives_way_too(node: Node) -> None:
+    node.hastd.delay_s = 3.0
+    master = node.spawn("master")
+    wait_for(lambda: any(request["command"] == "role" for request in node.hastd.requests))
+    node.hastd.delay_s = 0.0
+    assert node.run("slave") == 0
+    assert master.wait(1) == 75
+
+
 def test_a_slave_in_progress_gives_way_to_a_later_master(node: Node) -> None:
     started = node.directory / "stopping"
     node.write(f'service slow {{ start "true" stop "touch {started}; sleep 1" }}')

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hast.lab import Host, Lab, zfs
+from hast.lab import Host, Lab, LabError
 
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-lab")]
 
@@ -34,14 +34,32 @@ class Pair:
 
     def start(self) -> None:
         for host in (self.one, self.two):
-            host.run("mount -t tmpfs local /usr/local/bin", check=True)
-            host.run(["sh", "-c", "ln -s $(command -v failover) /usr/local/bin/failover"], check=True)
-            zfs.start(host)
-            host.run("hastd", check=True)
+            self.boot(host)
             host.run("hastctl create disk1 disk2 disk3", check=True)
         self.two.run("hastctl role secondary all", check=True)
         self.one.run("hastctl role primary all", check=True)
         self.one.run("zpool create zhast raidz1 /dev/hast/disk1 /dev/hast/disk2 /dev/hast/disk3", check=True)
+
+    def boot(self, host: Host) -> None:
+        host.run("mount -t tmpfs local /usr/local/bin", check=True)
+        host.run(["sh", "-c", "ln -s $(command -v failover) /usr/local/bin/failover"], check=True)
+        start_zfs(host)
+        host.run("hastd", check=True)
+
+    def automatic(self, host: Host) -> None:
+        """Start what makes fail-overs happen by themselves."""
+        host.run("hast-devd -d", check=True)
+        host.run("carpd", check=True)
+        host.wait_for("carpd", lambda: host.run("carpctl status").returncode == 0, 10)
+
+    def by_hand(self) -> None:
+        """End it again."""
+        for host in (self.one, self.two):
+            if not host.is_on:
+                continue
+            self.lab.cable(host.name, "pub").plug()
+            for process in (*host.processes("carpd"), *host.processes("hast-devd")):
+                process.kill()
 
     def write(self, host: Host) -> None:
         """One more file, on the disks before this returns."""
@@ -155,12 +173,9 @@ def test_the_articles_shell_script_works_against_this_hastctl(pair: Pair) -> Non
 
 def test_a_pulled_cable_moves_the_address_and_the_pool_by_the_articles_rules(pair: Pair) -> None:
     pair.make_master(pair.one, pair.two)
-    for host in (pair.one, pair.two):
-        host.run("hast-devd -d", check=True)
-        host.run("carpd", check=True)
-        host.wait_for("carpd", lambda host=host: host.run("carpctl status").returncode == 0, 10)  # type: ignore[misc]
-        if host is pair.one:
-            host.wait_for("the address", lambda: has_address(pair.one), 20)
+    pair.automatic(pair.one)
+    pair.one.wait_for("the address", lambda: has_address(pair.one), 20)
+    pair.automatic(pair.two)
     settled(pair, pair.one, pair.two)
     try:
         for host, other in ((pair.one, pair.two), (pair.two, pair.one)):
@@ -173,11 +188,42 @@ def test_a_pulled_cable_moves_the_address_and_the_pool_by_the_articles_rules(pai
             pair.lab.cable(host.name, "pub").plug()
             time.sleep(2)
             settled(pair, other, host)
+    except LabError as error:
+        pytest.fail(f"{error}\n{pair.one.log()[-6000:]}\n{pair.two.log()[-6000:]}")
     finally:
-        for host in (pair.one, pair.two):
-            pair.lab.cable(host.name, "pub").plug()
-            for process in (*host.processes("carpd"), *host.processes("hast-devd")):
-                process.kill()
+        pair.by_hand()
+
+
+def test_a_power_cut_is_survived_and_the_old_master_returns_as_slave(pair: Pair) -> None:
+    pair.make_master(pair.one, pair.two)
+    pair.automatic(pair.one)
+    pair.one.wait_for("the address", lambda: has_address(pair.one), 20)
+    pair.automatic(pair.two)
+    settled(pair, pair.one, pair.two)
+    try:
+        pair.write(pair.one)
+        pair.one.power_off()
+        seconds = pair.two.wait_for("the pool", lambda: pair.serves(pair.two), TIMEOUT_S)
+        print(f"{seconds:.1f} s from power cut to a readable pool")
+        pair.write(pair.two)
+        pair.one.power_on()
+        pair.boot(pair.one)
+        pair.automatic(pair.one)
+        settled(pair, pair.two, pair.one)
+        time.sleep(5)
+        settled(pair, pair.two, pair.one)
+        assert has_address(pair.two)
+        assert not has_address(pair.one)
+    except LabError as error:
+        pytest.fail(f"{error}\n{pair.one.log()[-6000:]}\n{pair.two.log()[-6000:]}")
+    finally:
+        pair.by_hand()
+
+
+def start_zfs(host: Host) -> None:
+    """zfs-fuse without the kernel's block cache: it cannot flush a loop device, so fsync would be an empty promise."""
+    host.spawn(["zfs-fuse", "--no-daemon", "--no-kstat-mount", "--disable-block-cache"])
+    host.wait_for("zfs-fuse", lambda: host.run("zpool list", timeout_s=10).returncode == 0, 20)
 
 
 def has_address(host: Host) -> bool:

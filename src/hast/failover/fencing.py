@@ -1,7 +1,7 @@
 """The `fence` program of hast.conf: makes sure that the other host is off. Its exit code decides.
 
-It is run with the name of the resource and of this node as arguments, and gets no input. Every run ends: at the deadline
-its whole process group is killed and the answer is no.
+It is run with the name of the resource and of this node as arguments, and gets no input. Every run ends: at the
+deadline its whole process group is killed and the answer is no.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hast.format import frame, nv
@@ -17,6 +17,7 @@ from hast.format.constants import MAX_CONTROL_BODY_BYTES
 JSON_COMMAND = 64
 CONTROL_VERSION = 2
 CONNECT_S = 5.0
+POLL_S = 0.1
 GRACE_S = 2.0
 """What a request may take longer than the time given to hastd for it."""
 
@@ -33,6 +34,10 @@ class HastdAbsent(HastdError):
     """Nobody listens on the control socket."""
 
 
+class Abandoned(Exception):
+    """The caller no longer wants the answer; hastd goes on with what was asked."""
+
+
 class Hastd:
     """Talks to the daemon behind one control address (a path, or uds:// or unix:// before it)."""
 
@@ -47,22 +52,24 @@ class Hastd:
             raise HastdError(f"hastd at {self.path} sent a status without resources")
         return {str(entry.get("name")): entry for entry in resources if isinstance(entry, dict)}
 
-    def set_role(self, resource: str, role: str, timeout_s: float) -> None:
-        """Ask for a role and wait until the resource has it. Raises HastdError with hastd's reason."""
+    def set_role(self, resource: str, role: str, timeout_s: float, abandon: Callable[[], bool] = lambda: False) -> None:
+        """Ask for a role and wait until the resource has it. Raises HastdError with hastd's reason, Abandoned."""
         request = {"command": "role", "role": role, "resources": [resource], "wait": True}
-        reply = self.ask({**request, "timeout_s": max(1.0, timeout_s - 0.5)}, timeout_s)
+        reply = self.ask({**request, "timeout_s": max(1.0, timeout_s - 0.5)}, timeout_s, abandon)
         for entry in reply.get("resources") or ():
             if isinstance(entry, dict) and entry.get("error"):
                 code = entry.get("code")
                 raise HastdError(str(entry["error"]), code if isinstance(code, int) else 0)
 
-    def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Send one request and return its reply. Raises HastdError, HastdAbsent."""
+    def ask(
+        self, request: dict[str, Any], timeout_s: float, abandon: Callable[[], bool] = lambda: False
+    ) -> dict[str, Any]:
+        """Send one request and return its reply. Raises HastdError, HastdAbsent; Abandoned once `abandon()` is true."""
         until = time.monotonic() + timeout_s + GRACE_S
         with self.connect(min(CONNECT_S, timeout_s + GRACE_S)) as connection:
             try:
                 connection.sendall(encode_request(request))
-                return self._reply(connection, until)
+                return self._reply(connection, until, abandon)
             except TimeoutError:
                 raise HastdError(f"hastd at {self.path} did not answer within {timeout_s + GRACE_S:.0f} s") from None
             except OSError as error:
@@ -84,11 +91,19 @@ class Hastd:
             raise HastdError(f"hastd at {self.path} cannot be reached: {error}") from None
         return connection
 
-    def _reply(self, connection: socket.socket, until: float) -> dict[str, Any]:
+    def _reply(self, connection: socket.socket, until: float, abandon: Callable[[], bool]) -> dict[str, Any]:
         decoder = frame.FrameDecoder(MAX_CONTROL_BODY_BYTES, 0)
         while (message := decoder.next()) is None:
-            connection.settimeout(max(0.01, until - time.monotonic()))
-            block = connection.recv(65536)
+            left_s = until - time.monotonic()
+            connection.settimeout(max(0.01, min(left_s, POLL_S)))
+            try:
+                block = connection.recv(65536)
+            except TimeoutError:
+                if abandon():
+                    raise Abandoned from None
+                if left_s <= 0:
+                    raise
+                continue
             if not block:
                 raise ValueError("the connection ended early")
             decoder.feed(block)

@@ -35,7 +35,7 @@ class Context:
         self.commands = commands
         self.timeout_s = timeout_s
         self._deadline_s = time.monotonic() + timeout_s
-        self._overruled = overruled
+        self.overruled = overruled
 
     def left_s(self) -> float:
         """Seconds until the part's deadline, never negative."""
@@ -45,7 +45,7 @@ class Context:
         """Wait, at most until the deadline. Raises GiveWay at once when a later request overrules the run."""
         until = time.monotonic() + min(seconds, self.left_s())
         while True:
-            if self._overruled():
+            if self.overruled():
                 raise GiveWay
             left = until - time.monotonic()
             if left <= 0:

@@ -6,8 +6,8 @@ import stat
 import time
 from pathlib import Path
 
-from hast.failover.hastd import Hastd, HastdAbsent, HastdError
-from hast.failover.part import Context, PartError
+from hast.failover.hastd import Abandoned, Hastd, HastdAbsent, HastdError
+from hast.failover.part import Context, GiveWay, PartError
 
 RETRY_S = 0.2
 STATUS_S = 5.0
@@ -45,8 +45,10 @@ class RolePart:
         """Become primary. A refusal that may pass (the peer is still primary) is asked again until the deadline."""
         while True:
             try:
-                self._hastd.set_role(self._resource, "primary", context.left_s())
+                self._hastd.set_role(self._resource, "primary", context.left_s(), context.overruled)
                 return
+            except Abandoned:
+                raise GiveWay from None
             except HastdError as error:
                 if is_final(error) or context.left_s() <= RETRY_S:
                     context.log.debug(f"Unable to change role to primary for resource {self._resource}.")
