@@ -7,6 +7,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from hast.config import carpconf
@@ -58,12 +59,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    path = str(Path(arguments.config).absolute())
+
     def load() -> CarpConfiguration:
-        return carpconf.load(arguments.config, this_host())
+        return carpconf.load(path, this_host())
 
     configuration = load()
     if arguments.test:
-        print(f"{arguments.config}: good, {len(configuration.groups)} vhids on this host")
+        print(f"{path}: good, {len(configuration.groups)} vhids on this host")
         return 0
     pidfile = Pidfile(arguments.pidfile or configuration.pidfile, "carpd")
     try:

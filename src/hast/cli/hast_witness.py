@@ -66,9 +66,10 @@ def _run(arguments: argparse.Namespace) -> int:
     state.load(0.0)
     pidfile = Pidfile(str(Path(arguments.pidfile).absolute()), "hast-witness")
     try:
-        if not arguments.foreground:
-            daemonize()
-        pidfile.write()
+        if arguments.foreground:
+            pidfile.write()
+        else:
+            daemonize(pidfile.write)
         logs.setup(foreground=arguments.foreground, debug=arguments.debug, program="hast-witness")
         try:
             asyncio.run(_serve(state, host, port))

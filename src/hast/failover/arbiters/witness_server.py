@@ -83,7 +83,11 @@ class Witness:
         self._table = state.load(now)
 
     def answer(self, request: Any, now: float) -> dict[str, Any]:
-        """The reply to one decoded request. A change that cannot be made durable is an error and has not happened."""
+        """The reply to one decoded request.
+
+        A change that cannot be made durable is answered as an error; it holds in memory, where it can only make the
+        witness refuse more, and is written with the next change.
+        """
         try:
             reply = self._answer(request, now)
             if self._table.dirty:
