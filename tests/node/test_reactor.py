@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hast.node.reactor import TRIAL_EVERY, EpollReactor, Poller
+from hast.node.reactor import CONTENDED_PAUSE_S, TRIAL_EVERY, EpollReactor, Poller
 
 
 @pytest.fixture
@@ -154,11 +154,18 @@ def test_polling_stops_when_it_does_not_pay_and_is_tried_again() -> None:
     poller = Poller()
     for _ in range(50):
         poller.record(False)
-    tries = sum(poller.wanted() for _ in range(TRIAL_EVERY * 3))
+    tries = sum(poller.wanted(0.0) for _ in range(TRIAL_EVERY * 3))
     assert tries == 3
     for _ in range(50):
         poller.record(True)
-    assert poller.wanted()
+    assert poller.wanted(0.0)
+
+
+def test_polling_pauses_while_others_need_the_processor() -> None:
+    poller = Poller()
+    poller.contended(10.0)
+    assert not poller.wanted(10.0 + CONTENDED_PAUSE_S / 2)
+    assert poller.wanted(10.0 + CONTENDED_PAUSE_S)
 
 
 def test_wake_is_safe_when_the_counter_is_full(reactor: EpollReactor) -> None:

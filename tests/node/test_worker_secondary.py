@@ -15,7 +15,7 @@ from worker_pair import Worker, create_image, data_area, read_frame
 
 from hast.config.model import Device, Resource
 from hast.format import frame, handshake, nv
-from hast.format.constants import Command, Feature
+from hast.format.constants import Command, Compression, Feature
 from hast.format.reply import ReplyDecoder
 from hast.format.request import encode_requests
 from hast.node import messages
@@ -150,7 +150,16 @@ def test_a_silent_primary_with_our_features_is_given_up_after_the_timeout(image:
         primary.close()
 
 
-def test_a_primary_that_reads_no_replies_is_not_read_either(primary: Primary) -> None:
+def test_a_primary_that_reads_no_replies_is_not_read_either(image: Path) -> None:
+    primary = Primary(image, compression=Compression.NONE)
+    try:
+        _flood(primary)
+    finally:
+        primary.close()
+
+
+def _flood(primary: Primary) -> None:
+    read_frame(primary.a)
     primary.worker.expect_ready()
     primary.a.setblocking(False)
     sent = 0

@@ -24,6 +24,10 @@ HIT_WEIGHT = 1 / 16
 """How much one window counts in the running share of windows that brought traffic."""
 WORTHWHILE_SHARE = 0.35
 """Below this share polling stops."""
+CONTENDED_S = 0.000500
+"""Giving way for longer than this means that others need the processor: no polling …"""
+CONTENDED_PAUSE_S = 0.050
+"""… for so long. A sleeper that is woken gets the processor sooner than one that polls."""
 TRIAL_EVERY = 64
 """While polling is off, one sleep in so many is preceded by a window after all, to notice that traffic changed."""
 
@@ -44,15 +48,19 @@ class CallTimer:
 class Poller:
     """Decides whether to poll before sleeping, from how often that paid lately."""
 
-    __slots__ = ("_skipped", "hits", "share", "windows")
+    __slots__ = ("_paused_until_s", "_skipped", "contentions", "hits", "share", "windows")
 
     def __init__(self) -> None:
         self.share = 1.0
         self._skipped = 0
+        self._paused_until_s = 0.0
+        self.contentions = 0
         self.windows = 0
         self.hits = 0
 
-    def wanted(self) -> bool:
+    def wanted(self, now_s: float) -> bool:
+        if now_s < self._paused_until_s:
+            return False
         if self.share >= WORTHWHILE_SHARE:
             return True
         self._skipped += 1
@@ -65,6 +73,11 @@ class Poller:
         self.windows += 1
         self.hits += hit
         self.share += HIT_WEIGHT * (hit - self.share)
+
+    def contended(self, now_s: float) -> None:
+        """Another process took the processor during a window."""
+        self.contentions += 1
+        self._paused_until_s = now_s + CONTENDED_PAUSE_S
 
 
 class EpollReactor:
@@ -153,7 +166,7 @@ class EpollReactor:
         """Wait for events, a timer or a call; polls first when that is likely to pay."""
         if self._calls:
             return self._epoll.poll(0)
-        if after_traffic and self._poll_window_s > 0 and self.poller.wanted():
+        if after_traffic and self._poll_window_s > 0 and self.poller.wanted(time.monotonic()):
             events = self._poll_window()
             if events is not None:
                 return events
@@ -170,7 +183,8 @@ class EpollReactor:
     def _poll_window(self) -> list[tuple[int, int]] | None:
         """Poll for one window; None when it brought nothing."""
         poll, clock, give_way = self._epoll.poll, time.monotonic, os.sched_yield
-        end = clock() + self._poll_window_s
+        now = clock()
+        end = now + self._poll_window_s
         if self._timers:
             end = min(end, self._timers[0][0])
         while True:
@@ -178,7 +192,11 @@ class EpollReactor:
             if events or self._calls:
                 self.poller.record(True)
                 return events
-            if clock() >= end:
+            before, now = now, clock()
+            if now - before > CONTENDED_S:
+                self.poller.contended(now)
+                return None
+            if now >= end:
                 self.poller.record(False)
                 return None
             give_way()
@@ -194,10 +212,12 @@ class EpollReactor:
                 callback(mask)
             elif fd == self._wakeup:
                 self._clear_wakeup()
-        for _ in range(len(self._calls)):
+        calls = self._calls
+        if calls:
             traffic = True
-            self._calls.popleft()()
-        if self._timers:
+            for _ in range(len(calls)):
+                calls.popleft()()
+        if self._timers and self._timers[0][0] <= time.monotonic():
             self._run_timers()
         for hook in self._round_hooks:
             hook()

@@ -87,8 +87,12 @@ class Worker(ABC):
         """After the loop: release everything."""
 
     @abstractmethod
-    def carry_out(self, effects: Effects) -> bool:
-        """Carry out what is specific to the role; whether there was anything."""
+    def carry_out(self, effects: Effects) -> None:
+        """Carry out what is specific to the role."""
+
+    @abstractmethod
+    def more_to_do(self, effects: Effects) -> bool:
+        """Whether `carry_out` has work again."""
 
     @abstractmethod
     def status(self) -> dict[str, Any]:
@@ -136,26 +140,25 @@ class Worker(ABC):
         engine = self.engine
         if engine is None:
             return
-        effects = engine.effects
+        effects, provider = engine.effects, self.provider
         for _ in range(MAX_PASSES):
-            stores, local = effects.stores, effects.local
-            worked = self.carry_out(effects)
-            if stores:
-                effects.stores = []
-                assert self.provider is not None
+            self.carry_out(effects)
+            if effects.stores:
+                assert provider is not None
+                stores, effects.stores = effects.stores, []
                 for job in stores:
-                    self.provider.store(job)
-            if local:
-                effects.local = []
-                assert self.provider is not None
-                done = self.provider.submit(local)
+                    provider.store(job)
+            if effects.local:
+                assert provider is not None
+                local, effects.local = effects.local, []
+                done = provider.submit(local)
                 if done:
                     engine.local_done(done, self.reactor.now())
             if effects.events:
                 events, effects.events = effects.events, []
                 for event in events:
                     self.say_event(event.name, event.text, event.level, event.details)
-            if not (worked or stores or local):
+            if not (effects.local or effects.stores or effects.events or self.more_to_do(effects)):
                 return
         self.reactor.call_soon_threadsafe(_nothing)
 

@@ -17,7 +17,7 @@ from hast.format.constants import PROTOCOL_VERSION
 from hast.node import messages
 from hast.node.export import NbdExport
 from hast.node.interfaces import Client, FrontEnd
-from hast.node.primary_link import Outcome, PrimaryLink
+from hast.node.primary_link import Outcome, PrimaryLink, Stage
 from hast.node.provider_open import ProviderError, open_provider, read_metadata
 from hast.node.reactor import EpollReactor
 from hast.node.start_gate import StartGate
@@ -174,35 +174,32 @@ class PrimaryWorker(Worker):
             return True
         return False
 
-    def carry_out(self, effects: Effects) -> bool:
+    def carry_out(self, effects: Effects) -> None:
         """Requests to the peer first, so that both copies work at the same time; then answers to clients."""
-        worked = False
         link = self._link
         assert link is not None
         if effects.remote:
-            worked = True
             remote, effects.remote = effects.remote, []
             link.send(remote)
         if effects.finished:
-            worked = True
             finished, effects.finished = effects.finished, []
             _answer(finished)
         if effects.ask:
-            worked = True
             questions, effects.ask = effects.ask, []
             for question in questions:
                 self.say({"say": "ask", "question": question})
         if effects.drop is not None:
-            worked = True
             drop, effects.drop = effects.drop, None
             link.drop(drop.reason)
-        link.pump()
+        if link.stage is Stage.SETTLING:
+            link.pump()
         if self._congested and self.engine is not None and not self.engine.congested:
-            worked = True
             self._congested = False
             for front_end in self._front_ends:
                 front_end.resume()
-        return worked
+
+    def more_to_do(self, effects: Effects) -> bool:
+        return bool(effects.remote or effects.finished or effects.ask or effects.drop is not None)
 
     # -- the supervisor
 

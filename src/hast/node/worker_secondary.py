@@ -230,38 +230,38 @@ class SecondaryWorker(Worker):
         self._backlog = []
         engine.requests(batch, self.reactor.now())
 
-    def carry_out(self, effects: Effects) -> bool:
+    def carry_out(self, effects: Effects) -> None:
         """The verdict when it is ready, replies, and the end if the engine wants it."""
         engine = self.engine
         assert engine is not None
         if effects.save is not None:
             discarded, effects.save = effects.save, None
             engine.saved(self._save(discarded), self.reactor.now())
-        worked = False
         if not self._live and engine.reply is not None:
-            worked = True
             self._send_verdict(engine.reply)
         if effects.replies:
-            worked = True
             replies, effects.replies = effects.replies, []
             resource = self.resource
             self._replies.send(encode_replies(replies, self._version, resource.checksum, resource.compression))
         if effects.drop is not None:
             drop, effects.drop = effects.drop, None
             self._lost(drop.reason)
-        return self._regulate(engine) or worked
-
-    def _regulate(self, engine: Secondary) -> bool:
-        """Take requests only while there is room for them and for their replies; whether some were taken."""
-        room = not engine.congested and self._replies.queued_bytes < MAX_UNSENT_BYTES
+        room = self._room(engine)
         if self._backlog and room and self.exit_code is None:
             self._feed(engine)
-            return True
         wanted = room and not self._backlog
-        if wanted != self._reading and self._a.fileno() >= 0:
+        if wanted is not self._reading and self._a.fileno() >= 0:
             self._reading = wanted
             self._answers.watch(select.EPOLLIN if wanted else 0)
-        return False
+
+    def more_to_do(self, effects: Effects) -> bool:
+        if effects.replies or effects.drop is not None:
+            return True
+        return bool(self._backlog) and self.engine is not None and self._room(self.engine)
+
+    def _room(self, engine: Secondary) -> bool:
+        """Whether requests are taken: there is room for them and for their replies."""
+        return not engine.congested and self._replies.queued_bytes < MAX_UNSENT_BYTES
 
     # -- the end
 

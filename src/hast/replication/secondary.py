@@ -89,7 +89,7 @@ class Secondary:
     @property
     def congested(self) -> bool:
         """Enough is under way; the link stops reading."""
-        return self._active >= MAX_ACTIVE or self._active_bytes >= MAX_ACTIVE_BYTES
+        return self._active >= MAX_ACTIVE or self._active_bytes >= MAX_ACTIVE_BYTES or bool(self._held)
 
     @property
     def idle(self) -> bool:
