@@ -23,6 +23,7 @@ EX_IOERR = 74
 EX_INTERRUPTED = 130
 STATUS_TIMEOUT_S = 15.0
 ROLE_TIMEOUT_S = 120.0
+RESOLVE_TIMEOUT_S = 300.0
 REPLY_MARGIN_S = 5.0
 NO_WAIT_TIMEOUT_S = 10.0
 
@@ -203,6 +204,34 @@ def role(
             say_error(f"[{entry['name']}] {entry['error']}")
         for warning in entry.get("warnings") or ():
             say_error(f"[{entry['name']}] warning: {warning}")
+    context.exit(first_code(entries))
+
+
+@_command
+@click.argument("names", nargs=-1, required=True)
+@click.option("--discard-local", is_flag=True, help="Throw this node's changes away at the next connection.")
+@click.option("--abandon", is_flag=True, help="Take that order back, while it was not carried out.")
+@click.option("--force", is_flag=True, help="Give the order though no split brain is known here.")
+@click.option("--json", "as_json", is_flag=True, help="The results, as docs/control.md describes.")
+def resolve(
+    context: click.Context, names: tuple[str, ...], discard_local: bool, abandon: bool, force: bool, as_json: bool
+) -> None:
+    """Resolve a split brain of NAMES. Run it on the node whose changes are to be lost; a map of them is kept."""
+    from hast.cli import output
+
+    if discard_local is abandon:
+        text = "Say which: --discard-local throws this node's changes away, --abandon takes that back."
+        raise Failure(text, EX_USAGE)
+    order = "discard" if discard_local else "abandon"
+    request = {"command": "resolve", "order": order, "resources": list(names), "force": force}
+    entries = _session(context).ask(request, RESOLVE_TIMEOUT_S).get("resources") or []
+    if as_json:
+        _print_json(entries)
+    for entry in entries:
+        if entry.get("error"):
+            say_error(f"[{entry['name']}] {entry['error']}")
+        elif not as_json:
+            _print(output.resolve_lines(entry))
     context.exit(first_code(entries))
 
 

@@ -6,6 +6,7 @@ Pure: objects of docs/control.md in, lines out.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -69,8 +70,48 @@ def _sync_lines(sync: dict[str, Any] | None) -> list[str]:
     ]
 
 
+def _split_brain_lines(entry: dict[str, Any]) -> list[str]:
+    """What differs, why nothing is done about it by itself, and the next step."""
+    found = entry.get("split_brain")
+    if not found:
+        return []
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since"]))
+    sides = ", ".join(f"{side} {_changed(found.get(side))}" for side in ("local", "peer"))
+    lines = [f"  split-brain: since {since}, {sides}"]
+    if found.get("differing_extents") is not None:
+        extents, size = found["differing_extents"], human_size(found["differing_bytes"])
+        lines.append(f"  differing: at most {extents} extents ({size})")
+    if entry.get("discard_ordered"):
+        lines.append("  resolution: this node's changes are discarded at the next connection")
+        return lines
+    if found.get("reason"):
+        lines.append(f"  resolution: {found['reason']}")
+    where = f"hastctl resolve --discard-local {entry['name']}"
+    if entry["role"] == "primary":
+        return [*lines, f"  next step: to keep this node's data, run on the other node: {where}"]
+    return [*lines, f"  next step: to keep the other node's data, run here: {where}"]
+
+
+def _changed(side: dict[str, Any] | None) -> str:
+    if not side:
+        return "not known"
+    return f"{side['extents']} extents ({human_size(side['bytes'])})"
+
+
+def resolve_lines(result: dict[str, Any]) -> list[str]:
+    """What an order of `hastctl resolve` did."""
+    name = result["name"]
+    if "extents" not in result:
+        return [f"{name}: the order was taken back; nothing is discarded."]
+    where = "the order was given before" if result["already"] else f"the map of them is in {result['map']}"
+    return [f"{name}: this node's changes in {_changed(result)} are discarded at the next connection; {where}."]
+
+
 def _trouble_lines(entry: dict[str, Any]) -> list[str]:
-    lines = [f"  problem: {each['kind']}: {each['text']}" for each in entry.get("problems") or ()]
+    lines = _split_brain_lines(entry)
+    told = {"split-brain"} if lines else set()
+    problems = entry.get("problems") or ()
+    lines += [f"  problem: {each['kind']}: {each['text']}" for each in problems if each["kind"] not in told]
     if entry.get("transition"):
         lines.append(f"  changing: {entry['transition']}")
     return lines
@@ -167,5 +208,12 @@ def dump_block(metadata: Any) -> list[str]:
         f"    remotecnt: {metadata.remotecnt}",
         f"    prevrole: {metadata.prevrole}",
     ]
-    marks = (("inconsistent", metadata.inconsistent), ("stale", metadata.stale))
+    if metadata.ahead_since_s:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(metadata.ahead_since_s))
+        lines.append(f"    ahead since: {since}")
+    marks = (
+        ("inconsistent", metadata.inconsistent),
+        ("stale", metadata.stale),
+        ("discard ordered", metadata.discard),
+    )
     return lines + [f"    {name}: yes" for name, is_set in marks if is_set]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from hast.format.constants import HastError, Role
-from hast.node import probe, status
+from hast.node import probe, resolve, status
 from hast.node.events import EventBus
 from hast.node.resource_state import ResourceState, RoleError
 
@@ -57,6 +57,8 @@ class Commands:
                 return await self._tell_each(request, lambda state: state.tell_primary("freeze", reason=reason))
             case "thaw":
                 return await self._tell_each(request, lambda state: state.tell_primary("thaw"))
+            case "resolve":
+                return await self._resolve(request)
             case "reload":
                 return {"error": await self._reload()}
             case "version":
@@ -171,6 +173,24 @@ class Commands:
         if not isinstance(rate, int) or isinstance(rate, bool) or not 0 <= rate <= MAX_RATE_BYTES_S:
             return {"error": "bytes_s is not a number of bytes per second."}
         return await self._tell_each(request, lambda state: state.set_sync_rate(rate))
+
+    async def _resolve(self, request: dict[str, Any]) -> dict[str, Any]:
+        names, order = self._names(request), str(request.get("order"))
+        if names is None:
+            return {"error": "The request names no resources."}
+        if order not in (resolve.DISCARD, resolve.ABANDON):
+            return {"error": f"Unknown order {order[:64]!r}: use discard or abandon."}
+        results = []
+        for name in names:
+            state = self._states.get(name)
+            if state is None:
+                results.append(status.unknown(name))
+                continue
+            try:
+                results.append({"name": name} | await state.resolve(order, request.get("force") is True))
+            except RoleError as error:
+                results.append({"name": name, "error": str(error), "code": EX_UNAVAILABLE})
+        return {"error": None, "resources": results}
 
     async def _tell_each(
         self, request: dict[str, Any], tell: Callable[[ResourceState], Awaitable[None]]

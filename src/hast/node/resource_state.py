@@ -15,13 +15,14 @@ from typing import Any
 
 from hast.config.model import Resource
 from hast.format.constants import Role
-from hast.node import messages
+from hast.node import messages, resolve
 from hast.node.events import EventBus
 from hast.node.export_device import ExportDevice, ExportError
 from hast.node.hooks import HookRunner
 from hast.node.logs import LEVELS, context
 from hast.node.primary_holder import Backoff, PrimaryHolder, may_restart
 from hast.node.secondary_holder import SecondaryHolder
+from hast.node.split_brain import SplitBrainMemory, why_not_discard
 from hast.node.worker_pool import WorkerPool
 from hast.node.worker_process import Stuck, WorkerError, WorkerProcess
 
@@ -55,6 +56,7 @@ class ResourceState:
         self.transition: str | None = None
         self.last_error: str | None = None
         self.connected = False
+        self.split_brain = SplitBrainMemory()
         self.restarts = 0
         self._environment = environment
         self._holder: PrimaryHolder | None = None
@@ -304,12 +306,14 @@ class ResourceState:
         name = str(message.get("name") or "unknown")[:64]
         text = str(message.get("text") or name)[:1000]
         level = str(message.get("level") or "info")
+        self.split_brain.heard(name, message.get("details"))
         if name in ("connect", "disconnect"):
             self.connected = name == "connect"
         log.log(LEVELS.get(level, logging.INFO), "%s", text, extra=context(self.name, self.role))
         if level == "debug":
             return
-        self._environment.events.publish(name, self.name, text, level, role=str(self.role))
+        more = {"details": message["details"]} if isinstance(message.get("details"), dict) else {}
+        self._environment.events.publish(name, self.name, text, level, role=str(self.role), **more)
         self._environment.hooks.fire(self.resource.exec_path, name, self.name)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -339,6 +343,28 @@ class ResourceState:
             return {"error": str(error)} if worker.alive else None
         status = reply.get("status")
         return status if isinstance(status, dict) else {"error": "The worker process sent no status."}
+
+    async def resolve(self, order: str, force: bool) -> dict[str, Any]:
+        """Order this copy's changes to be discarded, or take that back; returns what was done. Raises RoleError."""
+        async with self._lock:
+            if order == resolve.DISCARD:
+                reason = why_not_discard(self.name, self.role, self.connected, self.split_brain.known or force)
+                if reason is not None:
+                    raise RoleError(reason)
+            try:
+                if not self.connected:
+                    await self._stop_secondary()
+            except Stuck as error:
+                raise RoleError(str(error)) from None
+            result = await resolve.run(order, self.name, self.resource.local)
+        if result["error"]:
+            raise RoleError(str(result["error"]))
+        text = "The order to discard this copy's changes was taken back."
+        if order == resolve.DISCARD:
+            text = "This copy's changes are discarded at the next connection, by order of the operator."
+        log.warning("%s", text, extra=context(self.name, self.role))
+        self._environment.events.publish(f"resolve-{order}", self.name, text, "warning", details=result)
+        return result
 
     async def tell_primary(self, do: str, **fields: Any) -> None:
         """Pass an arbiter's word on to the worker of a primary. Raises RoleError."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hast.format.constants import HastError, Role
+from hast.format.constants import SPLIT_BRAIN_TEXT, HastError, Role
 from hast.node.resource_state import ResourceState
+from hast.node.split_brain import DETECTED
 
 STATISTICS = (
     "reads",
@@ -58,6 +59,8 @@ def build(
             "queues": _counters((known or {}).get("queues"), QUEUES),
             "inconsistent": bool((known or metadata or {}).get("inconsistent")),
             "stale": bool((known or metadata or {}).get("stale")),
+            "split_brain": state.split_brain.as_status(),
+            "discard_ordered": bool((metadata or {}).get("discard")),
             "problems": problems,
             "history": history,
         }
@@ -113,9 +116,11 @@ def _problems(
             problems.append({"kind": str(each.get("kind")), "text": str(each.get("text"))})
     elif state.role is Role.PRIMARY:
         problems.append({"kind": "worker", "text": "The worker process is not running; it is being restarted."})
+    if state.split_brain.known and not any(each["kind"] == DETECTED for each in problems):
+        problems.insert(0, {"kind": DETECTED, "text": SPLIT_BRAIN_TEXT})
     if metadata is not None:
         problems += _metadata_problems(metadata)
-    if state.last_error:
+    if state.last_error and not (state.split_brain.known and state.last_error == SPLIT_BRAIN_TEXT):
         problems.append({"kind": "last-error", "text": state.last_error})
     return problems
 
