@@ -93,6 +93,7 @@ class Daemon:
     @property
     def environment(self) -> dict[str, str]:
         environment = {**os.environ, "HAST_RUN": str(self.run_directory), "HAST_DEV": str(self.directory / "dev")}
+        environment["HAST_STATE"] = str(self.directory / "state")
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
         if self.fake:
             environment |= {"HAST_WORKER_MODULE": "fake_worker", "PYTHONPATH": str(HERE)}

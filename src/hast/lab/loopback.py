@@ -66,7 +66,7 @@ class Node:
         """For every program of this node."""
         programs = f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
         run = str(self.directory / "run")
-        return {**os.environ, "PATH": programs, "HAST_RUN": run, "HAST_DEV": f"{run}/dev"}
+        return {**os.environ, "PATH": programs, "HAST_RUN": run, "HAST_DEV": f"{run}/dev", "HAST_STATE": f"{run}/state"}
 
     def start(self) -> None:
         """Start hastd in the foreground and wait until hastctl reaches it. Raises LabError."""
