@@ -163,6 +163,22 @@ async def attach_and_use(story: Story) -> None:
     step("closed under an open user, who got an error at once")
 
 
+async def end_with_a_dead_worker(story: Story) -> None:
+    attachment = device.choose(Device.NBD, "disk1", "disk1")
+    await attachment.prepare()
+    path = Path(str(await attachment.attach(SIZE, 4096)))
+    story.worker.kill()
+    story.worker.wait()
+    script = f"import os; os.pread(os.open('{path}', os.O_RDONLY), 4096, 1 << 20)"
+    user = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stderr=asyncio.subprocess.DEVNULL)
+    await asyncio.sleep(2.0)
+    assert user.returncode is None, "a read did not wait for another worker"
+    await attachment.close()
+    assert await asyncio.wait_for(user.wait(), 10) != 0
+    story.worker = story.start_worker()
+    step("closed over a dead worker: the read that waited failed at once")
+
+
 async def clean_up_after_a_kill() -> None:
     script = (
         "import asyncio, os\n"
@@ -192,6 +208,7 @@ def main() -> None:
         step("started")
         story = Story()
         asyncio.run(attach_and_use(story))
+        asyncio.run(end_with_a_dead_worker(story))
         asyncio.run(clean_up_after_a_kill())
         step(SUCCESS)
     except BaseException:

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -116,6 +117,8 @@ def eventually(condition: Callable[[], bool], within_s: float = 5) -> bool:
 
 
 def fio(path: Path, *options: str) -> subprocess.Popen[str]:
+    if shutil.which("fio") is None:
+        pytest.skip("fio is not installed")
     command = ["fio", "--name=load", f"--filename={path}", "--ioengine=libaio", "--direct=1", "--rw=randwrite"]
     command += ["--bs=4k", "--iodepth=16", "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
