@@ -309,6 +309,7 @@ class ResourceState:
         self.split_brain.heard(name, message.get("details"))
         if name in ("connect", "disconnect"):
             self.connected = name == "connect"
+            self._first = False
         log.log(LEVELS.get(level, logging.INFO), "%s", text, extra=context(self.name, self.role))
         if level == "debug":
             return
