@@ -212,7 +212,7 @@ def primary_disk_broken(run: Run) -> None:
     run.cluster.cut("disk broken")
     node.stop()
     run.cluster.roles[node.name] = Role.INIT
-    if not run.cluster.may_promote(peer.name):
+    if run.features and not run.cluster.may_promote(peer.name):
         run.clients.complain("the copy that took over from a broken disk may not be used")
     run.cluster.promote(peer.name, force=True)
     run.wait(1.0)
