@@ -61,6 +61,7 @@ def may_serve(peer: PeerState, force: bool, resume: bool) -> Verdict:
     if peer is PeerState.SPLIT_BRAIN:
         return Verdict(
             False,
-            "split-brain: both nodes hold writes that the other lacks. Decide which copy to keep",
+            "split-brain: both nodes hold writes that the other lacks. Run hastctl resolve --discard-local on the "
+            "node whose writes are to be lost, or use --force to serve this copy unconnected",
         )
     return _YES
