@@ -24,12 +24,14 @@ class Writer:
     """Writes numbered blocks to a block device, several at a time, past the page cache.
 
     Each thread writes every `threads`-th block over and over, and ends at the first I/O error. `acknowledged` and
-    `issued` hold the newest generation of each block.
+    `issued` hold the newest generation of each block. `first_generation` may be raised before the start, to go on where
+    another writer ended.
     """
 
     def __init__(self, device: Path, blocks: int, threads: int = 8) -> None:
         self.acknowledged = [0] * blocks
         self.issued = [0] * blocks
+        self.first_generation = 1
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._write, args=(device, range(first, blocks, threads)), daemon=True)
@@ -60,7 +62,7 @@ class Writer:
     def _write(self, device: Path, mine: range) -> None:
         descriptor = os.open(device, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
         buffer = mmap.mmap(-1, BLOCK_BYTES)
-        generation = 0
+        generation = self.first_generation - 1
         try:
             while True:
                 generation += 1
