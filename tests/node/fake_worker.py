@@ -1,7 +1,7 @@
 """Stands in for hast.node.worker in tests of the supervisor: speaks node/messages.py and does as its orders say.
 
 Orders (a JSON object in $FAKE_WORKER_ORDERS/RESOURCE): refuse: text; exit: code for a refusal; die_after_s, die_with;
-ready_after_s; ignore_stop; ignore_status; status: object merged into the answer; events: list of names.
+ready_after_s; ignore_stop; ignore_status; status: object merged into the answer; events: list of names; ask: a question for the arbiter.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def main(arguments: list[str]) -> int:
     messages.send(control, {"say": "ready", "datasize": 1 << 20, "sectorsize": 512})
     for event in orders.get("events", ()):
         messages.send(control, {"say": "event", "name": event, "text": f"event {event}", "level": "info"})
+    if "ask" in orders:
+        messages.send(control, {"say": "ask", "question": orders["ask"]})
     if "die_after_s" in orders:
         time.sleep(orders["die_after_s"])
         if orders.get("die_with", -9) < 0:
@@ -70,7 +72,7 @@ def serve(control: socket.socket, name: str, orders: dict[str, Any]) -> int:
         if message["do"] == "status" and not orders.get("ignore_status"):
             status = {"status": "degraded", "dirty": 0, "extentsize": 2097152, "keepdirty": 64, "datasize": 1 << 20}
             messages.send(control, {"reply": message["id"], "status": status | orders.get("status", {})})
-        elif message["do"] in ("reload", "sync-rate"):
+        elif message["do"] in ("reload", "sync-rate", "answer", "freeze", "thaw"):
             messages.send(control, {"reply": message["id"], "error": None})
 
 

@@ -9,8 +9,15 @@ from __future__ import annotations
 import getopt
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from hast.config.model import Configuration, Resource
+    from hast.election.arbiter import Verdict
+    from hast.node.arbiter_link import Dealings
+    from hast.node.supervisor import Opened, Options
 
 USAGE = "usage: hastd [-dFht] [-c config] [-P pidfile]"
 DEFAULT_CONFIG = "/etc/hast.conf"
@@ -73,7 +80,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
 def _run(arguments: Arguments) -> int:
     from hast.config import hastconf
     from hast.config.host import this_host
-    from hast.config.model import ConfigError, Configuration
+    from hast.config.model import ConfigError
     from hast.node.pidfile import Pidfile, PidfileError
     from hast.node.sockets import SocketError, open_control, open_listeners
     from hast.node.supervisor import Opened, Options
@@ -97,21 +104,27 @@ def _run(arguments: Arguments) -> int:
         print(f"hastd: {error}", file=sys.stderr)
         return error.exit_code
     fixed = arguments.pidfile is not None or pidfile is None
-    return _serve(arguments, configuration, Options(load, arguments.foreground, arguments.debug, fixed), opened)
+    options = Options(load, arguments.foreground, arguments.debug, fixed, _dealings)
+    return _serve(arguments, configuration, options, opened)
 
 
-def _serve(arguments: Arguments, configuration: object, options: object, opened: object) -> int:
+def _dealings(resource: Resource, changed: Callable[[Verdict, str], None]) -> Dealings:
+    """Arbiter and fence program of a resource, as hast.conf names them."""
+    from hast.config.host import this_host
+    from hast.failover import arbiters
+    from hast.failover.arbitration import Arbitration
+
+    return Arbitration(resource.name, this_host().name, arbiters.make(resource.arbiter), resource.fence_path, changed)
+
+
+def _serve(arguments: Arguments, configuration: Configuration, options: Options, opened: Opened) -> int:
     import asyncio
 
     import setproctitle
 
-    from hast.config.model import Configuration
     from hast.node import daemonize, logs
-    from hast.node.supervisor import Opened, Options, Supervisor
+    from hast.node.supervisor import Supervisor
 
-    assert isinstance(configuration, Configuration)
-    assert isinstance(options, Options)
-    assert isinstance(opened, Opened)
     claim = opened.pidfile.write if opened.pidfile is not None else lambda: None
     if arguments.foreground:
         claim()

@@ -10,7 +10,8 @@ from typing import Any
 from hast.format.constants import HastError, Role
 from hast.node import probe, resolve, status
 from hast.node.events import EventBus
-from hast.node.resource_state import ResourceState, RoleError
+from hast.node.resource_state import ResourceState
+from hast.node.worker_talk import RoleError
 
 ROLE_DEADLINE_S = 120.0
 MAX_ROLE_DEADLINE_S = 3600.0

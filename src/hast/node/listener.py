@@ -18,8 +18,9 @@ from hast.format.nv import NvError
 from hast.node.conversation import ConversationError, receive_frame, send_frame
 from hast.node.logs import context
 from hast.node.peer_names import PeerNames, normal_address
-from hast.node.resource_state import ResourceState, RoleError
+from hast.node.resource_state import ResourceState
 from hast.node.secondary_holder import PendingConnection
+from hast.node.worker_talk import RoleError
 from hast.replication import accept
 
 log = logging.getLogger("hast.listener")

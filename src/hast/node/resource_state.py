@@ -10,12 +10,13 @@ import asyncio
 import logging
 import socket
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hast.config.model import Resource
 from hast.format.constants import Role
-from hast.node import messages, resolve
+from hast.node import arbiter_link, messages, resolve
+from hast.node.arbiter_link import ArbiterLink, MakeDealings
 from hast.node.events import EventBus
 from hast.node.export_device import ExportDevice, ExportError
 from hast.node.hooks import HookRunner
@@ -25,15 +26,9 @@ from hast.node.secondary_holder import SecondaryHolder
 from hast.node.split_brain import SplitBrainMemory, why_not_discard
 from hast.node.worker_pool import WorkerPool
 from hast.node.worker_process import Stuck, WorkerError, WorkerProcess
+from hast.node.worker_talk import RoleError, ask_status, order
 
 log = logging.getLogger("hast.supervisor")
-
-STATUS_DEADLINE_S = 2.0
-LIVE_CHANGE_DEADLINE_S = 5.0
-
-
-class RoleError(Exception):
-    """A role change that did not arrive; `str()` is one line with the reason."""
 
 
 @dataclass(slots=True)
@@ -45,13 +40,15 @@ class Environment:
     pool: WorkerPool
     foreground: bool
     debug: int
+    make_dealings: MakeDealings | None = None
+    """For resources with an arbiter or a fence program."""
 
 
 class ResourceState:
     """A configured resource while hastd runs. Starts in role init."""
 
     def __init__(self, resource: Resource, environment: Environment) -> None:
-        self.resource = resource
+        self.resource = self._configured = resource
         self.role = Role.INIT
         self.transition: str | None = None
         self.last_error: str | None = None
@@ -60,6 +57,7 @@ class ResourceState:
         self.restarts = 0
         self._environment = environment
         self._holder: PrimaryHolder | None = None
+        self._arbiter: ArbiterLink | None = None
         self.incoming = SecondaryHolder(resource.name, environment.pool, self._worker_said)
         self._lock = asyncio.Lock()
         self._starting = False
@@ -91,10 +89,12 @@ class ResourceState:
         async with self._lock:
             old = self.role
             if new is old:
-                self._confirm(new)
+                await self._confirm(new, force)
                 return old
-            if new is Role.PRIMARY and not force:
-                await self._refuse_inconsistent()
+            if new is Role.PRIMARY:
+                if not force:
+                    await self._refuse_inconsistent()
+                await self._ask_arbiter(old, force)
             await self._leave(old, new)
             self.role = new
             self.last_error = None
@@ -117,10 +117,47 @@ class ResourceState:
                 log.error("%s", error, extra=context(self.name, self.role))
             self.role = Role.INIT
 
-    def _confirm(self, role: Role) -> None:
-        """The role asked for is the present one: is it true? Raises RoleError."""
-        if role is Role.PRIMARY and (self._holder is None or not self._holder.serving):
+    async def _confirm(self, role: Role, force: bool) -> None:
+        """The role asked for is the present one: is it true? `force` lets held writes go on. Raises RoleError."""
+        if role is not Role.PRIMARY:
+            return
+        if self._holder is None or not self._holder.serving:
             raise RoleError(self.last_error or "Already primary, but its worker is being restarted; see the log.")
+        if force and self._arbiter is not None:
+            log.warning("Writes go on by hand, whatever the arbiter says.", extra=context(self.name, role))
+            await self._arbiter.overrule()
+
+    async def _ask_arbiter(self, old: Role, force: bool) -> None:
+        """Before the other node is let go: is this node to be primary? Raises RoleError."""
+        self.resource = self._configured
+        make = self._environment.make_dealings
+        if make is None or not arbiter_link.is_wanted(self.resource):
+            return
+        self.transition = f"{old} to primary, asking the arbiter"
+        self._arbiter = ArbiterLink(self.resource, make, self.tell_primary, self._step_down)
+        try:
+            reason = await self._arbiter.promote(force)
+        finally:
+            self.transition = None
+        if reason is not None:
+            await self._release_arbiter()
+            self.last_error = f"Not primary: {reason}."
+            raise RoleError(f"The arbiter refuses: {reason}.")
+
+    async def _release_arbiter(self) -> None:
+        arbiter, self._arbiter = self._arbiter, None
+        if arbiter is not None:
+            await arbiter.demoted()
+
+    def _step_down(self, reason: str) -> None:
+        log.error("Stepping down: %s.", reason, extra=context(self.name, self.role))
+        self._spawn(self._give_way())
+
+    async def _give_way(self) -> None:
+        try:
+            await self.set_role(Role.SECONDARY)
+        except RoleError as error:
+            log.error("%s", error, extra=context(self.name, self.role))
 
     async def _refuse_inconsistent(self) -> None:
         status = await self.worker_status()
@@ -135,7 +172,10 @@ class ResourceState:
         try:
             if self._holder is not None:
                 holder, self._holder = self._holder, None
-                await holder.stop()
+                try:
+                    await holder.stop()
+                finally:
+                    await self._release_arbiter()
             await self._stop_secondary()
         except Stuck as error:
             self.role = Role.INIT
@@ -172,6 +212,7 @@ class ResourceState:
         self.connected = False
         if holder is not None:
             await holder.discard()
+        await self._release_arbiter()
         self.last_error = f"Not primary: {reason}"
         log.error("Unable to become primary: %s", reason, extra=context(self.name, self.role))
         self._environment.events.publish("refused", self.name, reason, "error", role=str(self.role))
@@ -212,6 +253,8 @@ class ResourceState:
             return False
         finally:
             self._starting = False
+        if self._arbiter is not None:
+            self._arbiter.worker_replaced()
         self.restarts += 1
         self.last_error = None
         text = "The worker was restarted; the device was kept."
@@ -225,6 +268,7 @@ class ResourceState:
         self.connected = False
         if holder is not None:
             await holder.discard()
+        await self._release_arbiter()
         self.role = Role.INIT
         self.last_error = f"No longer primary: {reason}"
         log.error("%s", reason, extra=context(self.name, Role.PRIMARY))
@@ -283,6 +327,8 @@ class ResourceState:
             question = str(message.get("question") or "")[:64]
             text = f"The arbiter is asked: {question}."
             self._environment.events.publish("ask", self.name, text, "warning", question=question)
+            if self._arbiter is not None:
+                self._arbiter.ask(question)
         elif say == "ready":
             self._spawn(worker.watch())
             if worker is self.incoming.worker:
@@ -310,6 +356,8 @@ class ResourceState:
         if name in ("connect", "disconnect"):
             self.connected = name == "connect"
             self._first = False
+        if self._arbiter is not None:
+            self._arbiter.event(name)
         log.log(LEVELS.get(level, logging.INFO), "%s", text, extra=context(self.name, self.role))
         if level == "debug":
             return
@@ -335,15 +383,7 @@ class ResourceState:
 
     async def worker_status(self) -> dict[str, Any] | None:
         """What the worker tells about itself, or {"error"}; None without a worker."""
-        worker = self.worker
-        if worker is None or not worker.alive:
-            return None
-        try:
-            reply = await worker.ask("status", STATUS_DEADLINE_S)
-        except WorkerError as error:
-            return {"error": str(error)} if worker.alive else None
-        status = reply.get("status")
-        return status if isinstance(status, dict) else {"error": "The worker process sent no status."}
+        return await ask_status(self.worker)
 
     async def resolve(self, order: str, force: bool) -> dict[str, Any]:
         """Order this copy's changes to be discarded, or take that back; returns what was done. Raises RoleError."""
@@ -371,12 +411,7 @@ class ResourceState:
         """Pass an arbiter's word on to the worker of a primary. Raises RoleError."""
         if self._holder is None or self._holder.worker is None:
             raise RoleError(f"Resource {self.name} is not primary.")
-        try:
-            error = (await self._holder.worker.ask(do, LIVE_CHANGE_DEADLINE_S, **fields)).get("error")
-        except WorkerError as failure:
-            raise RoleError(str(failure)) from None
-        if error:
-            raise RoleError(str(error))
+        await order(self._holder.worker, do, **fields)
 
     @property
     def sync_rate_bytes_s(self) -> int:
@@ -386,12 +421,7 @@ class ResourceState:
     async def set_sync_rate(self, bytes_s: int) -> None:
         """Limit synchronisation from now on, over worker restarts too. Raises RoleError."""
         self._sync_rate_bytes_s = bytes_s
-        worker = self.worker
-        if worker is not None and worker.alive:
-            try:
-                await worker.ask("sync-rate", LIVE_CHANGE_DEADLINE_S, bytes_s=bytes_s)
-            except WorkerError as error:
-                raise RoleError(str(error)) from None
+        await order(self.worker, "sync-rate", bytes_s=bytes_s)
 
     async def _apply_sync_rate(self) -> None:
         if self._sync_rate_bytes_s is not None:
@@ -404,16 +434,18 @@ class ResourceState:
         """Apply a changed resource without a restart (section 8.6)."""
         if resource.sync_rate_bytes_s != self.resource.sync_rate_bytes_s:
             self._sync_rate_bytes_s = None
+        self._configured = resource
+        present = self.resource
+        if self._holder is not None and (resource.arbiter, resource.fence_path) != (
+            present.arbiter,
+            present.fence_path,
+        ):
+            log.warning("The changed arbiter counts from the next promotion on.", extra=context(self.name, self.role))
+            resource = replace(resource, arbiter=present.arbiter, fence_path=present.fence_path)
         self.resource = resource
         if self._holder is not None:
             self._holder.resource = resource
-        worker = self.worker
-        if worker is None or not worker.alive:
-            return
-        fields = {"resource": messages.resource_to_json(resource)}
         try:
-            error = (await worker.ask("reload", LIVE_CHANGE_DEADLINE_S, **fields)).get("error")
-        except WorkerError as failure:
-            error = str(failure)
-        if error:
+            await order(self.worker, "reload", resource=messages.resource_to_json(resource))
+        except RoleError as error:
             log.error("Change of the configuration not applied: %s", error, extra=context(self.name, self.role))

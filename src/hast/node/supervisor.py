@@ -18,6 +18,7 @@ from typing import Any
 from hast.config.model import ConfigError, Configuration, Resource
 from hast.format.constants import PROTOCOL_VERSION, Role
 from hast.node import config_record, device, leftovers, paths, reload_plan, sockets
+from hast.node.arbiter_link import MakeDealings
 from hast.node.commands import Commands
 from hast.node.control_server import ControlServer
 from hast.node.events import EventBus
@@ -26,8 +27,9 @@ from hast.node.listener import PeerListener
 from hast.node.logs import context
 from hast.node.peer_names import PeerNames
 from hast.node.pidfile import Pidfile, PidfileError
-from hast.node.resource_state import Environment, ResourceState, RoleError
+from hast.node.resource_state import Environment, ResourceState
 from hast.node.worker_pool import WorkerPool
+from hast.node.worker_talk import RoleError
 
 log = logging.getLogger("hast.supervisor")
 
@@ -55,6 +57,7 @@ class Options:
     debug: int = 0
     fixed_pidfile: bool = False
     """The pidfile was given on the command line, or there is none: a reload does not move it."""
+    make_dealings: MakeDealings | None = None
 
 
 class Supervisor:
@@ -71,6 +74,7 @@ class Supervisor:
             WorkerPool(min(MAX_STANDBYS, len(configuration.resources))),
             options.foreground,
             options.debug,
+            options.make_dealings,
         )
         self._states: dict[str, ResourceState] = {}
         self._commands = Commands(self._states, self.events, lambda: self.configuration.path, self.reload)
