@@ -108,7 +108,7 @@ class PrimaryWorker(Worker):
             timeout_s=float(resource.timeout_s),
             metaflush=resource.metaflush,
             sync_rate_bytes_s=self._sync_rate_bytes_s,
-            arbiter=resource.arbiter.kind is not ArbiterKind.NONE,
+            arbiter=resource.arbiter.kind is not ArbiterKind.NONE or resource.fence_path is not None,
         )
 
     def _attempted(self, outcome: Outcome) -> None:
