@@ -21,6 +21,9 @@ PIECES_BUSY = 4
 BUSY_S = 0.1
 FLUSH_EVERY_BYTES = 256 * 1024 * 1024
 RETRY_S = 10.0
+"""Between passes when the one before could not copy everything."""
+FIRST_RETRY_S = 2.0
+"""Before a pass for what became owed while the copies were in step: until then both nodes are needed."""
 BURST_S = 0.1
 
 
@@ -164,7 +167,7 @@ class Sync:
         """Something became owed while no pass is under way."""
         core = self._core
         if self.stage is Stage.OFF and core.connected and core.local_ok and not self._retry_at_s:
-            self._retry_at_s = self._core.now + RETRY_S
+            self._retry_at_s = self._core.now + FIRST_RETRY_S
 
     def start_piece(self, piece: Request) -> None:
         """The range is ours: read it from the newer copy."""

@@ -190,7 +190,7 @@ class Writes:
         if not request.acked:
             request.acked = True
             self._acknowledge(request)
-        elif request.remote_error:
+        elif request.remote_error and not self._core.map.owed_local:
             self.standing.go_ahead()
 
     def finish(self, request: Request, error: int) -> None:
