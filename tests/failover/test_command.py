@@ -31,7 +31,7 @@ class Node:
         )
 
     def write(self, *lines: str) -> None:
-        head = f"resources disk1 disk2 disk3\ncontrol {self.hastd.path}\nwait 1\nrole-timeout 2\n"
+        head = f"resources disk1 disk2 disk3\ncontrol {self.hastd.path}\nwait 1\nrole-timeout 5\n"
         self.conf.write_text(head + "\n".join(lines) + "\n")
 
     def run(self, verb: str, *options: str) -> int:
@@ -56,7 +56,7 @@ def node(tmp_path: Path, hastd: FakeHastd) -> Node:
     return Node(tmp_path, hastd)
 
 
-def wait_for(condition: object, seconds: float = 10.0) -> None:
+def wait_for(condition: object, seconds: float = 30.0) -> None:
     assert callable(condition)
     until = time.monotonic() + seconds
     while not condition():
@@ -99,9 +99,10 @@ def test_a_refused_role_is_asked_again_while_the_peer_is_still_primary(node: Nod
 
 def test_an_outdated_copy_ends_master_at_once_with_the_articles_line(node: Node) -> None:
     node.hastd.refusals = {"disk2": ["this copy is outdated; the peer has newer data"] * 100}
+    node.conf.write_text(node.conf.read_text().replace("role-timeout 5", "role-timeout 60"))
     started = time.monotonic()
     assert node.run("master") == 1
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 30
     assert "failover: Unable to change role to primary for resource disk2." in node.log()
     assert any("this copy is outdated" in line for line in node.log())
     assert not (node.directory / "pool").exists()
@@ -126,11 +127,11 @@ def test_without_hastd_slave_still_stops_services_and_says_why_it_failed(node: N
 def test_plan_prints_and_does_nothing(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     assert node.run("master", "--plan") == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == "1. role primary for resource disk1, at most 2 s"
+    assert out[0] == "1. role primary for resource disk1, at most 5 s"
     assert out[3].startswith("2. wait for ")
     assert set(node.hastd.roles.values()) == {"secondary"}
     assert node.run("slave", "--plan") == 0
-    assert "role secondary for resource disk1, at most 2 s (already so)" in capsys.readouterr().out
+    assert "role secondary for resource disk1, at most 5 s (already so)" in capsys.readouterr().out
 
 
 def test_status_tells_the_last_run_and_the_truth(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,18 +182,18 @@ def test_a_master_in_progress_gives_way_to_a_later_slave(node: Node) -> None:
     wait_for(lambda: "primary" in node.hastd.roles.values())
     started = time.monotonic()
     assert node.run("slave") == 0
-    assert time.monotonic() - started < 3
-    assert master.wait(5) == 75
+    assert time.monotonic() - started < 30
+    assert master.wait(15) == 75
     assert set(node.hastd.roles.values()) == {"secondary"}
 
 
 def test_a_master_that_waits_for_hastd_gives_way_too(node: Node) -> None:
-    node.hastd.delay_s = 3.0
+    node.hastd.delay_s = 30.0
     master = node.spawn("master")
     wait_for(lambda: any(request["command"] == "role" for request in node.hastd.requests))
     node.hastd.delay_s = 0.0
     assert node.run("slave") == 0
-    assert master.wait(1) == 75
+    assert master.wait(15) == 75
 
 
 def test_a_slave_in_progress_gives_way_to_a_later_master(node: Node) -> None:
@@ -202,7 +203,7 @@ def test_a_slave_in_progress_gives_way_to_a_later_master(node: Node) -> None:
     slave = node.spawn("slave")
     wait_for(started.exists)
     assert node.run("master") == 0
-    assert slave.wait(5) == 75
+    assert slave.wait(15) == 75
     assert set(node.hastd.roles.values()) == {"primary"}
 
 
@@ -212,7 +213,7 @@ def test_a_master_beside_a_master_waits_and_finds_nothing_to_do(node: Node) -> N
     first = node.spawn("master")
     wait_for(ran.exists)
     assert node.run("master") == 0
-    assert first.wait(5) == 0
+    assert first.wait(15) == 0
     assert ran.read_text() == "x\n"
 
 
@@ -238,7 +239,7 @@ def test_a_run_stopped_with_sigstop_is_killed_when_it_does_not_give_way(
     master.send_signal(signal.SIGSTOP)
     node.write("")
     assert node.run("slave") == 0
-    assert master.wait(5) == -signal.SIGKILL
+    assert master.wait(15) == -signal.SIGKILL
     assert set(node.hastd.roles.values()) == {"secondary"}
 
 
@@ -248,7 +249,7 @@ def test_sigterm_ends_a_run_at_the_next_safe_point(node: Node) -> None:
     master = node.spawn("master")
     wait_for(lambda: "primary" in node.hastd.roles.values())
     master.terminate()
-    assert master.wait(5) == 75
+    assert master.wait(15) == 75
     assert node.state()["phase"] == "gave way"
 
 
@@ -294,6 +295,8 @@ def test_resources_all_are_asked_of_hastd_and_remembered(node: Node) -> None:
 
 def test_a_start_costs_little(node: Node) -> None:
     node.run("master")
-    started = time.monotonic()
-    assert subprocess.run([*PROGRAM, "master", "-c", str(node.conf)], check=False).returncode == 0
-    assert time.monotonic() - started < 2.0
+    process = node.spawn("master")
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert used.ru_utime + used.ru_stime < 0.8

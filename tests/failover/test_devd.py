@@ -34,7 +34,7 @@ def rule(action: str, conditions: str = "", priority: int = 10) -> str:
     return f'notify {priority} {{ {conditions} action "{action}"; }};\n'
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
