@@ -88,14 +88,19 @@ class QueuedHandler(logging.Handler):
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
             self._write(*item)
-            if self._dropped and self._queue.empty():
-                dropped, self._dropped = self._dropped, 0
-                self._write(logging.WARNING, f"{dropped} log lines were dropped: the log did not keep up.")
+            if self._queue.empty():
+                self._tell_dropped()
+        self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            self._write(logging.WARNING, f"{dropped} log lines were dropped: the log did not keep up.")
 
     def close(self) -> None:
         """Write what is queued, waiting at most a second."""
         try:
-            self._queue.put_nowait(None)
+            self._queue.put(None, timeout=1.0)
             self._thread.join(1.0)
         except queue.Full:
             pass
