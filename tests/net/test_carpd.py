@@ -38,6 +38,7 @@ def both(one: Host, other: Host, **options: Any) -> None:
     one.carpd(config(0, **options))
     other.carpd(config(100, **options))
     wait_for(lambda: one.has() and other.state() == "BACKUP", 6, "the first election")
+    wait_for(lambda: time.time() - other.vhid()["since"] > 3.5, 6, "the other has listened")
 
 
 def ucarp(host: Host, advskew: int, *extra: str) -> subprocess.Popen[bytes]:
@@ -96,6 +97,7 @@ def test_an_orderly_stop_moves_the_addresses_at_once_and_leaves_nothing(two: tup
     assert one.carpd_process is not None
     one.carpd_process.send_signal(signal.SIGTERM)
     wait_for(other.has, 1.0, "take-over after an orderly stop")
+    assert other.vhid()["counts"]["replayed"] == 0
     assert one.carpd_process.wait(5) == 0
     assert not one.has()
     assert not one.has(VIP6)
@@ -109,14 +111,53 @@ def test_addresses_of_a_killed_carpd_are_removed_at_the_next_start_and_it_does_n
     both(one, other, v6=True)
     assert one.carpd_process is not None
     one.kill(one.carpd_process)
+    one.run("ip", "addr", "replace", f"{VIP}/24", "dev", "pub", "valid_lft", "forever", "preferred_lft", "forever")
     assert one.has()
-    wait_for(other.has, 5.0, "take-over")
     one.carpd(config(0, v6=True))
     assert not one.has()
     assert not one.has(VIP6)
     assert "left by an earlier carpd" in one.log()
-    time.sleep(4.0)
+    wait_for(other.has, 5.0, "take-over")
+    time.sleep(1.5)
     assert (one.state(), other.state()) == ("BACKUP", "MASTER")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_addresses_of_a_killed_or_stuck_carpd_end_by_themselves(two: tuple[Host, Host], number: int) -> None:
+    one, other = two
+    both(one, other, v6=True)
+    assert one.carpd_process is not None
+    one.carpd_process.send_signal(number)
+    wait_for(other.has, 5.0, "take-over")
+    wait_for(lambda: not one.has() and not one.has(VIP6), 3.0, "the end of the addresses")
+    if number == signal.SIGSTOP:
+        one.carpd_process.send_signal(signal.SIGCONT)
+        wait_for(lambda: one.has() != other.has() and one.state() != other.state(), 3.0, "one master")
+
+
+def test_addresses_live_on_as_long_as_carpd_does(two: tuple[Host, Host]) -> None:
+    one, _other = two
+    one.carpd(config(0, v6=True))
+    wait_for(one.has, 5)
+    for _ in range(30):
+        assert one.has()
+        assert one.has(VIP6)
+        time.sleep(0.2)
+
+
+def test_an_interface_that_comes_later_is_taken_up(two: tuple[Host, Host]) -> None:
+    one, _other = two
+    one.carpd(config(0).replace("interface pub", "interface later"))
+    assert one.vhid()["link"] == "missing"
+    assert "There is no interface later" in one.log()
+    one.run("ip", "link", "add", "later", "type", "veth", "peer", "name", "end")
+    one.run("ip", "link", "set", "end", "up")
+    one.run("ip", "addr", "add", "10.10.10.1/24", "dev", "later")
+    one.run("ip", "link", "set", "later", "up")
+    wait_for(lambda: one.state() == "MASTER", 5)
+    one.run("ip", "link", "del", "later")
+    wait_for(lambda: one.state() == "INIT", 2)
+    assert "interface: missing" in one.carpctl("status").stdout
 
 
 def test_a_vhid_that_left_the_configuration_while_carpd_was_dead_leaves_no_address(

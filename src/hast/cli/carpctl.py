@@ -188,6 +188,8 @@ def _describe(each: dict[str, Any]) -> Iterator[str]:
         f"  carp: {each['state']} vhid {each['vhid']} advbase {each['advbase']} advskew {each['advskew']}"
         f" on {each['interface']} for {max(0, int(time.time() - each['since']))} s"
     )
+    if each["link"] != "up":
+        yield f"  interface: {each['link']}"
     yield f"  addresses: {' '.join(each['addresses'])}"
     if each["effective_advskew"] != each["advskew"]:
         yield f"  advertised advskew: {each['effective_advskew']}"

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from setproctitle import setproctitle
+
 from hast.config import carpconf
 from hast.config.carp_model import DEFAULT_CARP_CONF, CarpConfiguration
 from hast.config.host import this_host
 from hast.config.model import ConfigError
+from hast.format.carp import PROTOCOL
 from hast.net.carpd import Carpd, control_path
 from hast.net.netlink import NetworkError
 from hast.node import logs
@@ -23,6 +26,7 @@ from hast.node.sockets import SocketError, bind_unix
 
 EX_USAGE = 64
 EX_OSERR = 71
+EX_NOPERM = 77
 DEFAULT_HASTD_CONTROL = "/var/run/hastctl"
 
 
@@ -68,6 +72,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.test:
         print(f"{path}: good, {len(configuration.groups)} vhids on this host")
         return 0
+    if not _may_open_raw_sockets():
+        print("carpd: raw sockets are not permitted: run it as root", file=sys.stderr)
+        return EX_NOPERM
     pidfile = Pidfile(arguments.pidfile or configuration.pidfile, "carpd")
     try:
         sock = bind_unix(control_path(configuration), 0o600)
@@ -75,6 +82,7 @@ def _run(arguments: argparse.Namespace) -> int:
             pidfile.write()
         else:
             daemonize(pidfile.write)
+        setproctitle("carpd")
         logs.setup(foreground=arguments.foreground, debug=arguments.debug, program="carpd")
         try:
             asyncio.run(_serve(configuration, load, sock, arguments.hastd))
@@ -83,6 +91,14 @@ def _run(arguments: argparse.Namespace) -> int:
     finally:
         pidfile.close()
     return 0
+
+
+def _may_open_raw_sockets() -> bool:
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, PROTOCOL).close()
+    except PermissionError:
+        return False
+    return True
 
 
 async def _serve(

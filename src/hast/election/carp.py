@@ -53,6 +53,8 @@ ANNOUNCE_AGAIN_S = (1.0, 3.0)
 _MODULUS = 1 << 64
 COUNTS_PER_US = 256
 """Counters move by this much per microsecond; the remainder is a random salt, so that two hosts never agree."""
+COUNTER_STEPS_PER_S = 4
+"""Within a step counters move by one, so that what is sent at once, for both families, is close together."""
 _COUNTER_TAKE_OVER = 1 << 48
 
 
@@ -251,7 +253,8 @@ class Vhid:
 
     def next_counter(self, now: float) -> int:
         """The counter of the next packet: it moves with the clock, and past every one that was heard."""
-        clock = self.counter_start + int((now - self.started_s) * 1e6) * COUNTS_PER_US
+        steps = int((now - self.started_s) * COUNTER_STEPS_PER_S)
+        clock = self.counter_start + steps * (1_000_000 // COUNTER_STEPS_PER_S) * COUNTS_PER_US
         ahead = (clock - self._counter) % _MODULUS
         self._counter = clock if 0 < ahead < _MODULUS // 2 else (self._counter + 1) % _MODULUS
         self.guard.sent(self._counter)

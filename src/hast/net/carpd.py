@@ -66,6 +66,7 @@ class Carpd:
         self._segments: dict[str, SegmentSockets] = {}
         self._links: dict[str, LinkView] = {}
         self._dropped: dict[str, Counter[str]] = {}
+        self._complaints: set[str] = set()
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._previous: dict[str, State] = {}
@@ -166,6 +167,8 @@ class Carpd:
                 self._close_segment(name)
             if link is not None and name not in self._segments:
                 self._open_segment(link)
+            if link is None:
+                self._complain(name, f"There is no interface {name}: its vhids wait for it.")
             up = link is not None and link.up and name in self._segments
             demoted = self._demotion.set(f"link:{name}", 0 if up else MAX_SKEW) or demoted
         for reason in [r for r in self._demotion.reasons if r.startswith("link:") and r[5:] not in wanted]:
@@ -182,12 +185,19 @@ class Carpd:
         try:
             sockets = SegmentSockets(link.name, link.index)
         except OSError as error:
-            _log.error("Unable to open CARP sockets on %s: %s.", link.name, error.strerror)
+            self._complain(link.name, f"Unable to open CARP sockets on {link.name}: {error.strerror}.")
             return
+        self._complaints.discard(link.name)
         self._segments[link.name] = sockets
         loop = asyncio.get_running_loop()
         for sock in sockets.readable:
             loop.add_reader(sock.fileno(), self._readable, link.name, sock)
+
+    def _complain(self, name: str, text: str) -> None:
+        """Log what is wrong with an interface, once until it was good again."""
+        if name not in self._complaints:
+            self._complaints.add(name)
+            _log.error("%s", text)
 
     def _close_segment(self, name: str) -> None:
         segment = self._segments.pop(name)

@@ -7,10 +7,12 @@ are compared with the kernel's whenever those may have changed, and set right.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -26,6 +28,8 @@ from hast.node import logs
 
 _log = logging.getLogger("hast.carpd")
 _DRAIN_DEADLINE_S = 5.0
+SPARE_LIFETIME_S = 1
+"""Addresses outlive the master-down time of the backups by this much, so that one late renewal does no harm."""
 
 
 class Group:
@@ -150,6 +154,8 @@ class Group:
         match effect:
             case Advertise(advbase, advskew):
                 self._advertise(advbase, advskew)
+                if self.vhid.state is State.MASTER:
+                    await self._hold_addresses()
             case SetAddresses(present):
                 await self._set_addresses(present)
             case Announce():
@@ -183,19 +189,36 @@ class Group:
     async def _set_addresses(self, present: bool) -> None:
         if self._link is None:
             return
-        there = {view.interface for view in self._link.addresses} if present else None
+        if present:
+            there = {view.interface for view in self._link.addresses}
+            if not there.issuperset(self.config.addresses):
+                await self._hold_addresses()
+            return
         for address in self.config.addresses:
-            try:
-                if present and there is not None and address not in there:
-                    self._record.add(self.config.interface, address)
-                    await self._netlink.add(self._link, address)
-                elif not present and (self.config.interface, address) in self._record.entries:
+            if (self.config.interface, address) in self._record.entries:
+                with self._complaining():
                     await self._netlink.remove(self._link, address)
                     self._record.discard(self.config.interface, address)
-            except (NetworkError, OSError) as error:
-                if str(error) != self._failed_address:
-                    _log.error("%s: %s.", self.label, error)
-                self._failed_address = str(error)
+
+    async def _hold_addresses(self) -> None:
+        """Set the addresses, or let them live on until a backup would have noticed that carpd is gone."""
+        if self._link is None:
+            return
+        lifetime_s = math.ceil(self.vhid.master_down_s) + SPARE_LIFETIME_S
+        for address in self.config.addresses:
+            with self._complaining():
+                self._record.add(self.config.interface, address)
+                await self._netlink.hold(self._link, address, lifetime_s)
+
+    @contextlib.contextmanager
+    def _complaining(self) -> Iterator[None]:
+        """Log what fails, once until something else fails."""
+        try:
+            yield
+        except (NetworkError, OSError) as error:
+            if str(error) != self._failed_address:
+                _log.error("%s: %s.", self.label, error)
+            self._failed_address = str(error)
 
     def _announce(self) -> None:
         if self._sockets is None or self._link is None:
@@ -220,6 +243,7 @@ class Group:
             "vhid": config.vhid,
             "interface": config.interface,
             "state": str(vhid.state),
+            "link": "missing" if self._link is None else "up" if self._link.up else "down",
             "since": self.since_s,
             "addresses": [str(each) for each in config.addresses],
             "advbase": config.advbase_s,

@@ -1,7 +1,8 @@
-"""Interfaces, their links and their addresses, by netlink: look, add, remove, be told of changes.
+"""Interfaces, their links and their addresses, by netlink: look, set, remove, be told of changes.
 
 Addresses set here carry the protocol number of CARP (kernels from 5.18) and, for IPv4, the label IF:carp where it fits,
-so that a person and a later carpd can tell whose they are. Every operation has a deadline.
+so that a person and a later carpd can tell whose they are. They have a lifetime: they end when carpd is killed or
+stuck. Every operation has a deadline.
 """
 
 from __future__ import annotations
@@ -26,9 +27,7 @@ _IFF_UP = 0x1
 _IFF_LOWER_UP = 0x10000
 _IFA_F_NODAD = 0x02
 _IFA_F_TENTATIVE = 0x40
-_FOREVER = 0xFFFFFFFF
 _MAX_LABEL_BYTES = 15
-_EEXIST = 17
 _GONE = (99, 19, 6)
 """EADDRNOTAVAIL, ENODEV, ENXIO."""
 _GROUPS = 0x1 | 0x10 | 0x100
@@ -116,17 +115,20 @@ class Netlink:
             for link in (_link_view(message, by_index.get(int(message["index"]), [])) for message in links)
         }
 
-    async def add(self, link: LinkView, address: Interface) -> None:
-        """Set an address; that it is there already is success. Raises NetworkError."""
-        flags = _IFA_F_NODAD if address.version == 6 else 0
-        request: dict[str, Any] = {"flags": flags, "proto": ADDRESS_PROTOCOL}
+    async def hold(self, link: LinkView, address: Interface, lifetime_s: int) -> None:
+        """Set an address, or prolong it, for so many seconds: without a next call the kernel removes it.
+
+        Raises NetworkError.
+        """
+        request: dict[str, Any] = {"proto": ADDRESS_PROTOCOL, "valid_lft": lifetime_s}
         label = link.name + LABEL_SUFFIX
         if isinstance(address, IPv4Interface):
+            request["preferred_lft"] = lifetime_s
             if len(label) <= _MAX_LABEL_BYTES:
                 request["label"] = label
         else:
-            request |= {"preferred_lft": 0, "valid_lft": _FOREVER}
-        await self._change("add", link, address, request, _EEXIST)
+            request |= {"preferred_lft": 0, "flags": _IFA_F_NODAD}
+        await self._change("replace", link, address, request)
 
     async def remove(self, link: LinkView, address: Interface) -> None:
         """Remove an address; that it is gone already is success. Raises NetworkError."""
