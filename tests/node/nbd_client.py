@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from pathlib import Path
@@ -33,6 +34,10 @@ class NbdClient:
         self._handle += 1
         self._sock.sendall(REQUEST.pack(0x25609513, flags, command, self._handle, offset, length or len(data)) + data)
         return self._handle
+
+    def readable(self, timeout_s: float) -> bool:
+        """Whether a reply comes within `timeout_s`."""
+        return bool(select.select([self._sock], [], [], timeout_s)[0])
 
     def receive(self, data_bytes: int = 0) -> tuple[int, int, bytes]:
         """(handle, error, data) of the next simple reply."""

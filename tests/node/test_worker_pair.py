@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -205,3 +208,31 @@ def test_a_lost_supervisor_ends_the_worker_in_order(pair: Pair) -> None:
     worker.control.close()
     assert worker.process.wait(20) == 0
     assert pair.equal()
+
+
+def test_async_writes_wait_when_the_peer_does_not_keep_up(pair: Pair) -> None:
+    """A stopped peer costs memory up to a limit, then the clients wait; nothing is lost when it goes on."""
+    for image in (pair.one, pair.two):
+        create_image(image, size_bytes=96 << 20)
+    worker, node, client = pair.up(replication=Replication.ASYNC, compression=Compression.NONE)
+    os.kill(node.worker.process.pid, signal.SIGSTOP)
+    answered: list[int] = []
+    data = os.urandom(1 << 20)
+    thread = threading.Thread(target=lambda: answered.extend(client.write(n << 20, data) for n in range(90)))
+    thread.start()
+    waited_at = wait_until(lambda: stalled(worker), "a full queue", 5.0)
+    os.kill(node.worker.process.pid, signal.SIGCONT)
+    thread.join(30)
+    assert answered == [0] * 90
+    assert 30 << 20 <= waited_at <= 40 << 20
+    assert client.flush() == 0
+    assert worker.status()["status"] == "complete"
+    assert pair.equal()
+
+
+def stalled(worker: Worker) -> int:
+    """Bytes waiting for the peer, when they no longer grow."""
+    before = worker.status()["link"]["queued_bytes"]
+    time.sleep(0.3)
+    after = worker.status()["link"]["queued_bytes"]
+    return int(after) if after == before and after > 30 << 20 else 0

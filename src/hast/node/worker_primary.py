@@ -29,6 +29,8 @@ from hast.replication.types import Effects, Metadata, Request
 
 log = logging.getLogger("hast.worker")
 
+MAX_UNSENT_BYTES = 32 * 1024 * 1024
+"""With more than this waiting to be sent to the peer, clients are not read: what async mode may be behind."""
 DRAIN_POLL_S = 0.02
 EXIT_UNAVAILABLE = 69
 EXIT_NOT_DRAINED = 70
@@ -167,12 +169,16 @@ class PrimaryWorker(Worker):
         self.engine.submit(batch, self.reactor.now())
 
     def _is_congested(self) -> bool:
-        engine = self.engine
-        assert engine is not None
-        if engine.congested:
-            self._congested = True
+        """Whether clients' sockets are left unread: the engine is full, or the peer does not keep up (async)."""
+        if self._full():
+            self._congested = True  # until carry_out has told every front end to go on
             return True
         return False
+
+    def _full(self) -> bool:
+        engine, link = self.engine, self._link
+        assert engine is not None
+        return engine.congested or (link is not None and link.queued_bytes >= MAX_UNSENT_BYTES)
 
     def carry_out(self, effects: Effects) -> None:
         """Requests to the peer first, so that both copies work at the same time; then answers to clients."""
@@ -193,7 +199,7 @@ class PrimaryWorker(Worker):
             link.drop(drop.reason)
         if link.stage is Stage.SETTLING:
             link.pump()
-        if self._congested and self.engine is not None and not self.engine.congested:
+        if self._congested and not self._full():
             self._congested = False
             for front_end in self._front_ends:
                 front_end.resume()
