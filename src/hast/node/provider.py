@@ -21,7 +21,7 @@ from hast.node.stores import StoreQueue
 from hast.node.zeroing import Zeroer
 from hast.replication.types import FLUSH, READ, WRITE, Buffer, Request, Store
 
-SLOW_WRITE_S = 0.020
+SLOW_WRITE_S = 0.1
 SLOW_READ_S = 0.002
 """A write into the page cache that took longer, or a read where RWF_NOWAIT is not supported, sends the following
 operations to the threads …"""
