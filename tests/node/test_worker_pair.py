@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nbd_client import NbdClient
+from nbd_client import WRITE, NbdClient
 from worker_pair import SecondaryNode, Worker, create_image, data_area, start_primary, wait_until
 
+from hast.config.model import Device, Resource
 from hast.format.constants import Checksum, Compression, Feature, Replication
+from hast.format.handshake import HelloReply
+from hast.node import messages
 
 
 class Pair:
@@ -130,12 +133,7 @@ def test_a_primary_that_starts_alone_fills_its_peer_later(pair: Pair) -> None:
     assert client.write(65536, blocks) == 0
     assert worker.status()["status"] == "degraded"
     node = pair.secondary()
-    from dataclasses import replace
-
-    from hast.config.model import Device, Resource
-    from hast.node import messages
-
-    resource = replace(Resource("disk1", "disk1", str(pair.one), (node.address,), device=Device.NONE))
+    resource = Resource("disk1", "disk1", str(pair.one), (node.address,), device=Device.NONE)
     assert worker.ask("reload", resource=messages.resource_to_json(resource))["error"] is None
     worker.expect_event("connect")
     wait_until(lambda: synced(worker), "sync")
@@ -236,3 +234,29 @@ def stalled(worker: Worker) -> int:
     time.sleep(0.3)
     after = worker.status()["link"]["queued_bytes"]
     return int(after) if after == before and after > 30 << 20 else 0
+
+
+def test_frozen_writes_wait_and_go_on_when_thawed(pair: Pair) -> None:
+    worker, _node, client = pair.up()
+    assert worker.ask("freeze", reason="the arbiter cannot be reached")["error"] is None
+    handle = client.send(WRITE, 0, data=b"f" * 4096)
+    assert not client.readable(0.3)
+    assert [problem["kind"] for problem in worker.status()["problems"]] == ["frozen"]
+    assert worker.ask("thaw")["error"] is None
+    assert client.receive()[:2] == (handle, 0)
+    assert pair.equal()
+
+
+def test_a_secondary_that_refuses_is_named_in_the_status(pair: Pair) -> None:
+    node = pair.secondary()
+    node.refuse = HelloReply(errmsg="Remote node acts as init for the resource and not as secondary.")
+    worker, _path = pair.primary(node.address)
+    worker.expect_ready()
+    status = worker.status()
+    assert status["status"] == "degraded"
+    assert status["problems"][0]["text"] == node.refuse.errmsg
+    node.refuse = None
+    resource = Resource("disk1", "disk1", str(pair.one), (node.address,), "127.0.0.1", device=Device.NONE)
+    assert worker.ask("reload", resource=messages.resource_to_json(resource))["error"] is None
+    worker.expect_event("connect")
+    assert worker.status()["problems"] == []
