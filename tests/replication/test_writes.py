@@ -519,7 +519,9 @@ def test_failures_are_told_once_until_the_copies_are_in_step_again() -> None:
     assert rig.event_names().count("peer-disk-failed") == 2
 
 
-@pytest.mark.parametrize(("op", "counter"), [(WRITE, "write_errors"), (DELETE, "delete_errors"), (ZERO, "write_errors")])
+@pytest.mark.parametrize(
+    ("op", "counter"), [(WRITE, "write_errors"), (DELETE, "delete_errors"), (ZERO, "write_errors")]
+)
 def test_local_errors_are_counted(op: int, counter: str) -> None:
     rig = connected()
     rig.submit(Request(op, 0, SECTOR, bytes(SECTOR) if op == WRITE else None))

@@ -158,11 +158,11 @@ class Core:
         self.effects.remote.append((int(command), self._seq, 0, 0, None, False))
         return request
 
-    def take_piece(self, seq: int, request: Request, data: Any) -> int:
+    def take_piece(self, seq: int, request: Request, data: Any, error: int) -> int:
         """A READ reply: put its data where it belongs; returns an errno."""
         offset = self._pieces.pop(seq, request.offset)
-        if data is None:
-            return EIO
+        if error or data is None:
+            return error or EIO
         expected = min(request.offset + request.length - offset, self.max_data_bytes)
         if len(data) != expected:
             return EIO

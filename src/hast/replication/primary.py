@@ -313,6 +313,7 @@ class Primary:
         if self.writes.frozen:
             self.writes.frozen = ""
             self.core.event("thawed", "Writes go on.")
+            self.standing.ask_again()
             if not self.writes.holding:
                 self.writes.release_held()
         self._settle()
@@ -354,8 +355,8 @@ class Primary:
             self._reads.local_done(request)
 
     def _remote_done_other(self, request: Request, seq: int, error: int, data: object) -> None:
-        if request.op == READ and not error:
-            error = self.core.take_piece(seq, request, data)
+        if request.op == READ:
+            error = self.core.take_piece(seq, request, data, error)
         if request.owner == SYNC:
             self.sync.remote_done(request, error)
         elif request.owner == BARRIER:

@@ -42,6 +42,7 @@ class Standing:
         self._waiting_ahead: list[Request] = []
         self._waiting_lead: list[Request] = []
         self._lead_command: Request | None = None
+        self._stale_job: Store | None = None
 
     def reset(self) -> None:
         """The copies are in step again: what waited to be answered alone is on both."""
@@ -85,6 +86,11 @@ class Standing:
         else:
             self._raise_localcnt()
 
+    def ask_again(self) -> None:
+        """The operator lets writes go on after a refusal."""
+        if self._waiting_ahead and not self._core.connected:
+            self.go_ahead()
+
     def answered(self, agreed: bool) -> None:
         """The arbiter's word on OUTDATE_PEER. A refusal leaves the writes held; the engine freezes."""
         if self.ahead is not Record.UNDER_WAY or self._ahead_job is not None:
@@ -96,31 +102,30 @@ class Standing:
 
     def may_rest_on_peer(self, request: Request) -> bool:
         """True when a write that only the peer holds may be acknowledged now; else it is held."""
-        core = self._core
-        if Feature.TAKE_LEAD not in core.features:
-            self.record_stale()
-            return True
-        if self.peer_leads is Record.DURABLE:
-            return True
-        self._waiting_lead.append(request)
         self.hand_over_lead()
-        return False
+        if Feature.TAKE_LEAD in self._core.features and self.peer_leads is Record.ABSENT:
+            self._answer(request, False)
+            return False
+        if self._lead_command is not None or self._stale_job is not None:
+            self._waiting_lead.append(request)
+            return False
+        return True
 
     def hand_over_lead(self) -> None:
-        """Tell the peer that its copy is the one to trust."""
-        if self.peer_leads is Record.ABSENT and self._core.connected:
-            self.record_stale()
-            self.peer_leads = Record.UNDER_WAY
-            self._lead_command = self._core.send_command(Command.TAKE_LEAD)
-
-    def record_stale(self) -> None:
-        """Say on our own disk, if it still takes it, that this copy missed writes."""
+        """Say on our own disk, if it still takes it, that this copy missed writes; tell a peer that understands it."""
         core = self._core
         if not core.meta.stale and core.local_ok:
-            core.store_metadata("copy is stale", stale=True)
+            self._stale_job = core.store_metadata("copy is stale", stale=True)
+        if self.peer_leads is Record.ABSENT and core.connected and Feature.TAKE_LEAD in core.features:
+            self.peer_leads = Record.UNDER_WAY
+            self._lead_command = core.send_command(Command.TAKE_LEAD)
 
     def stored(self, job: Store, error: int) -> bool:
         """A metadata job ended; True when it was one of ours."""
+        if job is self._stale_job:
+            self._stale_job = None
+            self._settle_lead()
+            return True
         if job is not self._ahead_job:
             return False
         self._ahead_job = None
@@ -139,8 +144,14 @@ class Standing:
         peer = self._core.peer
         if not error and peer is not None:
             self._core.peer = replace(peer, localcnt=peer.localcnt + 1)
-        self._release(self._waiting_lead, not error)
+        if error:
+            self._release(self._waiting_lead, False)
+        self._settle_lead()
         return True
+
+    def _settle_lead(self) -> None:
+        if self._lead_command is None and self._stale_job is None:
+            self._release(self._waiting_lead, True)
 
     def _raise_localcnt(self) -> None:
         core = self._core

@@ -1,0 +1,382 @@
+"""Who is ahead: what is durable before a client is answered."""
+
+from __future__ import annotations
+
+from driver import EIO, EXTENT, SECTOR, TAKE_LEAD, Pair, Rig, Shelf, image, metadata
+
+from hast.format.constants import OUR_FEATURES, Feature, SyncSource
+from hast.replication.core import Settings
+from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
+from hast.replication.types import READ, WRITE, Request
+
+ARBITER = Settings(arbiter=True)
+
+
+def failed_locally(features: int = OUR_FEATURES) -> tuple[Rig, Request]:
+    """A write that only the peer has; nothing is recorded yet."""
+    rig = Rig()
+    rig.connect(features)
+    request = rig.write(0)
+    rig.store_all()
+    rig.finish_local(error=EIO)
+    rig.reply(rig.sent(WRITE)[0][1])
+    return rig, request
+
+
+# -- the peer leads (S6) --------------------------------------------------------------------------------------------
+
+
+def test_s6_write_that_only_the_peer_has_is_answered_when_both_disks_say_so() -> None:
+    """Section 10.1: a P with a broken local disk keeps acking on S alone; nothing records that it is stale."""
+    rig, request = failed_locally()
+    assert rig.sent(TAKE_LEAD)
+    rig.store_all()
+    assert rig.saved.stale
+    assert not rig.finished
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    assert rig.finished == [request]
+    assert request.error == 0
+
+
+def test_s6_reference_peer_is_not_sent_a_command_it_does_not_know() -> None:
+    rig, request = failed_locally(Feature.NONE)
+    assert not rig.sent(TAKE_LEAD)
+    assert not rig.finished
+    rig.store_all()
+    assert rig.saved.stale
+    assert rig.finished == [request]
+
+
+def test_s6_peer_that_cannot_record_its_lead_makes_the_write_fail() -> None:
+    rig, request = failed_locally()
+    rig.store_all()
+    rig.reply(rig.sent(TAKE_LEAD)[0][1], error=EIO)
+    assert rig.finished == [request]
+    assert request.error == EIO
+
+
+def test_s6_link_lost_before_the_peer_knows_makes_the_write_fail() -> None:
+    rig, request = failed_locally()
+    rig.lose()
+    rig.store_all()
+    assert rig.finished == [request]
+    assert request.error == EIO
+
+
+def test_s6_write_confirmed_only_by_a_peer_that_is_gone_fails_instead_of_hanging() -> None:
+    rig = Rig()
+    rig.connect()
+    request = rig.write(0)
+    rig.store_all()
+    rig.reply(rig.sent(WRITE)[0][1])
+    rig.lose()
+    rig.finish_local(error=EIO)
+    rig.store_all()
+    assert rig.finished == [request]
+    assert request.error == EIO
+
+
+def test_s6_copy_that_follows_takes_no_writes_alone() -> None:
+    rig, _request = failed_locally()
+    rig.store_all()
+    rig.answer_remote()
+    rig.lose()
+    request = rig.write(10 * EXTENT)
+    rig.store_all()
+    assert request.error == EIO
+    assert not rig.local
+    assert rig.saved.localcnt == 0, "it must not claim to be ahead"
+
+
+def test_s6_write_in_flight_does_not_make_a_following_copy_claim_to_be_ahead() -> None:
+    rig, _request = failed_locally()
+    rig.store_all()
+    rig.answer_remote()
+    request = rig.write(EXTENT)
+    rig.store_all()
+    rig.finish_local()
+    rig.lose()
+    rig.store_all()
+    assert request.error == EIO
+    assert rig.saved.localcnt == 0
+
+
+def test_s6_resynced_copy_is_no_longer_stale_and_serves_reads() -> None:
+    rig, _request = failed_locally()
+    rig.store_all()
+    rig.answer_remote()
+    rig.tick(3)
+    rig.work()
+    assert not rig.saved.stale
+    assert rig.saved.remotecnt == 1, "the peer raised its counter once"
+    assert rig.engine.status()["local_missing"] == 0
+    assert rig.read(0) in rig.local
+
+
+def test_s6_counters_agree_after_the_peer_led_on_one_link_more_than_once() -> None:
+    rig, shelf = Rig(), Shelf()
+    pair = Pair(rig, shelf)
+    pair.connect()
+    for count in (1, 2):
+        rig.write(0)
+        rig.store_all()
+        rig.finish_local(error=EIO)
+        pair.run()
+        rig.tick(3)
+        pair.run()
+        assert (rig.saved.localcnt, rig.saved.remotecnt) == (0, count)
+        assert (shelf.saved.localcnt, shelf.saved.remotecnt) == (count, 0)
+        assert not rig.saved.stale
+
+
+def test_s6_counters_agree_after_a_reconnect_in_between() -> None:
+    rig, shelf = Rig(), Shelf()
+    pair = Pair(rig, shelf)
+    pair.connect()
+    rig.write(0, b"x" * SECTOR)
+    rig.store_all()
+    rig.finish_local(error=EIO)
+    pair.run()
+    rig.lose()
+    pair.new_secondary()
+    pair.connect()
+    assert rig.saved.remotecnt == pair.shelf.saved.localcnt == 1
+    assert rig.disk.data == pair.shelf.disk.data
+    assert rig.disk.data[:SECTOR] == b"x" * SECTOR
+    assert not rig.saved.stale
+
+
+def test_s6_stale_copy_of_an_earlier_worker_mistrusts_its_marked_extents() -> None:
+    rig = Rig(metadata(stale=True), image(4))
+    assert rig.engine.status()["local_missing"] == EXTENT
+    assert rig.read(4 * EXTENT).error == EIO
+    rig.attach()
+    request = rig.read(4 * EXTENT)
+    assert request not in rig.local
+    assert rig.sent(READ)
+
+
+def test_forced_copy_is_taken_for_good() -> None:
+    rig = Rig(metadata(stale=True, inconsistent=True), image(4), force=True)
+    assert rig.engine.status()["local_missing"] == 0
+    assert rig.engine.status()["peer_missing"] == EXTENT
+    assert not rig.saved.stale
+    assert not rig.saved.inconsistent
+
+
+# -- a local disk that is broken -------------------------------------------------------------------------------------
+
+
+def test_s1_failed_map_write_keeps_the_data_write_off_this_disk() -> None:
+    """Section 10.1: a failed map write is ignored and the data write goes on."""
+    rig = Rig()
+    rig.connect()
+    request = rig.write(0)
+    rig.store(error=EIO)
+    assert not rig.local
+    assert "disk-failed" in rig.event_names()
+    assert not rig.sent(WRITE), "the peer has to know first that it leads"
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    assert len(rig.sent(WRITE)) == 1
+    rig.reply(rig.sent(WRITE)[0][1])
+    assert rig.finished == [request]
+    assert request.error == 0
+    assert rig.engine.status()["local_disk"] == "failed"
+
+
+def test_broken_disk_and_no_peer_refuse_writes() -> None:
+    rig = Rig()
+    request = rig.write(0)
+    rig.store(error=EIO)
+    assert request.error == EIO
+    again = rig.write(0)
+    assert again.error == EIO
+    assert rig.finished == [request, again]
+
+
+def test_broken_disk_and_a_peer_lost_before_it_leads_refuse_writes() -> None:
+    rig = Rig()
+    rig.connect()
+    request = rig.write(0)
+    rig.store(error=EIO)
+    rig.lose()
+    assert rig.finished == [request]
+    assert request.error == EIO
+
+
+def test_broken_disk_serves_through_the_peer_and_again_after_a_reconnect() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.write(0)
+    rig.store(error=EIO)
+    rig.answer_remote()
+    rig.lose()
+    rig.call(rig.engine.begin_handshake)
+    rig.engine.second_hello()
+    rig.call(rig.engine.attach, rig.peer(localcnt=1, syncsrc=SyncSource.SECONDARY, bitmap=b"\xff" * 512))
+    while rig.stores:
+        rig.store(error=EIO)
+    assert rig.engine.core.connected
+    rig.answer_remote()
+    request = rig.write(EXTENT)
+    while rig.stores:
+        rig.store(error=EIO)
+    rig.answer_remote()
+    assert request in rig.finished
+    assert request.error == 0
+
+
+def test_broken_disk_with_a_reference_peer_serves_through_it() -> None:
+    rig = Rig()
+    rig.connect(Feature.NONE)
+    request = rig.write(0)
+    rig.store(error=EIO)
+    rig.answer_remote()
+    assert rig.finished == [request]
+    assert request.error == 0
+    assert not rig.sent(TAKE_LEAD)
+
+
+def test_broken_disk_is_told_once() -> None:
+    rig = Rig()
+    rig.connect()
+    for extent in range(3):
+        rig.write(extent * EXTENT)
+    while rig.stores:
+        rig.store(error=EIO)
+    assert rig.event_names().count("disk-failed") == 1
+
+
+# -- the arbiter (S11) ------------------------------------------------------------------------------------------------
+
+
+def test_s11_arbiter_is_asked_before_the_counter_moves() -> None:
+    rig = Rig(settings=ARBITER)
+    request = rig.write(0)
+    rig.store_all()
+    rig.finish_local()
+    assert rig.asked == [OUTDATE_PEER]
+    assert not rig.stores
+    assert not rig.finished
+    rig.call(rig.engine.answered, OUTDATE_PEER, True)
+    assert not rig.finished
+    rig.store_all()
+    assert rig.finished == [request]
+    assert rig.saved.localcnt == 1
+
+
+def test_s11_arbiter_is_asked_once() -> None:
+    rig = Rig(settings=ARBITER)
+    for extent in range(3):
+        rig.write(extent * EXTENT)
+    rig.work()
+    assert rig.asked == [OUTDATE_PEER]
+    rig.call(rig.engine.answered, OUTDATE_PEER, True)
+    rig.call(rig.engine.answered, OUTDATE_PEER, True)
+    rig.work()
+    assert len(rig.finished) == 3
+    assert rig.saved.localcnt == 1
+
+
+def refused() -> tuple[Rig, Request]:
+    """The link is lost with a write in flight, and the arbiter says no."""
+    rig = Rig(settings=ARBITER)
+    rig.connect()
+    request = rig.write(0, b"x" * SECTOR)
+    rig.store_all()
+    rig.finish_local()
+    rig.lose()
+    rig.call(rig.engine.answered, OUTDATE_PEER, False)
+    return rig, request
+
+
+def test_s11_refusal_freezes_and_acknowledges_nothing() -> None:
+    rig, request = refused()
+    later, flush = rig.write(EXTENT), rig.flush()
+    rig.store_all()
+    assert not rig.finished
+    assert not rig.local
+    assert rig.saved.localcnt == 0, "a split brain would be seen where there is none"
+    assert rig.engine.status()["frozen"] == NOT_ALONE
+    assert "frozen" in rig.event_names()
+    assert not (request.acked and later.acked and flush.acked)
+
+
+def test_s11_peer_that_comes_back_in_step_gets_the_held_writes_and_they_are_answered() -> None:
+    rig, request = refused()
+    later = rig.write(EXTENT)
+    rig.attach()
+    assert rig.engine.status()["frozen"] == ""
+    assert "thawed" in rig.event_names()
+    rig.work()
+    assert request in rig.finished
+    assert later in rig.finished
+    assert (request.error, later.error) == (0, 0)
+    assert rig.engine.status()["peer_missing"] == 0
+
+
+def test_s11_peer_that_comes_back_ahead_makes_the_held_writes_fail() -> None:
+    rig, request = refused()
+    rig.attach(localcnt=1, syncsrc=SyncSource.SECONDARY, bitmap=image(0))
+    assert rig.finished == [request]
+    assert request.error == EIO
+
+
+def test_s11_demotion_after_a_refusal_comes_to_its_end() -> None:
+    rig, request = refused()
+    later = rig.write(EXTENT)
+    rig.call(rig.engine.drain)
+    rig.work()
+    assert rig.engine.drained
+    assert {request, later} <= set(rig.finished)
+    assert request.error
+    assert later.error
+
+
+def test_s11_refusal_during_a_demotion_fails_what_waits() -> None:
+    rig = Rig(settings=ARBITER)
+    request = rig.write(0)
+    rig.store_all()
+    rig.call(rig.engine.drain)
+    rig.finish_local()
+    rig.call(rig.engine.answered, OUTDATE_PEER, False)
+    rig.work()
+    assert rig.engine.drained
+    assert request.error == EIO
+
+
+def test_s11_thaw_asks_the_arbiter_again() -> None:
+    rig, request = refused()
+    rig.call(rig.engine.thaw)
+    assert rig.asked == [OUTDATE_PEER] * 2
+    rig.call(rig.engine.answered, OUTDATE_PEER, True)
+    rig.work()
+    assert rig.finished == [request]
+    assert request.error == 0
+
+
+def test_unknown_question_is_passed_over() -> None:
+    rig = Rig(settings=ARBITER)
+    rig.call(rig.engine.answered, "what is the time", False)
+    assert rig.engine.status()["frozen"] == ""
+
+
+# -- counters (S8) ------------------------------------------------------------------------------------------------------
+
+
+def test_s8_counters_are_taken_over_crosswise_when_the_copies_are_in_step() -> None:
+    rig = Rig(metadata(localcnt=3, remotecnt=1), image(0))
+    rig.connect(localcnt=1, remotecnt=2)
+    assert (rig.saved.localcnt, rig.saved.remotecnt) == (2, 1)
+
+
+def test_s8_after_a_sync_the_next_outage_raises_the_counter_again() -> None:
+    rig = Rig()
+    rig.connect()
+    for _ in range(3):
+        rig.lose()
+        rig.write(0)
+        rig.work()
+        assert rig.saved.localcnt == 1
+        rig.connect()
+        assert rig.saved.localcnt == 0
