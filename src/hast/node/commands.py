@@ -173,7 +173,7 @@ class Commands:
         rate = request.get("bytes_s")
         if not isinstance(rate, int) or isinstance(rate, bool) or not 0 <= rate <= MAX_RATE_BYTES_S:
             return {"error": "bytes_s is not a number of bytes per second."}
-        return await self._tell_each(request, lambda state: state.set_sync_rate(rate))
+        return await self._tell_each(request, lambda state: state.settings.set_sync_rate(rate))
 
     async def _resolve(self, request: dict[str, Any]) -> dict[str, Any]:
         names, order = self._names(request), str(request.get("order"))

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from hast.config.model import Resource
@@ -20,6 +20,7 @@ from hast.node.arbiter_link import ArbiterLink, MakeDealings
 from hast.node.events import EventBus
 from hast.node.export_device import ExportDevice, ExportError
 from hast.node.hooks import HookRunner
+from hast.node.live_settings import LiveSettings
 from hast.node.logs import LEVELS, context
 from hast.node.primary_holder import Backoff, PrimaryHolder, may_restart
 from hast.node.secondary_holder import SecondaryHolder
@@ -48,7 +49,7 @@ class ResourceState:
     """A configured resource while hastd runs. Starts in role init."""
 
     def __init__(self, resource: Resource, environment: Environment) -> None:
-        self.resource = self._configured = resource
+        self.settings = LiveSettings(resource, lambda: self.worker, lambda: context(self.name, self.role))
         self.role = Role.INIT
         self.transition: str | None = None
         self.last_error: str | None = None
@@ -64,12 +65,16 @@ class ResourceState:
         self._superseded: Role | None = None
         self._first = True
         self._backoff = Backoff()
-        self._sync_rate_bytes_s: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
+    def resource(self) -> Resource:
+        """Its settings in effect."""
+        return self.settings.resource
+
+    @property
     def name(self) -> str:
-        return self.resource.name
+        return self.settings.resource.name
 
     @property
     def worker(self) -> WorkerProcess | None:
@@ -129,7 +134,7 @@ class ResourceState:
 
     async def _ask_arbiter(self, old: Role, force: bool) -> None:
         """Before the other node is let go: is this node to be primary? Raises RoleError."""
-        self.resource = self._configured
+        self.settings.take_configured()
         make = self._environment.make_dealings
         if make is None or not arbiter_link.is_wanted(self.resource):
             return
@@ -204,7 +209,7 @@ class ResourceState:
             self._starting = False
             self.transition = None
         self._first = False
-        await self._apply_sync_rate()
+        await self.settings.apply_sync_rate()
 
     async def _undo_promotion(self, old: Role, reason: str) -> None:
         holder, self._holder = self._holder, None
@@ -260,7 +265,7 @@ class ResourceState:
         text = "The worker was restarted; the device was kept."
         log.info("%s", text, extra=context(self.name, self.role))
         self._environment.events.publish("restarted", self.name, text, "warning")
-        await self._apply_sync_rate()
+        await self.settings.apply_sync_rate()
         return True
 
     async def _give_up(self, reason: str) -> None:
@@ -333,7 +338,7 @@ class ResourceState:
             self._spawn(worker.watch())
             if worker is self.incoming.worker:
                 self.last_error = None
-                self._spawn(self._apply_sync_rate())
+                self._spawn(self.settings.apply_sync_rate())
         elif say == "ended" and not worker.stopping:
             if worker is self.incoming.worker:
                 self._secondary_ended(worker)
@@ -413,39 +418,8 @@ class ResourceState:
             raise RoleError(f"Resource {self.name} is not primary.")
         await order(self._holder.worker, do, **fields)
 
-    @property
-    def sync_rate_bytes_s(self) -> int:
-        """The limit in effect; 0 is none."""
-        return self.resource.sync_rate_bytes_s if self._sync_rate_bytes_s is None else self._sync_rate_bytes_s
-
-    async def set_sync_rate(self, bytes_s: int) -> None:
-        """Limit synchronisation from now on, over worker restarts too. Raises RoleError."""
-        self._sync_rate_bytes_s = bytes_s
-        await order(self.worker, "sync-rate", bytes_s=bytes_s)
-
-    async def _apply_sync_rate(self) -> None:
-        if self._sync_rate_bytes_s is not None:
-            try:
-                await self.set_sync_rate(self._sync_rate_bytes_s)
-            except RoleError as error:
-                log.warning("Sync rate not applied: %s", error, extra=context(self.name, self.role))
-
     async def reconfigure(self, resource: Resource) -> None:
         """Apply a changed resource without a restart (section 8.6)."""
-        if resource.sync_rate_bytes_s != self.resource.sync_rate_bytes_s:
-            self._sync_rate_bytes_s = None
-        self._configured = resource
-        present = self.resource
-        if self._holder is not None and (resource.arbiter, resource.fence_path) != (
-            present.arbiter,
-            present.fence_path,
-        ):
-            log.warning("The changed arbiter counts from the next promotion on.", extra=context(self.name, self.role))
-            resource = replace(resource, arbiter=present.arbiter, fence_path=present.fence_path)
-        self.resource = resource
+        await self.settings.change(resource, keep_arbiter=self._holder is not None)
         if self._holder is not None:
-            self._holder.resource = resource
-        try:
-            await order(self.worker, "reload", resource=messages.resource_to_json(resource))
-        except RoleError as error:
-            log.error("Change of the configuration not applied: %s", error, extra=context(self.name, self.role))
+            self._holder.resource = self.resource

@@ -54,7 +54,7 @@ def build(
             "peer": (known or {}).get("peer"),
             "protocol": (known or {}).get("protocol"),
             "sync": (known or {}).get("sync"),
-            "sync_rate_bytes_s": state.sync_rate_bytes_s,
+            "sync_rate_bytes_s": state.settings.sync_rate_bytes_s,
             "statistics": _counters((known or {}).get("statistics"), STATISTICS),
             "queues": _counters((known or {}).get("queues"), QUEUES),
             "inconsistent": bool((known or metadata or {}).get("inconsistent")),
