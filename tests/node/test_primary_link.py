@@ -13,7 +13,7 @@ import pytest
 from worker_pair import read_frame
 
 from hast.config.model import Resource
-from hast.format import frame, handshake
+from hast.format import frame, handshake, nv
 from hast.format.constants import OUR_FEATURES, SyncSource
 from hast.format.reply import encode_replies
 from hast.format.request import RequestDecoder
@@ -191,6 +191,31 @@ def test_a_handshake_attaches_and_requests_and_replies_flow(bench: Bench) -> Non
     assert got == [(FLUSH, 9, 0, 0, None, False)]
     assert bench.called("replies") == [[(9, 0, False, None)]]
     assert link.status()["stage"] == "up"
+
+
+def test_a_peer_of_protocol_1_is_spoken_to_in_protocol_1(bench: Bench) -> None:
+    """FreeBSD 8.x to 9.1: no version in message 2, and every header must say 1 (section 11)."""
+    versions: list[int] = []
+    fields: list[list[str]] = []
+
+    def script(peer: ScriptedPeer) -> None:
+        a = peer.accept()
+        versions.append(read_frame(a).version)
+        a.sendall(b"".join(bytes(part) for part in frame.encode(1, [nv.u8s("token", b"t" * 16)])))
+        message = read_frame(peer.accept())
+        versions.append(message.version)
+        fields.append([name for name, _kind, _value in message.nv.fields])
+        a.sendall(b"".join(bytes(part) for part in frame.encode(1, ACCEPTANCE.fields(), ACCEPTANCE.bitmap)))
+        versions.append(read_frame(a).version)
+        peer.accept()
+
+    link = bench.start(bench.peer(script))
+    bench.until(lambda: bool(bench.called("attach")))
+    link.send([(FLUSH, 9, 0, 0, None, False)])
+    bench.until(lambda: len(versions) == 3)
+    assert versions == [1, 1, 1]
+    assert bench.called("attach")[0].version == 1
+    assert fields[0][:5] == ["resource", "token", "resuid", "localcnt", "remotecnt"]
 
 
 def test_message_3_waits_for_the_engine(bench: Bench) -> None:
