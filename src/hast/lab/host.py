@@ -198,6 +198,12 @@ class Host:
         path = self.plan.state / "var/log/debug.log"
         return path.read_text() if path.exists() else ""
 
+    def timeline(self) -> list[tuple[float, str]]:
+        """The same lines, `host tag: text`, each with the monotonic clock's seconds, which all hosts share."""
+        path = self.plan.state / "var/log/timeline.log"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(float(at), text) for at, _, text in (line.partition(" ") for line in lines if " " in line)]
+
     def cable(self, network: str) -> Cable:
         """The host's cable to a network."""
         return self._switch.cable(self.name, network)

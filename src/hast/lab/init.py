@@ -19,6 +19,8 @@ from pathlib import Path
 from hast.lab import loops, mounts
 
 LOG = Path("/var/log/debug.log")
+TIMELINE = Path("/var/log/timeline.log")
+"""The same lines with the machine's monotonic clock in front of them, which all hosts share."""
 CLEANUP_S = 2.0
 
 
@@ -48,9 +50,11 @@ def _serve(log: socket.socket, host: str) -> None:
     while True:
         ready, _, _ = select.select([0, log], [], [])
         if log in ready:
+            now_s = time.monotonic()
             line = _log_line(log.recv(65536), host)
-            with LOG.open("a") as file:
+            with LOG.open("a") as file, TIMELINE.open("a") as timeline:
                 file.write(line)
+                timeline.write(f"{now_s:.4f} {line[16:]}")
         if 0 in ready:
             return
 
