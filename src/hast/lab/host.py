@@ -119,6 +119,7 @@ class Host:
             init.kill()
             init.wait()
         init.stdout.close()
+        self._switch.disconnect(self.name)
         for running in self._running:
             running.close()
         self._running.clear()

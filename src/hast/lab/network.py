@@ -77,6 +77,14 @@ class Switch:
             text += f"route add default via {network.gateway}\n"
         run_in(host_pid, ("net",), ["ip", "-batch", "-"], text, COMMAND_TIMEOUT_S)
 
+    def disconnect(self, host: str) -> None:
+        """Remove the host's cables; the kernel may have done so already, or be about to."""
+        for network in NETWORKS:
+            try:
+                self.ip(f"link del {host}-{network}")
+            except LabError:
+                pass
+
     def cable(self, host: str, network: str) -> Cable:
         return Cable(self, f"{host}-{network}")
 
