@@ -109,10 +109,19 @@ class Answer:
         self.reply = self._refusal(text) if error else self._promised
 
     def _adopt(self, hello: SecondHello) -> None:
-        """Never connected before: take the primary's resource id; copy everything unless it is fresh as well."""
+        """Never connected before: take the primary's resource id; copy everything unless it is fresh as well.
+
+        If everything is to be copied, this disk says so before message 4 does: should that be lost, the next handshake
+        finds a copy that looks in step.
+        """
         owner = self._owner
-        owner.meta = replace(owner.meta, resuid=hello.resuid, prevrole=str(Role.SECONDARY))
-        self.verdict = Verdict(SyncSource.PRIMARY, full=not hello.virgin)
+        full = not hello.virgin
+        if full:
+            mapsize = owner.meta.offset_bytes - MAP_OFFSET_BYTES
+            job = Store("all is to be copied", offset_bytes=MAP_OFFSET_BYTES, data=b"\xff" * mapsize)
+            owner.effects.stores.append(job)
+        owner.meta = replace(owner.meta, resuid=hello.resuid, prevrole=str(Role.SECONDARY), inconsistent=full)
+        self.verdict = Verdict(SyncSource.PRIMARY, full=full)
         promised = self._acceptance(self.verdict)._replace(virgin=True)
         if hello.virgin:
             promised = promised._replace(mapsize_bytes=0, bitmap=None)

@@ -42,6 +42,7 @@ MARKS = frozenset((SYNC_BEGIN, SYNC_END, TAKE_LEAD))
 REFERENCE_SYNC_SEQ = 1
 """A reference primary gives every synchronisation request this seq (section 5.5)."""
 REFERENCE_SYNC_QUIET_S = 30.0
+TELL_AGAIN_S = 60.0
 MAX_ACTIVE = 2048
 MAX_ACTIVE_BYTES = 64 * 1024 * 1024
 
@@ -82,6 +83,8 @@ class Secondary:
         self._writes: dict[int, int] = {}
         """Flush generation → writes of it under way."""
         self._flushes: deque[tuple[int, Request]] = deque()
+        self._told_s: dict[int, float] = {}
+        """Operation → when its failure was last reported."""
         self._sync_seen_s = 0.0
         self._now = 0.0
         self._wall_offset_s = wall_offset_s
@@ -264,7 +267,7 @@ class Secondary:
     def _take_other(self, item: WireRequest) -> None:
         op, seq = item[0], item[1]
         if op == KEEPALIVE:
-            if self.meta.inconsistent and self._marks_by_guess() and self._sync_seen_s:
+            if self.meta.inconsistent and self._marks_by_guess() and self.idle:
                 self._guess_consistent()
         elif op == PING and seq:
             self.effects.replies.append((seq, 0, False, None))
@@ -283,7 +286,9 @@ class Secondary:
             counters.flush_errors += 1
         else:
             counters.write_errors += 1
-        if request.local_error != errno.EOPNOTSUPP:
+        told_s = self._told_s.get(request.op, -TELL_AGAIN_S)
+        if request.local_error != errno.EOPNOTSUPP and self._now - told_s >= TELL_AGAIN_S:
+            self._told_s[request.op] = self._now
             what = Command(request.op).name
             text = f"Local {what} at {request.offset} failed: errno {request.local_error}."
             self.event("disk-failed", text, "error")
@@ -343,7 +348,7 @@ class Secondary:
 
     def _guess_consistent(self) -> None:
         self._sync_seen_s = 0.0
-        self.meta = replace(self.meta, inconsistent=False)
+        self.meta = replace(self.meta, inconsistent=False, stale=False)
         self.store_metadata("sync seems to have ended")
 
     def store_metadata(self, reason: str) -> Store:

@@ -1,0 +1,383 @@
+"""The secondary: the primary's requests in order, and what its disk says of its copy."""
+
+from __future__ import annotations
+
+import pytest
+from driver import (
+    EIO,
+    EXTENT,
+    MAP,
+    MIB,
+    PING,
+    RESUID,
+    SECTOR,
+    SYNC_BEGIN,
+    SYNC_END,
+    TAKE_LEAD,
+    Shelf,
+    image,
+    marked,
+    metadata,
+)
+
+from hast.format.constants import Command, Feature, SyncSource
+from hast.replication.secondary import MAX_ACTIVE, REFERENCE_SYNC_QUIET_S
+from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO
+
+EINVAL = 22
+KEEPALIVE = int(Command.KEEPALIVE)
+DATA = b"d" * SECTOR
+
+
+# -- order ------------------------------------------------------------------------------------------------------------
+
+
+def test_map_is_cleared_when_the_first_request_reaches_the_disk_and_not_before() -> None:
+    shelf = Shelf(on_disk=image(1, 2))
+    shelf.hello()
+    shelf.request(KEEPALIVE, 0)
+    shelf.request(PING, 5)
+    shelf.store_all()
+    assert marked(shelf.disk.map) == {1, 2}
+    shelf.request(WRITE, 6, 0, SECTOR, DATA)
+    shelf.request(WRITE, 7, SECTOR, SECTOR, DATA)
+    assert not shelf.local
+    shelf.store_all()
+    assert marked(shelf.disk.map) == set()
+    assert [request.seq for request in shelf.local] == [6, 7]
+
+
+def test_map_that_cannot_be_cleared_ends_the_connection() -> None:
+    shelf = Shelf()
+    shelf.hello()
+    shelf.request(WRITE, 6, 0, SECTOR, DATA)
+    while shelf.stores:
+        shelf.store(error=EIO)
+    assert shelf.drops
+    assert not shelf.local
+
+
+def test_map_covers_the_offset_of_the_metadata_and_never_the_data_area() -> None:
+    """Section 10.1: with a provider much larger than `create -m` clearing the map overwrites the data area."""
+    shelf = Shelf()
+    assert shelf.hello().mapsize_bytes == MAP
+    shelf.request(FLUSH, 6)
+    jobs = [job for job in shelf.stores if job.metadata is None]
+    assert [(job.offset_bytes, len(job.data)) for job in jobs] == [(4096, MAP)]
+
+
+def test_s5_overlapping_requests_are_carried_out_in_order() -> None:
+    shelf = Shelf().ready()
+    shelf.requests(
+        (WRITE, 1, 0, 1024, b"1" * 1024, False),
+        (WRITE, 2, 512, 1024, b"2" * 1024, False),
+        (READ, 3, 512, 512, None, False),
+        (DELETE, 4, 0, 512, None, False),
+        (WRITE, 5, 8192, 512, DATA, False),
+    )
+    assert [request.seq for request in shelf.local] == [1, 5]
+    shelf.finish_local()
+    assert {request.seq for request in shelf.local} == {2, 4}
+    shelf.work()
+    assert (3, 0, False, b"2" * 512) in shelf.replies
+    assert shelf.disk.data[:1536] == bytes(512) + b"2" * 1024
+
+
+def test_flush_starts_when_every_write_before_it_is_over_and_later_ones_do_not_wait() -> None:
+    shelf = Shelf().ready()
+    shelf.request(WRITE, 1, 0, SECTOR, DATA)
+    shelf.request(FLUSH, 2)
+    shelf.request(WRITE, 3, EXTENT, SECTOR, DATA)
+    assert [request.seq for request in shelf.local] == [1, 3]
+    shelf.finish_local(shelf.local[1])
+    assert [request.seq for request in shelf.local] == [1]
+    shelf.finish_local()
+    assert [request.seq for request in shelf.local] == [2]
+    shelf.finish_local()
+    assert [reply[0] for reply in shelf.replies] == [3, 1, 2]
+
+
+def test_s4_memsync_receipt_comes_before_the_final_reply() -> None:
+    shelf = Shelf().ready()
+    shelf.request(WRITE, 9, 0, SECTOR, DATA, memsync=True)
+    assert shelf.replies == [(9, 0, True, None)]
+    shelf.finish_local()
+    assert shelf.replies == [(9, 0, True, None), (9, 0, False, None)]
+
+
+def test_equal_seqs_are_no_error() -> None:
+    """Section 5.5: 1 may occur twice at the very start of a reference primary."""
+    shelf = Shelf().ready()
+    shelf.request(WRITE, 1, 0, SECTOR, DATA)
+    shelf.request(WRITE, 1, EXTENT, SECTOR, DATA)
+    shelf.finish_local()
+    assert [reply[:2] for reply in shelf.replies] == [(1, 0), (1, 0)]
+
+
+def test_zeros_read_back_as_zeros() -> None:
+    shelf = Shelf().ready()
+    shelf.disk.data[:1024] = b"x" * 1024
+    shelf.request(ZERO, 4, 0, 512)
+    shelf.work()
+    assert shelf.disk.data[:1024] == bytes(512) + b"x" * 512
+
+
+# -- refusals (section 5.2) --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        (WRITE, 5, 0, 0, b"", False),
+        (WRITE, 5, 0, SECTOR, None, False),
+        (WRITE, 5, 0, 2 * SECTOR, DATA, False),
+        (WRITE, 5, 1, SECTOR, DATA, False),
+        (WRITE, 5, 64 * EXTENT, SECTOR, DATA, False),
+        (READ, 5, 0, 100, None, False),
+        (READ, 5, 64 * EXTENT - SECTOR, 2 * SECTOR, None, False),
+        (DELETE, 5, 64 * EXTENT, SECTOR, None, False),
+        (6, 5, 0, 0, None, False),
+        (0, 5, 0, 0, None, False),
+        (99, 5, 0, 0, None, False),
+        (READ, 0, 0, SECTOR, None, False),
+    ],
+)
+def test_s12_bad_request_is_answered_with_einval_and_touches_nothing(
+    item: tuple[int, int, int, int, bytes, bool],
+) -> None:
+    shelf = Shelf().ready()
+    shelf.requests(item)
+    assert shelf.replies == [(item[1], EINVAL, False, None)]
+    assert not shelf.local
+    assert not shelf.stores
+
+
+def test_s12_bad_memsync_write_gets_one_reply_that_is_receipt_and_error() -> None:
+    shelf = Shelf().ready()
+    shelf.request(WRITE, 5, 0, 0, b"", memsync=True)
+    assert shelf.replies == [(5, EINVAL, True, None)]
+
+
+def test_s12_bad_first_request_does_not_clear_the_map() -> None:
+    shelf = Shelf(on_disk=image(1))
+    shelf.hello()
+    shelf.request(WRITE, 5, 0, 0, b"")
+    shelf.store_all()
+    assert marked(shelf.disk.map) == {1}
+
+
+def test_read_longer_than_a_data_block_is_refused_and_a_discard_of_any_length_is_not() -> None:
+    shelf = Shelf(metadata(datasize_bytes=8 * MIB, extentsize_bytes=MIB)).ready()
+    shelf.request(READ, 5, 0, 2 * MIB)
+    assert shelf.replies == [(5, EINVAL, False, None)]
+    shelf.request(DELETE, 6, 0, 8 * MIB)
+    assert len(shelf.local) == 1
+
+
+def test_marks_of_ours_are_refused_where_they_were_not_agreed_on() -> None:
+    shelf = Shelf(features=Feature.NONE).ready()
+    for op in (SYNC_BEGIN, SYNC_END, TAKE_LEAD):
+        shelf.request(op, 9)
+    assert shelf.replies == [(9, EINVAL, False, None)] * 3
+
+
+# -- disk errors -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("op", "counter"),
+    [(READ, "read_errors"), (WRITE, "write_errors"), (DELETE, "delete_errors"), (FLUSH, "flush_errors")],
+)
+def test_disk_errors_are_answered_and_counted(op: int, counter: str) -> None:
+    shelf = Shelf().ready()
+    length = 0 if op == FLUSH else SECTOR
+    shelf.request(op, 5, 0, length, DATA if op == WRITE else None)
+    shelf.finish_local(error=EIO)
+    assert shelf.replies == [(5, EIO, False, None)]
+    assert getattr(shelf.engine.counters, counter) == 1
+    assert [event.name for event in shelf.events] == ["disk-failed"]
+
+
+def test_disk_errors_of_one_kind_are_told_once_a_minute() -> None:
+    shelf = Shelf().ready()
+    for seq in range(1, 10):
+        shelf.request(WRITE, seq, 0, SECTOR, DATA)
+        shelf.finish_local(error=EIO)
+    assert len(shelf.events) == 1
+    shelf.tick(61)
+    shelf.request(WRITE, 20, 0, SECTOR, DATA)
+    shelf.finish_local(error=EIO)
+    assert len(shelf.events) == 2
+
+
+def test_flush_that_the_disk_does_not_know_is_no_event() -> None:
+    shelf = Shelf().ready()
+    shelf.request(FLUSH, 5)
+    shelf.finish_local(error=95)
+    assert shelf.replies == [(5, 95, False, None)]
+    assert not shelf.events
+
+
+# -- what the disk says of the copy (S7) ----------------------------------------------------------------------------------
+
+
+def test_s7_copy_says_that_it_is_inconsistent_before_the_answer_to_sync_begin() -> None:
+    """Section 10.1: no on-disk "inconsistent" mark; an S in the middle of a sync can be promoted."""
+    shelf = Shelf().ready()
+    shelf.request(SYNC_BEGIN, 5)
+    assert not shelf.replies
+    shelf.store_all()
+    assert shelf.saved.inconsistent
+    assert shelf.replies == [(5, 0, False, None)]
+    shelf.request(SYNC_END, 6)
+    shelf.store_all()
+    assert not shelf.saved.inconsistent
+    assert shelf.replies[-1] == (6, 0, False, None)
+
+
+def test_s7_mark_that_cannot_be_written_is_an_error_to_the_primary() -> None:
+    shelf = Shelf().ready()
+    shelf.request(SYNC_BEGIN, 5)
+    shelf.store(error=EIO)
+    assert shelf.replies == [(5, EIO, False, None)]
+
+
+def test_s7_sync_end_makes_a_stale_copy_good_again() -> None:
+    shelf = Shelf(metadata(stale=True)).ready()
+    shelf.request(SYNC_END, 6)
+    shelf.store_all()
+    assert not shelf.saved.stale
+
+
+def test_s6_lead_is_durable_with_every_extent_marked_before_it_is_answered() -> None:
+    shelf = Shelf().ready()
+    shelf.request(TAKE_LEAD, 5)
+    assert not shelf.replies
+    shelf.store_all()
+    assert shelf.saved.localcnt == 1
+    assert len(marked(shelf.disk.map)) == MAP * 8
+    assert shelf.replies == [(5, 0, False, None)]
+    assert "take-lead" in [event.name for event in shelf.events]
+    shelf.request(SYNC_END, 6)
+    shelf.store_all()
+    assert not marked(shelf.disk.map)
+    assert shelf.saved.localcnt == 1
+
+
+def test_s6_lead_before_the_first_disk_request_is_not_wiped_by_it() -> None:
+    shelf = Shelf()
+    shelf.hello()
+    shelf.request(TAKE_LEAD, 5)
+    shelf.store_all()
+    shelf.request(WRITE, 6, 0, SECTOR, DATA)
+    shelf.work()
+    assert len(marked(shelf.disk.map)) == MAP * 8
+
+
+def reference() -> Shelf:
+    """Connected to a reference primary, which has begun to write."""
+    shelf = Shelf(features=Feature.NONE)
+    shelf.hello()
+    shelf.request(WRITE, 1, 0, SECTOR, DATA)
+    return shelf
+
+
+def test_s7_with_a_reference_primary_the_copy_is_called_inconsistent_before_its_first_write() -> None:
+    shelf = reference()
+    assert shelf.stores[-2].metadata is not None
+    assert shelf.stores[-2].metadata.inconsistent
+    assert not shelf.local
+    shelf.store_all()
+    assert shelf.saved.inconsistent
+    assert shelf.local
+
+
+def test_s7_keepalive_tells_that_a_reference_primary_is_idle_and_so_done() -> None:
+    shelf = reference()
+    shelf.work()
+    shelf.request(KEEPALIVE, 0)
+    shelf.store_all()
+    assert not shelf.saved.inconsistent
+
+
+def test_s7_keepalive_while_writes_are_under_way_tells_nothing() -> None:
+    shelf = reference()
+    shelf.store_all()
+    shelf.request(KEEPALIVE, 0)
+    assert not shelf.stores
+
+
+def test_s7_copy_left_inconsistent_by_an_earlier_link_is_good_once_the_reference_primary_is_idle() -> None:
+    shelf = Shelf(metadata(inconsistent=True, stale=True), features=Feature.NONE)
+    shelf.hello()
+    shelf.request(KEEPALIVE, 0)
+    shelf.store_all()
+    assert not shelf.saved.inconsistent
+    assert not shelf.saved.stale
+
+
+def test_s7_busy_reference_primary_is_done_when_its_sync_requests_have_stopped() -> None:
+    shelf = reference()
+    shelf.work()
+    for _ in range(3):
+        shelf.tick(REFERENCE_SYNC_QUIET_S - 1)
+        shelf.request(WRITE, 1, 0, SECTOR, DATA)
+        shelf.work()
+        assert shelf.saved.inconsistent
+    shelf.tick(REFERENCE_SYNC_QUIET_S - 1)
+    shelf.request(WRITE, 555, 0, SECTOR, DATA)
+    shelf.work()
+    assert shelf.saved.inconsistent
+    shelf.tick(2)
+    shelf.store_all()
+    assert not shelf.saved.inconsistent
+
+
+def test_s7_copy_that_is_read_from_by_a_reference_primary_stays_consistent() -> None:
+    shelf = Shelf(metadata(localcnt=1), image(0), features=Feature.NONE)
+    assert shelf.hello().syncsrc is SyncSource.SECONDARY
+    shelf.request(READ, 1, 0, SECTOR)
+    shelf.work()
+    assert not shelf.saved.inconsistent
+
+
+def test_our_primary_says_itself_when_a_sync_begins() -> None:
+    shelf = Shelf().ready()
+    shelf.request(WRITE, 1, 0, SECTOR, DATA)
+    shelf.work()
+    shelf.tick(100)
+    assert not shelf.saved.inconsistent
+
+
+# -- the rest ----------------------------------------------------------------------------------------------------------
+
+
+def test_ping_is_answered_by_the_engine_and_not_by_the_disk() -> None:
+    shelf = Shelf()
+    shelf.hello()
+    shelf.request(PING, 8)
+    assert shelf.replies == [(8, 0, False, None)]
+
+
+def test_ping_without_a_seq_is_refused() -> None:
+    shelf = Shelf()
+    shelf.request(PING, 0)
+    assert shelf.replies == [(0, EINVAL, False, None)]
+
+
+def test_congested_until_the_disk_catches_up() -> None:
+    shelf = Shelf().ready()
+    shelf.requests(*[(READ, n + 1, 0, SECTOR, None, False) for n in range(MAX_ACTIVE)])
+    assert shelf.engine.congested
+    assert not shelf.engine.idle
+    shelf.work()
+    assert not shelf.engine.congested
+    assert shelf.engine.idle
+
+
+def test_status_tells_what_the_disk_says() -> None:
+    shelf = Shelf(metadata(localcnt=2, remotecnt=3)).ready()
+    status = shelf.engine.status()
+    assert (status["localcnt"], status["remotecnt"], status["resuid"]) == (2, 3, RESUID)
+    assert status["status"] == "complete"
+    assert status["dirty"] == 0
