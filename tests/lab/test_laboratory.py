@@ -97,7 +97,7 @@ def test_a_command_past_its_deadline_is_killed_and_named(lab: Lab) -> None:
 
 def test_kill_all_leaves_an_empty_running_host(lab: Lab) -> None:
     lab.hast2.run(["sh", "-c", "sleep 500 & sleep 500 & setsid sleep 500 &"])
-    assert len(lab.hast2.processes("^sleep 500")) == 3
+    lab.hast2.wait_for("three processes", lambda: len(lab.hast2.processes("^sleep 500")) == 3, 5)
     lab.hast2.kill_all()
     assert lab.hast2.processes() == []
     assert lab.hast2.run("hostname").returncode == 0
