@@ -93,6 +93,21 @@ def test_removed_resource_is_stopped_and_forgotten(make_daemon: MakeDaemon) -> N
     assert daemon.status("disk2")["code"] == 1
 
 
+def test_role_change_that_queues_behind_a_removal_starts_nothing(make_daemon: MakeDaemon) -> None:
+    daemon = make_daemon({"disk1": "remote none", "disk2": "remote none"})
+    daemon.order("disk2", ready_after_s=0.5)
+    daemon.start()
+    daemon.role("primary", "disk2", wait=False)
+    daemon.role("init", "disk2", wait=False)
+    daemon.role("primary", "disk2", wait=False)
+    daemon.write_config({"disk1": "remote none"})
+    reload(daemon)
+    time.sleep(1.5)
+    path = daemon.directory / "orders" / "disk2.seen"
+    pids = {json.loads(line)["pid"] for line in path.read_text().splitlines()} if path.exists() else set()
+    assert not [pid for pid in pids if alive(pid)]
+
+
 def test_unchanged_primary_is_left_alone(daemon: Daemon) -> None:
     daemon.role("primary")
     reload(daemon)

@@ -61,7 +61,7 @@ class ResourceState:
         self._arbiter: ArbiterLink | None = None
         self.incoming = SecondaryHolder(resource.name, environment.pool, self._worker_said)
         self._lock = asyncio.Lock()
-        self._starting = False
+        self._starting = self._closed = False
         self._superseded: Role | None = None
         self._first = True
         self._backoff = Backoff()
@@ -92,6 +92,8 @@ class ResourceState:
             self._superseded = new
             self._holder.interrupt()
         async with self._lock:
+            if self._closed:
+                raise RoleError("hastd is stopping, or the resource was removed.")
             old = self.role
             if new is old:
                 await self._confirm(new, force)
@@ -108,8 +110,16 @@ class ResourceState:
             self._role_changed(old, new)
             return old
 
+    async def retire(self) -> None:
+        """The resource was removed: role init with its hook, and nothing after it. Raises RoleError."""
+        try:
+            await self.set_role(Role.INIT)
+        finally:
+            self._closed = True
+
     async def shut_down(self) -> None:
         """Orderly end without hooks: drain, detach, forget. Raises nothing."""
+        self._closed = True
         if self._starting and self._holder is not None:
             self._superseded = Role.INIT
             self._holder.interrupt()

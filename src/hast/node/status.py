@@ -23,7 +23,7 @@ STATISTICS = (
     "flush_errors",
 )
 QUEUES = ("local", "send", "recv", "done", "idle")
-_COPIED = ("resuid", "localcnt", "remotecnt")
+_COPIED = ("resuid", "localcnt", "remotecnt", "prevrole")
 
 
 def unknown(name: str) -> dict[str, Any]:

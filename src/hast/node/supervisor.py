@@ -183,7 +183,7 @@ class Supervisor:
     async def _remove(self, name: str) -> None:
         state = self._states.pop(name)
         try:
-            await state.set_role(Role.INIT)
+            await state.retire()
         except RoleError as error:
             log.error("%s", error, extra=context(name, state.role))
         self.events.forget(name)
