@@ -293,6 +293,64 @@ def test_resources_all_are_asked_of_hastd_and_remembered(node: Node) -> None:
     assert node.run("slave") == 69
 
 
+@pytest.mark.parametrize("first", ["master", "slave"])
+@pytest.mark.parametrize("second", ["master", "slave"])
+def test_a_run_that_dies_between_any_two_steps_is_made_good_by_the_next(node: Node, first: str, second: str) -> None:
+    code = (
+        "import os, sys\nfrom hast.cli.failover import main\nfrom hast.failover.state import RunFiles\n"
+        "save, left = RunFiles.save, int(sys.argv[1])\n"
+        "def dying(self, state):\n    global left\n    left -= 1\n    save(self, state)\n"
+        "    if not left:\n        os.kill(os.getpid(), 9)\n"
+        "RunFiles.save = dying\nmain(sys.argv[2:])\n"
+    )
+    for number in range(1, 6):
+        assert node.run("slave" if first == "master" else "master") == 0
+        died = subprocess.run([sys.executable, "-c", code, str(number), first, "-c", str(node.conf)], check=False)
+        assert died.returncode in (0, -signal.SIGKILL)
+        assert node.run(second) == 0
+        up = second == "master"
+        assert set(node.hastd.roles.values()) == {"primary" if up else "secondary"}
+        assert (node.directory / "pool").exists() is up
+
+
+def test_files_full_of_garbage_disturb_nothing(node: Node) -> None:
+    assert node.run("master") == 0
+    for name in ("failover.lock", "failover.wanted", "failover.state"):
+        (node.directory / "run" / name).write_bytes(b"\xff{" * 100)
+    assert node.run("slave") == 0
+    assert node.run("status") == 0
+    (node.directory / "run/failover.wanted").write_text('{"request": "many"}')
+    (node.directory / "run/failover.state").write_text('{"started_s": "x", "failures": 3, "resources": 4}')
+    assert node.run("status") == 0
+    assert node.run("master") == 0
+
+
+def test_a_run_directory_that_cannot_be_made_is_exit_71(
+    node: Node, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HAST_RUN", "/proc/none")
+    assert node.run("master") == 71
+    assert "/proc/none cannot be made" in capsys.readouterr().err
+
+
+def test_a_reader_that_is_gone_does_not_stop_a_run(node: Node) -> None:
+    node.write('service bad { start "exit 3" stop "true" }')
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = subprocess.Popen([*PROGRAM, "master", "-c", str(node.conf)], stderr=writer)
+    os.close(writer)
+    assert run.wait(30) == 1
+    assert node.state()["phase"] == "failed"
+
+
+def test_a_run_does_not_keep_its_own_directory_busy(node: Node) -> None:
+    cwd = node.directory / "cwd"
+    node.write(f'service look {{ start "pwd > {cwd}" stop "true" }}')
+    done = subprocess.run([*PROGRAM, "master", "-c", "failover.conf"], cwd=node.directory, check=False)
+    assert done.returncode == 0
+    assert cwd.read_text() == "/\n"
+
+
 def test_a_start_costs_little(node: Node) -> None:
     node.run("master")
     process = node.spawn("master")

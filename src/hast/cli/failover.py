@@ -82,7 +82,9 @@ def _run(configuration: FailoverConfiguration, files: RunFiles, options: argpars
     from hast.failover.run import Run
 
     verb = Verb(options.verb)
-    log = Log(options.log or configuration.log or os.environ.get(LOG_VARIABLE))
+    file = options.log or configuration.log or os.environ.get(LOG_VARIABLE)
+    log = Log(os.path.abspath(file) if file else None)
+    os.chdir("/")
     files.ask(verb)
     stages = build(configuration, _remembered(files))
     run = Run(configuration, verb, stages, files, log, _told_to_end())
@@ -92,21 +94,33 @@ def _run(configuration: FailoverConfiguration, files: RunFiles, options: argpars
         return 0
     if not sys.stderr.isatty():
         for name, why in ending.failures.items():
-            print(f"failover {verb}: {name}: {why}", file=sys.stderr)
-    print(f"failover {verb}: {ending.outcome} after {time.monotonic() - started:.1f} s.", file=sys.stderr)
+            _say(f"failover {verb}: {name}: {why}")
+    _say(f"failover {verb}: {ending.outcome} after {time.monotonic() - started:.1f} s.")
     return EXIT_GAVE_WAY if ending.outcome is Outcome.GAVE_WAY else EXIT_FAILED
 
 
+def _say(text: str) -> None:
+    """A line on standard error, if anybody still listens there."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
 def _told_to_end() -> Callable[[], bool]:
-    """Installs handlers for TERM, INT and HUP; the result tells whether one came or hast-devd has a newer event."""
+    """Installs handlers for TERM and INT; the result tells whether one came or hast-devd has a newer event.
+
+    A lost terminal (HUP) ends nothing: half a fail-over is worse than a whole one that nobody watches.
+    """
     ended = False
 
     def end(_number: int, _frame: object) -> None:
         nonlocal ended
         ended = True
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     text = os.environ.pop(NEWER_VARIABLE, "")
     newer = int(text) if text.isdecimal() else None
     if newer is not None:
@@ -185,7 +199,10 @@ def _word(state: bool | str | None) -> str:
 def _describe(last: dict[str, object], pid: object) -> str:
     if not last:
         return "No failover has run since this host started."
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(str(last.get("started_s") or 0))))
+    started_s = last.get("started_s")
+    when = "an unknown time"
+    if isinstance(started_s, float) and 0 <= started_s < 2**33:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started_s))
     text = f"Last: failover {last.get('verb')} at {when}: {last.get('phase')}"
     step = last.get("step")
     if pid and isinstance(step, dict):

@@ -51,11 +51,12 @@ class RunFiles:
             raise StateError(f"{self._wanted_path} cannot be opened: {error.strerror}; run failover as root") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            newest = _parse(os.pread(descriptor, 4096, 0)).get("request", 0)
-            self.request = (newest if isinstance(newest, int) else 0) + 1
+            known = (_parse(os.pread(descriptor, 4096, 0)), _read(self._lock_path))
+            self.request = max(_number(record) for record in known) + 1
             self._verb = verb
-            record = json.dumps({"request": self.request, "verb": verb}).encode().ljust(80)
-            os.pwrite(descriptor, record, 0)
+            data = json.dumps({"request": self.request, "verb": verb}).encode()
+            os.pwrite(descriptor, data, 0)
+            os.ftruncate(descriptor, len(data))
         finally:
             os.close(descriptor)
         return self.request
@@ -63,8 +64,7 @@ class RunFiles:
     def overruled(self) -> bool:
         """Whether a newer request asks for the other verb."""
         newest = _read(self._wanted_path)
-        number = newest.get("request")
-        return isinstance(number, int) and number > self.request and newest.get("verb") != self._verb
+        return _number(newest) > self.request and newest.get("verb") != self._verb
 
     def try_lock(self) -> bool:
         """Become the run in progress. Raises StateError when the file cannot be opened."""
@@ -126,6 +126,11 @@ def start_time(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
+
+
+def _number(record: dict[str, Any]) -> int:
+    number = record.get("request")
+    return number if isinstance(number, int) else 0
 
 
 def _read(path: Path) -> dict[str, Any]:
