@@ -133,6 +133,9 @@ def _serve(arguments: Arguments, configuration: Configuration, options: Options,
     setproctitle.setproctitle("hastd")
     logs.setup(foreground=arguments.foreground, debug=arguments.debug)
 
+    if sys.version_info < (3, 12):  # where it became the default: no thread for every child
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
+
     async def serve() -> None:
         await Supervisor(configuration, options, opened).run()
 
