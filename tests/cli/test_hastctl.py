@@ -285,3 +285,10 @@ def test_daemon_can_be_reached_by_a_record_only_while_it_is_true(make_daemon: Ma
     time.sleep(0.02)
     daemon.config.write_text(daemon.config.read_text().replace("/ctl", "/other"))
     assert daemon.hastctl("status").returncode == 71
+
+
+def test_debug_shows_the_dialogue_on_stderr(standing_daemon: Daemon) -> None:
+    done = standing_daemon.hastctl("status", "-d", "--table")
+    assert done.stdout.startswith("Name\t")
+    assert f"hastd at {standing_daemon.directory}/ctl" in done.stderr
+    assert "[DEBUG][1] reply " in done.stderr

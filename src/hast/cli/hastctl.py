@@ -44,8 +44,9 @@ def say_error(text: str) -> None:
 class Session:
     """Configuration file and control connection, each made when first needed."""
 
-    def __init__(self, config_path: str) -> None:
+    def __init__(self, config_path: str, debug: int = 0) -> None:
         self.config_path = config_path
+        self._debug = debug
 
     def configuration(self) -> Configuration:
         """The parsed configuration. Raises Failure."""
@@ -63,16 +64,26 @@ class Session:
         from hast.cli.client import ControlClient
         from hast.node import config_record
 
-        return ControlClient(config_record.read(self.config_path) or self.configuration().control)
+        address = config_record.read(self.config_path) or self.configuration().control
+        self._tell(f"configuration {self.config_path}, hastd at {address}")
+        return ControlClient(address)
+
+    def _tell(self, text: str) -> None:
+        if self._debug:
+            say_error(f"[DEBUG][1] {text}")
 
     def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """One request to hastd. Raises Failure."""
         from hast.cli.client import ControlError
 
+        client = self.client()
+        self._tell(f"request {request}, at most {timeout_s:g} s")
         try:
-            return self.client().ask(request, timeout_s)
+            reply = client.ask(request, timeout_s)
         except ControlError as error:
             raise Failure(str(error), error.exit_code) from None
+        self._tell(f"reply {reply}")
+        return reply
 
     def status(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Status objects of these resources, of all when none is named."""
@@ -91,6 +102,11 @@ def _remember_config(context: click.Context, _parameter: click.Parameter, value:
         context.ensure_object(dict)["config"] = value
 
 
+def _count_debug(context: click.Context, _parameter: click.Parameter, value: int) -> None:
+    found = context.ensure_object(dict)
+    found["debug"] = found.get("debug", 0) + value
+
+
 def _help(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
         click.echo(context.get_help(), err=True)
@@ -101,7 +117,7 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
     """-c, -d and -h, which every command and hastctl itself take."""
     for option in (
         click.option("-c", "config", metavar="CONFIG", expose_value=False, callback=_remember_config, help="hast.conf"),
-        click.option("-d", "debug", count=True, expose_value=False, help="More messages; may be repeated."),
+        click.option("-d", "debug", count=True, expose_value=False, callback=_count_debug, help="Show the dialogue."),
         click.option("-h", "--help", is_flag=True, expose_value=False, is_eager=True, callback=_help, help="Usage."),
     ):
         function = option(function)
@@ -109,7 +125,8 @@ def _common(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _session(context: click.Context) -> Session:
-    return Session(context.ensure_object(dict).get("config") or DEFAULT_CONFIG)
+    options = context.ensure_object(dict)
+    return Session(options.get("config") or DEFAULT_CONFIG, options.get("debug", 0))
 
 
 @click.group(add_help_option=False, context_settings={"max_content_width": 100})

@@ -220,6 +220,9 @@ class ResourceState:
             self.transition = None
         self._first = False
         await self.settings.apply_sync_rate()
+        worker = self._holder.worker
+        if worker is not None and worker.ended.is_set() and self._holder.serving:
+            self._primary_worker_lost(worker)
 
     async def _undo_promotion(self, old: Role, reason: str) -> None:
         holder, self._holder = self._holder, None
@@ -261,6 +264,8 @@ class ResourceState:
         self._starting = True
         try:
             await holder.replace_worker(self._start_message(Role.PRIMARY))
+            if holder.worker is None or holder.worker.ended.is_set():
+                raise WorkerError("The new worker process ended as soon as it was ready; see the log.")
         except (WorkerError, ExportError) as error:
             self.last_error = str(error)
             log.error("Restart failed: %s", error, extra=context(self.name, self.role))
