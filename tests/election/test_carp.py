@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment import KEY, Host, Segment
 
-from hast.election.carp import TABLE, Vhid
-from hast.election.carp_types import Input, State
+from hast.election.carp import Vhid
+from hast.election.carp_types import TABLE, Input, State
 from hast.election.demotion import CopyState, DataReport, judge
 from hast.format.carp import Advertisement, Authenticator, encode
 
@@ -278,8 +278,40 @@ def test_a_master_without_hastd_does_not_give_way_to_a_useless_copy() -> None:
 
 def test_the_worst_resource_decides() -> None:
     report = judge([("disk1", CopyState.COMPLETE), ("disk2", CopyState.OUTDATED), ("disk3", CopyState.STALE)])
-    assert report == DataReport(240, False, "disk2 outdated, disk3 stale")
+    assert report == DataReport(240, False, False, "disk2 outdated, disk3 stale")
     assert judge([]) == DataReport()
+
+
+def test_of_two_booting_hosts_the_last_primary_wins_and_one_that_is_refused_gives_way() -> None:
+    idle, last = judge([("disk1", CopyState.IDLE)]), judge([("disk1", CopyState.LAST_PRIMARY)])
+    segment = Segment()
+    one, two = segment.add(0, True, True, idle), segment.add(100, False, True, last)
+    segment.run(10)
+    assert segment.masters() == [two]
+    assert one.count("MASTER") == 0
+    segment = Segment()
+    one, two = segment.add(0, True, True, last), segment.add(100, False, True, last)
+    segment.run(10)
+    assert segment.masters() == [one]
+    one.report(judge([("disk1", CopyState.REFUSED)]))
+    segment.run(1)
+    assert segment.masters() == [two]
+
+
+def test_a_last_primary_that_returns_does_not_preempt_the_new_one() -> None:
+    segment = Segment()
+    one, two = segment.add(0, True, True, GOOD), segment.add(100, True, True, GOOD)
+    segment.run(10)
+    one.kill()
+    segment.run(5)
+    assert segment.masters() == [two]
+    one.data = judge([("disk1", CopyState.LAST_PRIMARY)])
+    one.boot()
+    segment.run(20)
+    assert segment.masters() == [two]
+    one.report(GOOD)
+    segment.run(2)
+    assert segment.masters() == [one]
 
 
 # By hand

@@ -77,7 +77,9 @@ class Host:
             PYTHON, "-m", "hast.cli.carpd", "-F", "-d", "-c", str(path), "-P", str(self.directory / "carpd.pid"),
             "-S", str(self.directory / "hastctl"), *extra, log="carpd.log",
         )  # fmt: skip
-        wait_for(lambda: self.try_ask({"command": "status"}) is not None, 8, f"carpd of {self.namespace}: {self.log()}")
+        wait_for(
+            lambda: self.try_ask({"command": "status"}) is not None, 25, f"carpd of {self.namespace}: {self.log()}"
+        )
         return self.carpd_process
 
     def log(self, name: str = "carpd.log") -> str:

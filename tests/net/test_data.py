@@ -25,9 +25,13 @@ TABLE: list[tuple[dict[str, Any] | None, CopyState]] = [
     ({"role": "secondary", "status": "-", "problems": [{"kind": "outdated"}]}, CopyState.OUTDATED),
     ({"role": "secondary", "status": "-", "problems": [{"kind": "split-brain"}]}, CopyState.SPLIT_BRAIN),
     ({"role": "init", "status": "-", "problems": [{"kind": "provider"}]}, CopyState.NO_PROVIDER),
-    ({"role": "init", "status": "-", "localcnt": 3, "remotecnt": 2}, CopyState.LAST_PRIMARY),
-    ({"role": "init", "status": "-", "localcnt": 2, "remotecnt": 2}, CopyState.IDLE),
-    ({"role": "init", "status": "-", "localcnt": None, "remotecnt": None}, CopyState.IDLE),
+    ({"role": "secondary", "status": "-", "prevrole": "primary"}, CopyState.LAST_PRIMARY),
+    ({"role": "secondary", "status": "complete", "prevrole": "primary"}, CopyState.COMPLETE),
+    ({"role": "secondary", "status": "-", "problems": [{"kind": "last-error"}]}, CopyState.REFUSED),
+    ({"role": "init", "status": "-", "prevrole": "primary", "problems": [{"kind": "last-error"}]}, CopyState.REFUSED),
+    ({"role": "init", "status": "-", "prevrole": "primary"}, CopyState.LAST_PRIMARY),
+    ({"role": "init", "status": "-", "prevrole": "secondary"}, CopyState.IDLE),
+    ({"role": "init", "status": "-", "prevrole": None}, CopyState.IDLE),
 ]
 
 
@@ -42,3 +46,7 @@ def test_every_state_of_a_copy_has_a_verdict_and_better_ones_never_weigh_more() 
     assert all(0 <= weight <= MAX_SKEW for weight in weights)
     assert judge([("disk1", CopyState.DISCONNECTED)]).eligible
     assert not judge([("disk1", CopyState.OUTDATED)]).eligible
+    assert [state for state in CopyState if judge([("disk1", state)]).preempt] == [
+        CopyState.LEADING,
+        CopyState.COMPLETE,
+    ]

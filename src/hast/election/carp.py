@@ -21,11 +21,13 @@ from dataclasses import dataclass, field
 from math import inf
 
 from hast.election.carp_types import (
+    TABLE,
     Address,
     Advertise,
     Announce,
     Counts,
     Effect,
+    Hand,
     Heard,
     Input,
     Note,
@@ -33,7 +35,9 @@ from hast.election.carp_types import (
     Settings,
     State,
     StateChanged,
+    Wait,
 )
+from hast.election.counter import Counter
 from hast.election.demotion import MAX_SKEW, DataReport, Demotion
 from hast.election.replay import ReplayGuard
 from hast.format.carp import Advertisement, AuthenticationError, Authenticator
@@ -50,63 +54,13 @@ DEPOSE = (0, 1)
 MAX_DEPOSES = 10
 FORGET_DEPOSES_S = 10.0
 ANNOUNCE_AGAIN_S = (1.0, 3.0)
-_MODULUS = 1 << 64
-COUNTS_PER_US = 256
-"""Counters move by this much per microsecond; the remainder is a random salt, so that two hosts never agree."""
-COUNTER_STEPS_PER_S = 4
-"""Within a step counters move by one, so that what is sent at once, for both families, is close together."""
-_COUNTER_TAKE_OVER = 1 << 48
-
-
-@dataclass(slots=True)
-class _Hand:
-    """What was ordered by hand: `master` holds against better masters, `backup` does not preempt."""
-
-    order: State | None = None
-    deposes: int = 0
-    deposed_s: float = -inf
-
-
-TABLE: dict[tuple[State, Input], str] = {
-    (State.INIT, Input.LINK_UP): "_listen",
-    (State.BACKUP, Input.LINK_DOWN): "_leave",
-    (State.BACKUP, Input.BETTER): "_follow",
-    (State.BACKUP, Input.EQUAL): "_follow",
-    (State.BACKUP, Input.WORSE): "_consider_preempting",
-    (State.BACKUP, Input.LEAVING): "_succeed",
-    (State.BACKUP, Input.TIMER): "_try_master",
-    (State.BACKUP, Input.HAND_MASTER): "_seize",
-    (State.BACKUP, Input.HAND_BACKUP): "_stay_backup",
-    (State.BACKUP, Input.HAND_AUTO): "_back_to_automatic",
-    (State.BACKUP, Input.STOP): "_leave",
-    (State.MASTER, Input.LINK_DOWN): "_leave",
-    (State.MASTER, Input.BETTER): "_yield",
-    (State.MASTER, Input.EQUAL): "_yield_to_lower_address",
-    (State.MASTER, Input.WORSE): "_defend",
-    (State.MASTER, Input.LEAVING): "_defend",
-    (State.MASTER, Input.TIMER): "_advertise",
-    (State.MASTER, Input.HAND_MASTER): "_seize",
-    (State.MASTER, Input.HAND_BACKUP): "_hand_over",
-    (State.MASTER, Input.HAND_AUTO): "_back_to_automatic",
-    (State.MASTER, Input.STOP): "_say_goodbye_and_leave",
-}
-"""The step for each state and input; a pair that is not listed changes nothing."""
-
-
-@dataclass(slots=True)
-class _Wait:
-    """A backup's timer has run out, but it may not be master yet; `text` says why."""
-
-    text: str = ""
-    reason: str = ""
 
 
 @dataclass
 class Vhid:
     """One virtual host on one interface.
 
-    `demotion` is shared by all vhids of the host; `counter_start` is the wall clock at `started_s` in
-    microseconds, times COUNTS_PER_US, plus a random number below COUNTS_PER_US.
+    `demotion` is shared by all vhids of the host; `counter_start` is for the counters (counter.py).
     """
 
     settings: Settings
@@ -122,15 +76,17 @@ class Vhid:
     heard: Heard | None = None
 
     def __post_init__(self) -> None:
-        self._counter = self.counter_start
+        self._counter = Counter(self.counter_start, self.started_s)
         self._data_deadline_s = self.started_s + DATA_WAIT_S if self.settings.data_required else self.started_s
-        self._hold_until_s = inf
+        self._listening_since_s = inf
+        self._waiting_since_s: float | None = None
+        """When a backup began to wait a master-down time; None while another wait is under way."""
         self._deadline_s = inf
         self._announce_at_s: list[float] = []
         self._announced_s = -inf
         self._expiry = ""
-        self._wait = _Wait()
-        self._hand = _Hand()
+        self._wait = Wait()
+        self._hand = Hand()
         self._failed_sends = 0
         self._good_sends = 0
         self._told_skew = 0
@@ -162,8 +118,7 @@ class Vhid:
             self._note_once_per_power(self.counts.replayed, f"{source}: replayed advertisement ignored: {refusal}")
             return
         self.counts.received += 1
-        if 0 < (heard.counter - self._counter) % _MODULUS < _COUNTER_TAKE_OVER:
-            self._counter = heard.counter
+        self._counter.heard(heard.counter)
         if self.state is State.BACKUP and self._follows_better_than(heard, source, now):
             return
         self.heard = Heard(source, heard.interval_s, now)
@@ -182,9 +137,11 @@ class Vhid:
             self._handle(Input.TIMER, now, "")
 
     def demotion_changed(self, now: float) -> None:
-        """The host's demotion may have changed: a master tells at once."""
+        """The demotion may have changed: a master tells at once, a backup corrects its waiting time."""
         if self.state is State.MASTER and self.skew != self._told_skew:
             self._handle(Input.TIMER, now, "")
+        elif self.state is State.BACKUP and self._waiting_since_s is not None:
+            self._deadline_s = self._waiting_since_s + self.master_down_s
 
     def sent(self, ok: bool) -> bool:
         """The result of an Advertise. True when the host's demotion changed by it."""
@@ -252,13 +209,10 @@ class Vhid:
         return self._hand.order
 
     def next_counter(self, now: float) -> int:
-        """The counter of the next packet: it moves with the clock, and past every one that was heard."""
-        steps = int((now - self.started_s) * COUNTER_STEPS_PER_S)
-        clock = self.counter_start + steps * (1_000_000 // COUNTER_STEPS_PER_S) * COUNTS_PER_US
-        ahead = (clock - self._counter) % _MODULUS
-        self._counter = clock if 0 < ahead < _MODULUS // 2 else (self._counter + 1) % _MODULUS
-        self.guard.sent(self._counter)
-        return self._counter
+        """The counter of the next packet."""
+        counter = self._counter.next(now)
+        self.guard.sent(counter)
+        return counter
 
     # Steps, named by TABLE
 
@@ -286,29 +240,35 @@ class Vhid:
         )
 
     def _listen(self, now: float) -> None:
-        self._hold_until_s = self._deadline_s = now + self.master_down_s
+        self._listening_since_s = now
+        self._await_master_down(now)
         self._expiry = "no master heard"
         self._change(State.BACKUP, self._why)
 
     def _leave(self, now: float) -> None:
         if self.state is State.MASTER:
             self.effects.append(SetAddresses(False))
-        self._deadline_s = self._hold_until_s = inf
-        self._hand = _Hand()
-        self._wait = _Wait()
+        self._deadline_s = self._listening_since_s = inf
+        self._waiting_since_s = None
+        self._hand = Hand()
+        self._wait = Wait()
         self._announce_at_s = []
         self._change(State.INIT, self._why)
 
-    def _follow(self, now: float) -> None:
+    def _await_master_down(self, now: float) -> None:
+        self._waiting_since_s = now
         self._deadline_s = now + self.master_down_s
+
+    def _follow(self, now: float) -> None:
+        self._await_master_down(now)
         self._expiry = "the master fell silent"
-        self._wait = _Wait()
+        self._wait = Wait()
 
     def _consider_preempting(self, now: float) -> None:
         assert self._peer is not None
         worse, source, _own = self._peer
         says_no = worse.advskew >= MAX_SKEW
-        wants_to = self.settings.preempt and self._hand.order is None and self._data_demotion == 0
+        wants_to = self.settings.preempt and self._hand.order is None and self._may_preempt
         if not (says_no or wants_to) or not self._eligible:
             self._follow(now)
             return
@@ -322,6 +282,7 @@ class Vhid:
         """Become master, the better one of several backups first: up to a quarter of a second by skew."""
         at = now + self.skew / 1024
         if at < self._deadline_s:
+            self._waiting_since_s = None
             self._deadline_s = at
             self._expiry = reason
         if at <= now:
@@ -333,15 +294,17 @@ class Vhid:
         if obstacle:
             if self._wait.text != obstacle:
                 self.effects.append(Note(f"no master is heard, but {obstacle}", "warning"))
-            self._wait = _Wait(obstacle, reason)
+            self._wait = Wait(obstacle, reason)
+            self._waiting_since_s = None
             self._deadline_s = until
             return
         self._become_master(now, reason)
 
     def _obstacle(self, now: float) -> tuple[str, float]:
         """What keeps a backup without a master from becoming it, and until when."""
-        if now < self._hold_until_s:
-            return "a whole master-down time has not been listened to", self._hold_until_s
+        listened_at_s = self._listening_since_s + self.master_down_s
+        if now < listened_at_s:
+            return "a whole master-down time has not been listened to", listened_at_s
         if self.data is None and now < self._data_deadline_s:
             return "the state of the data is not known yet", self._data_deadline_s
         if not self._eligible:
@@ -350,9 +313,10 @@ class Vhid:
         return "", now
 
     def _become_master(self, now: float, reason: str) -> None:
-        self._wait = _Wait()
+        self._wait = Wait()
         if self._hand.order is State.BACKUP:
-            self._hand = _Hand()
+            self._hand = Hand()
+        self._waiting_since_s = None
         self.counts.became_master += 1
         self._change(State.MASTER, reason)
         if self._hand.order is State.MASTER:
@@ -397,9 +361,9 @@ class Vhid:
             self._defend(now)
 
     def _step_down(self, now: float, reason: str) -> None:
-        self._hand = _Hand()
+        self._hand = Hand()
         self._announce_at_s = []
-        self._deadline_s = now + self.master_down_s
+        self._await_master_down(now)
         self._expiry = "the master fell silent"
         self.effects.append(SetAddresses(False))
         self._change(State.BACKUP, reason)
@@ -419,18 +383,18 @@ class Vhid:
         self.effects.append(Announce())
 
     def _seize(self, now: float) -> None:
-        self._hand = _Hand(State.MASTER)
+        self._hand = Hand(State.MASTER)
         if self.state is State.MASTER:
             self._depose(now)
         else:
             self._become_master(now, self._why)
 
     def _stay_backup(self, now: float) -> None:
-        self._hand = _Hand(State.BACKUP)
+        self._hand = Hand(State.BACKUP)
 
     def _hand_over(self, now: float) -> None:
         self._step_down(now, self._why)
-        self._hand = _Hand(State.BACKUP)
+        self._hand = Hand(State.BACKUP)
         self.effects += [Advertise(*GOODBYE), Advertise(*GOODBYE)]
 
     def _say_goodbye_and_leave(self, now: float) -> None:
@@ -438,7 +402,7 @@ class Vhid:
         self.effects += [Advertise(*GOODBYE), Advertise(*GOODBYE)]
 
     def _back_to_automatic(self, now: float) -> None:
-        self._hand = _Hand()
+        self._hand = Hand()
 
     # Small things
 
@@ -447,6 +411,10 @@ class Vhid:
         if self.data is not None:
             return self.data.demotion
         return MAX_SKEW if self.settings.data_required else 0
+
+    @property
+    def _may_preempt(self) -> bool:
+        return self.data.preempt if self.data is not None else not self.settings.data_required
 
     @property
     def _eligible(self) -> bool:

@@ -1,10 +1,11 @@
-"""The words of the CARP state machine: states, inputs, effects, settings, counts. No behaviour."""
+"""The words of the CARP state machine: states, inputs, the table of steps, effects, settings, counts. No behaviour."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
+from math import inf
 from typing import NamedTuple, TypeAlias
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -98,3 +99,46 @@ class Heard:
     source: Address
     interval_s: float
     at_s: float
+
+
+@dataclass(slots=True)
+class Hand:
+    """What was ordered by hand: `master` holds against better masters, `backup` does not preempt."""
+
+    order: State | None = None
+    deposes: int = 0
+    deposed_s: float = -inf
+
+
+@dataclass(slots=True)
+class Wait:
+    """A backup's timer has run out, but it may not be master yet; `text` says why."""
+
+    text: str = ""
+    reason: str = ""
+
+
+TABLE: dict[tuple[State, Input], str] = {
+    (State.INIT, Input.LINK_UP): "_listen",
+    (State.BACKUP, Input.LINK_DOWN): "_leave",
+    (State.BACKUP, Input.BETTER): "_follow",
+    (State.BACKUP, Input.EQUAL): "_follow",
+    (State.BACKUP, Input.WORSE): "_consider_preempting",
+    (State.BACKUP, Input.LEAVING): "_succeed",
+    (State.BACKUP, Input.TIMER): "_try_master",
+    (State.BACKUP, Input.HAND_MASTER): "_seize",
+    (State.BACKUP, Input.HAND_BACKUP): "_stay_backup",
+    (State.BACKUP, Input.HAND_AUTO): "_back_to_automatic",
+    (State.BACKUP, Input.STOP): "_leave",
+    (State.MASTER, Input.LINK_DOWN): "_leave",
+    (State.MASTER, Input.BETTER): "_yield",
+    (State.MASTER, Input.EQUAL): "_yield_to_lower_address",
+    (State.MASTER, Input.WORSE): "_defend",
+    (State.MASTER, Input.LEAVING): "_defend",
+    (State.MASTER, Input.TIMER): "_advertise",
+    (State.MASTER, Input.HAND_MASTER): "_seize",
+    (State.MASTER, Input.HAND_BACKUP): "_hand_over",
+    (State.MASTER, Input.HAND_AUTO): "_back_to_automatic",
+    (State.MASTER, Input.STOP): "_say_goodbye_and_leave",
+}
+"""The step for each state and input; a pair that is not listed changes nothing."""

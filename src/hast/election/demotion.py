@@ -37,25 +37,27 @@ class Demotion:
 
 
 class CopyState(StrEnum):
-    """What one resource's copy on this host is good for, best first. hastd's words."""
+    """What one resource's copy on this host is good for, best first."""
 
     LEADING = "leading"
-    """Primary, or nothing to do with HAST: as good as can be."""
+    """Primary."""
     COMPLETE = "complete"
     """Connected secondary with every block."""
-    LAST_PRIMARY = "last-primary"
-    """No role yet, but it was the primary before: probably the newest copy."""
+    LAST_PRIMARY = "last primary"
+    """Not connected, and the last it knows is that it was primary: probably the newest copy."""
     DISCONNECTED = "disconnected"
     """A secondary without its primary: complete as far as it knows."""
-    IDLE = "idle"
+    IDLE = "no role"
     """No role, and it was not primary before."""
     STALE = "stale"
     """Its disk failed or missed a write; while connected it is served from the other copy."""
+    REFUSED = "refused"
+    """hastd could not make it primary, or had to end that."""
     UNKNOWN = "unknown"
     """hastd does not answer."""
-    STALE_ALONE = "stale-alone"
+    STALE_ALONE = "stale and alone"
     """Missed writes, and the copy that has them is not connected."""
-    SPLIT_BRAIN = "split-brain"
+    SPLIT_BRAIN = "split brain"
     """Both nodes wrote on their own and this one is not the primary: a person decides which copy lives."""
     OUTDATED = "outdated"
     """The other node went on without this copy."""
@@ -63,9 +65,9 @@ class CopyState(StrEnum):
     """In the middle of a synchronisation: not even an old state."""
     FROZEN = "frozen"
     """A primary that lost both its peer and its arbiter: it may not write, and the other may be primary by now."""
-    NO_PROVIDER = "no-provider"
+    NO_PROVIDER = "no provider"
     """Its disk is missing or holds no HAST metadata."""
-    NOT_CONFIGURED = "not-configured"
+    NOT_CONFIGURED = "not configured"
     """hastd does not know the resource."""
 
 
@@ -75,16 +77,19 @@ class DataReport:
 
     demotion: int = 0
     eligible: bool = True
+    preempt: bool = True
+    """May take over from a worse master, where the configuration says `preempt`."""
     text: str = ""
 
 
 _VERDICTS: dict[CopyState, tuple[int, bool]] = {
     CopyState.LEADING: (0, True),
     CopyState.COMPLETE: (0, True),
-    CopyState.LAST_PRIMARY: (60, True),
+    CopyState.LAST_PRIMARY: (0, True),
     CopyState.DISCONNECTED: (120, True),
-    CopyState.IDLE: (150, True),
-    CopyState.STALE: (180, True),
+    CopyState.IDLE: (180, True),
+    CopyState.STALE: (200, True),
+    CopyState.REFUSED: (MAX_SKEW, True),
     CopyState.UNKNOWN: (MAX_SKEW, True),
     CopyState.STALE_ALONE: (MAX_SKEW, False),
     CopyState.SPLIT_BRAIN: (MAX_SKEW, False),
@@ -95,15 +100,17 @@ _VERDICTS: dict[CopyState, tuple[int, bool]] = {
     CopyState.NOT_CONFIGURED: (MAX_SKEW, False),
 }
 """Demotion, and whether the node may become master by itself when it hears no other."""
+_MAY_PREEMPT = frozenset({CopyState.LEADING, CopyState.COMPLETE})
 
 
 def judge(copies: Iterable[tuple[str, CopyState]]) -> DataReport:
     """The worst copy decides, for (resource name, state) of all resources of a vhid."""
-    demotion, eligible, texts = 0, True, []
+    demotion, eligible, preempt, texts = 0, True, True, []
     for name, state in copies:
         weight, may = _VERDICTS[state]
         demotion = max(demotion, weight)
         eligible = eligible and may
-        if weight:
+        if state not in _MAY_PREEMPT:
+            preempt = False
             texts.append(f"{name} {state}")
-    return DataReport(demotion, eligible, ", ".join(texts))
+    return DataReport(demotion, eligible, preempt, ", ".join(texts))

@@ -1,24 +1,31 @@
 """What hastd says of the copies on this host, for the demotion of vhids that serve them.
 
-Asks hastd's control socket once a second, with a deadline, and reads the status objects (docs/control.md). Decides
-nothing: election/demotion.py weighs the states.
+Asks hastd's control socket when one of its events comes, and now and then, with a deadline. Reads the status objects of
+docs/control.md. Decides nothing: election/demotion.py weighs the states.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from hast.election.demotion import CopyState
-from hast.format import control, nv
-from hast.format.constants import MAX_CONTROL_BODY_BYTES
+from hast.format import control, frame, nv
+from hast.format.constants import MAX_CONTROL_BODY_BYTES, PROTOCOL_VERSION
 from hast.node.conversation import ConversationError, receive_frame, send_frame
 
 POLL_S = 1.0
+"""How often hastd is asked while its event stream is not there."""
+QUIET_POLL_S = 5.0
+"""How often when it is: a status of a resource without worker costs hastd a process that reads its metadata."""
+GATHER_S = 0.05
+"""Events come in bursts."""
+MAX_EVENT_BYTES = 1024 * 1024
 DEADLINE_S = 2.0
 GRACE_S = 5.0
 """How long hastd may be silent (a restart) before its copies count as unknown."""
@@ -57,10 +64,13 @@ def copy_state(status: dict[str, Any] | None) -> CopyState:
         return CopyState.LEADING
     if "split-brain" in problems:
         return CopyState.SPLIT_BRAIN
-    if role == "secondary":
-        return CopyState.COMPLETE if connected else CopyState.DISCONNECTED
-    ahead = int(status.get("localcnt") or 0) > int(status.get("remotecnt") or 0)
-    return CopyState.LAST_PRIMARY if ahead else CopyState.IDLE
+    if role == "secondary" and connected:
+        return CopyState.COMPLETE
+    if problems & {"last-error", "refused"}:
+        return CopyState.REFUSED
+    if status.get("prevrole") == "primary":
+        return CopyState.LAST_PRIMARY
+    return CopyState.DISCONNECTED if role == "secondary" else CopyState.IDLE
 
 
 _PROBLEMS = {
@@ -73,7 +83,7 @@ _PROBLEMS = {
 
 
 class DataWatcher:
-    """Polls hastd for all resources of all vhids and hands {name: CopyState} to `report` after every answer.
+    """Asks hastd for all resources of all vhids and hands {name: CopyState} to `report` after every answer.
 
     While hastd is silent nothing is reported; after GRACE_S without an answer every copy that was known is UNKNOWN.
     """
@@ -82,28 +92,57 @@ class DataWatcher:
         self._control_path = control_path
         self._names = sorted(set(names))
         self._report = report
+        self._wake = asyncio.Event()
+        self._listening = False
+        self._known = False
+        self._failing_since_s: float | None = None
         self.error: str | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
         if not self._names:
             return
-        loop = asyncio.get_running_loop()
-        answered_s: float | None = None
+        listener = asyncio.get_running_loop().create_task(self._listen(), name="hastd-events")
+        try:
+            while True:
+                self._wake.clear()
+                await self._poll()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(QUIET_POLL_S if self._listening and self.error is None else POLL_S):
+                        await self._wake.wait()
+                    await asyncio.sleep(GATHER_S)
+        finally:
+            listener.cancel()
+
+    async def _poll(self) -> None:
+        now = asyncio.get_running_loop().time()
+        try:
+            answer = await ask_hastd(self._control_path, self._names)
+        except (OSError, ConversationError, ValueError) as error:
+            self._failed(error)
+            if self._failing_since_s is None:
+                self._failing_since_s = now
+            if self._known and now - self._failing_since_s >= GRACE_S:
+                self._report(dict.fromkeys(self._names, CopyState.UNKNOWN))
+            return
+        if self.error is not None:
+            _log.info("hastd answers on %s.", self._control_path)
+        self.error = self._failing_since_s = None
+        self._known = True
+        found = {str(each.get("name")): each for each in answer}
+        self._report({name: copy_state(found.get(name)) for name in self._names})
+
+    async def _listen(self) -> None:
+        """Wake up for every event of hastd, and when its stream ends."""
         while True:
             try:
-                answer = await ask_hastd(self._control_path, self._names)
-            except (OSError, ConversationError, ValueError) as error:
-                self._failed(error)
-                if answered_s is not None and loop.time() - answered_s > GRACE_S:
-                    self._report(dict.fromkeys(self._names, CopyState.UNKNOWN))
-            else:
-                if self.error is not None:
-                    _log.info("hastd answers on %s.", self._control_path)
-                self.error = None
-                answered_s = loop.time()
-                found = {str(each.get("name")): each for each in answer}
-                self._report({name: copy_state(found.get(name)) for name in self._names})
+                async for _line in _events(self._control_path):
+                    self._listening = True
+                    self._wake.set()
+            except (OSError, ValueError):
+                pass
+            self._listening = False
+            self._wake.set()
             await asyncio.sleep(POLL_S)
 
     def _failed(self, error: Exception) -> None:
@@ -111,3 +150,18 @@ class DataWatcher:
         if self.error is None:
             _log.warning("hastd does not answer on %s: %s.", self._control_path, text)
         self.error = text
+
+
+async def _events(control_path: str) -> AsyncIterator[bytes]:
+    """The lines of hastd's event stream, the first being its greeting. Raises OSError, ValueError, TimeoutError."""
+    async with asyncio.timeout(DEADLINE_S):
+        reader, writer = await asyncio.open_unix_connection(control_path, limit=MAX_EVENT_BYTES)
+    try:
+        request = control.json_request(json.dumps({"command": "events"}))
+        writer.writelines(bytes(part) for part in frame.encode(PROTOCOL_VERSION, request))
+        async with asyncio.timeout(DEADLINE_S):
+            await writer.drain()
+        while line := await reader.readline():
+            yield line
+    finally:
+        writer.close()

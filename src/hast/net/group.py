@@ -17,8 +17,9 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from hast.config.carp_model import VirtualHost
-from hast.election.carp import COUNTS_PER_US, Vhid
+from hast.election.carp import Vhid
 from hast.election.carp_types import Advertise, Announce, Effect, Note, SetAddresses, Settings, State, StateChanged
+from hast.election.counter import COUNTS_PER_US
 from hast.election.demotion import CopyState, Demotion, judge
 from hast.format.carp import Advertisement, Authenticator, encode
 from hast.net.netlink import LinkView, Netlink, NetworkError, source_address
