@@ -57,6 +57,10 @@ class Activemap:
 
     def begin(self, first: int, last: int) -> bool:
         """A write to these extents wants to start; False when the map has to be stored first."""
+        if first == last and self.armed.data[first >> 3] & (1 << (first & 7)):
+            self.inflight[first] = self.inflight.get(first, 0) + 1
+            self.hot[first] = self.clock
+            return True
         armed = True
         for extent in range(first, last + 1):
             self.inflight[extent] = self.inflight.get(extent, 0) + 1

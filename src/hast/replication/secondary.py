@@ -210,6 +210,9 @@ class Secondary:
 
     def _take(self, item: WireRequest) -> None:
         op, seq, offset, length, data, memsync = item
+        if op == WRITE and not self._refused(item):
+            self._take_write(Request(WRITE, offset, length, data), seq, memsync)
+            return
         if op not in DISK_OPERATIONS:
             self._take_other(item)
             return
@@ -230,20 +233,30 @@ class Secondary:
             self.counters.reads += 1
             self.counters.read_bytes += length
         else:
-            self._note_write(request)
-            if memsync:
-                self.effects.replies.append((seq, 0, True, None))
+            self._count_write(request)
         if self._ranges.add(request):
             self.effects.local.append(request)
 
-    def _note_write(self, request: Request) -> None:
+    def _take_write(self, request: Request, seq: int, memsync: bool) -> None:
+        """A good WRITE: the hot path."""
+        request.seq = seq
+        self._active += 1
+        self._active_bytes += request.length
+        self._count_write(request)
+        if memsync:
+            self.effects.replies.append((seq, 0, True, None))
+        if self._ranges.add(request):
+            self.effects.local.append(request)
+
+    def _count_write(self, request: Request) -> None:
         generation = request.mode = self._generation
         self._writes[generation] = self._writes.get(generation, 0) + 1
+        counters = self.counters
         if request.op == DELETE:
-            self.counters.deletes += 1
+            counters.deletes += 1
         else:
-            self.counters.writes += 1
-            self.counters.write_bytes += request.length
+            counters.writes += 1
+            counters.write_bytes += request.length
         if request.seq == REFERENCE_SYNC_SEQ and self._marks_by_guess():
             self._sync_seen_s = self._now
 

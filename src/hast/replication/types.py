@@ -35,28 +35,20 @@ class Request:
     Everything below `error` is the engine's own.
     """
 
-    __slots__ = (
-        "acked",
-        "blockers",
-        "client",
-        "cookie",
-        "data",
-        "error",
-        "first",
-        "fua",
-        "last",
-        "left",
-        "length",
-        "local_error",
-        "mode",
-        "offset",
-        "op",
-        "owner",
-        "remote_error",
-        "seq",
-        "unacked",
-        "waiters",
-    )
+    # Defaults live in the class: one of these is made for every operation, and most never leave their default.
+    local_error = 0
+    error = 0
+    remote_error = 0
+    left = 0
+    blockers = 0
+    waiters: list[Request] | None = None
+    seq = 0
+    first = 0
+    last = 0
+    owner = 0
+    mode = 0
+    unacked = 0
+    acked = False
 
     def __init__(
         self,
@@ -75,19 +67,6 @@ class Request:
         self.client = client
         self.cookie = cookie
         self.fua = fua
-        self.local_error = 0
-        self.error = 0
-        self.remote_error = 0
-        self.left = 0
-        self.blockers = 0
-        self.waiters: list[Request] | None = None
-        self.seq = 0
-        self.first = 0
-        self.last = 0
-        self.owner = 0
-        self.mode = 0
-        self.unacked = 0
-        self.acked = False
 
     def __repr__(self) -> str:
         return f"Request({Command(self.op).name} {self.offset}+{self.length} error={self.error})"
