@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import sys
 from pathlib import Path
 
@@ -131,6 +132,35 @@ def test_message_3_with_boot_id(hello: SecondHello) -> None:
 )
 def test_message_4_with_boot_id(reply: SecondReply) -> None:
     assert read_second_reply(fields(*reply.fields()), reply.bitmap) == reply
+
+
+@given(st.builds(SecondHello, st.just("r"), st.just(TOKEN), U64, U64, U64, changes=U64, ahead_since_s=U64))
+def test_message_3_with_changes(hello: SecondHello) -> None:
+    assert read_first(fields(*hello.fields())) == hello
+
+
+@given(U64, U64, st.sampled_from(["", "policy manual"]), st.booleans())
+def test_the_refusal_of_a_split_brain_with_what_the_secondary_changed(
+    changes: int, since_s: int, reason: str, with_map: bool
+) -> None:
+    reply = SecondReply(
+        DATASIZE, EXTENTSIZE, 4, 2, errmsg=SPLIT_BRAIN_TEXT, changes=changes, ahead_since_s=since_s, reason=reason
+    )
+    if with_map:
+        reply = replace(reply, mapsize_bytes=512, bitmap=DIRTY)
+    assert read_second_reply(fields(*reply.fields()), reply.bitmap) == reply
+
+
+def test_a_map_that_is_not_as_long_as_a_refusal_says_is_passed_over() -> None:
+    reply = SecondReply(errmsg=SPLIT_BRAIN_TEXT, mapsize_bytes=512)
+    assert read_second_reply(fields(*reply.fields()), DIRTY[:100]).bitmap is None
+    assert read_second_reply(fields(*reply.fields()), None).mapsize_bytes == 0
+
+
+def test_message_4_of_a_secondary_that_gives_up_its_changes() -> None:
+    reply = SecondReply(DATASIZE, EXTENTSIZE, 3, 2, SyncSource.PRIMARY, mapsize_bytes=512, bitmap=DIRTY, discards=7)
+    assert read_second_reply(fields(*reply.fields()), DIRTY) == reply
+    assert reply.fields()[-1][0] == "discards"
 
 
 def test_our_fields_come_last_where_the_reference_does_not_look() -> None:

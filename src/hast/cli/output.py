@@ -33,6 +33,14 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 60}m {whole % 60:02d}s" if whole >= 60 else f"{whole}s"
 
 
+def moment(seconds: int) -> str:
+    """Seconds since 1970 as local time; the other node's word for it need not make sense."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return f"second {seconds}"
+
+
 def percent(sync: dict[str, Any]) -> float:
     """How much of a synchronisation is done; 100 only when all of it is."""
     total, done = int(sync.get("total_bytes") or 0), int(sync.get("done_bytes") or 0)
@@ -75,7 +83,7 @@ def _split_brain_lines(entry: dict[str, Any]) -> list[str]:
     found = entry.get("split_brain")
     if not found:
         return []
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since"]))
+    since = moment(found["since"])
     sides = ", ".join(f"{side} {_changed(found.get(side))}" for side in ("local", "peer"))
     lines = [f"  split-brain: since {since}, {sides}"]
     if found.get("differing_extents") is not None:
@@ -209,8 +217,7 @@ def dump_block(metadata: Any) -> list[str]:
         f"    prevrole: {metadata.prevrole}",
     ]
     if metadata.ahead_since_s:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(metadata.ahead_since_s))
-        lines.append(f"    ahead since: {since}")
+        lines.append(f"    ahead since: {moment(metadata.ahead_since_s)}")
     marks = (
         ("inconsistent", metadata.inconsistent),
         ("stale", metadata.stale),

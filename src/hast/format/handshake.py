@@ -3,8 +3,8 @@
 Ours: `features` (u32) in messages 1 and 2, `bootid` (u8[16]) in messages 3 and 4; a FreeBSD peer ignores them and does
 not send them. With Feature.SPLIT_BRAIN_INFO also what each node changed while apart: `changes` (u64, extents) and
 `aheadsince` (u64, seconds since 1970, 0 unknown) in message 3 and in the refusal of a split brain, which then carries
-`reason` (string) and the secondary's map as well; `discards` (u64, extents) in message 4 when those are given up. What a message means for a role is decided elsewhere; here a message is only read and written. No I/O, no
-state.
+`reason` (string) and the secondary's map as well; `discards` (u64, extents) in message 4 when those are given up.
+What a message means for a role is decided elsewhere; here a message is only read and written. No I/O, no state.
 """
 
 from __future__ import annotations

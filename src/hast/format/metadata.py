@@ -1,8 +1,8 @@
 """The metadata block: 4096 bytes at the start of a provider (specification section 7.2) and our extra fields.
 
 After the reference's nine fields come ours, which the reference ignores and loses at its next write: `flags` (u32),
-`bootid` (u8[16], absent until the copy was primary), `aheadsince` (u64, absent while 0) and, last of all, `crc` (u32), the CRC-32 of every byte before the
-element `crc`. A block without them is the reference's. No I/O, no state.
+`bootid` (u8[16], absent until the copy was primary), `aheadsince` (u64, absent while 0) and, last of all, `crc` (u32),
+the CRC-32 of every byte before the element `crc`. A block without them is the reference's. No I/O, no state.
 """
 
 from __future__ import annotations
