@@ -10,39 +10,23 @@ import asyncio
 import logging
 import socket
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from hast.config.model import Resource
 from hast.format.constants import Role
 from hast.node import arbiter_link, messages, resolve
-from hast.node.arbiter_link import ArbiterLink, MakeDealings
-from hast.node.events import EventBus
+from hast.node.arbiter_link import ArbiterLink
+from hast.node.environment import Environment
 from hast.node.export_device import ExportDevice, ExportError
-from hast.node.hooks import HookRunner
 from hast.node.live_settings import LiveSettings
 from hast.node.logs import LEVELS, context
 from hast.node.primary_holder import Backoff, PrimaryHolder, may_restart
 from hast.node.secondary_holder import SecondaryHolder
 from hast.node.split_brain import SplitBrainMemory, why_not_discard
-from hast.node.worker_pool import WorkerPool
 from hast.node.worker_process import Stuck, WorkerError, WorkerProcess
 from hast.node.worker_talk import RoleError, ask_status, order
 
 log = logging.getLogger("hast.supervisor")
-
-
-@dataclass(slots=True)
-class Environment:
-    """What all resources of one supervisor share."""
-
-    events: EventBus
-    hooks: HookRunner
-    pool: WorkerPool
-    foreground: bool
-    debug: int
-    make_dealings: MakeDealings | None = None
-    """For resources with an arbiter or a fence program."""
 
 
 class ResourceState:

@@ -21,13 +21,14 @@ from hast.node import config_record, device, leftovers, paths, reload_plan, sock
 from hast.node.arbiter_link import MakeDealings
 from hast.node.commands import Commands
 from hast.node.control_server import ControlServer
+from hast.node.environment import Environment
 from hast.node.events import EventBus
 from hast.node.hooks import HookRunner
 from hast.node.listener import PeerListener
 from hast.node.logs import context
 from hast.node.peer_names import PeerNames
 from hast.node.pidfile import Pidfile, PidfileError
-from hast.node.resource_state import Environment, ResourceState
+from hast.node.resource_state import ResourceState
 from hast.node.worker_pool import WorkerPool
 from hast.node.worker_talk import RoleError
 
