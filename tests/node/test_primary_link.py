@@ -6,7 +6,9 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -295,6 +297,26 @@ def test_the_second_address_is_used_when_the_first_is_dead(bench: Bench) -> None
     bench.until(lambda: bool(bench.outcomes))
     assert bench.outcomes == [Outcome(True)]
     assert link.peer_address == alive
+
+
+def test_a_hurried_link_reaches_the_second_address_though_the_first_is_silent(bench: Bench) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        alive = bench.peer(stay)
+        link = bench.start("127.0.0.1:1", alive)
+        link.close("prepared")
+        link._resource = replace(link._resource, remotes=(f"127.0.0.1:{full.getsockname()[1]}", alive))
+        link.hurry_s = 0.8
+        began_s = time.monotonic()
+        link.start()
+        bench.until(lambda: link.stage is Stage.UP)
+        for filler in fillers:
+            filler.close()
+    assert time.monotonic() - began_s < 3.0
+    assert bench.outcomes[-1] == Outcome(True)
 
 
 @pytest.mark.parametrize("victim", ["A", "B"])

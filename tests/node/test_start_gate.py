@@ -9,7 +9,7 @@ import pytest
 
 from hast.config.model import Resource
 from hast.node.primary_link import Outcome
-from hast.node.start_gate import UNREACHABLE_WAIT_S, StartGate
+from hast.node.start_gate import TALKING_WAIT_S, UNREACHABLE_WAIT_S, StartGate
 
 CONNECTED = Outcome(True)
 UNREACHABLE = Outcome(False, "Connection refused")
@@ -51,6 +51,7 @@ class Bench:
     def __init__(self, *, remotes: tuple[str, ...] = ("peer",), wait_s: int = 30, **flags: bool) -> None:
         self.reactor = FakeReactor()
         self.decided: list[str] = []
+        self.talking = False
         reactor: Any = self.reactor
         self.gate = StartGate(
             reactor,
@@ -58,6 +59,7 @@ class Bench:
             **{"force": False, "resume": False, "first": False, **flags},
             opened=lambda: self.decided.append("open"),
             refused=self.decided.append,
+            is_talking=lambda: self.talking,
         )
 
 
@@ -98,6 +100,15 @@ def test_a_silent_peer_delays_the_start_only_briefly() -> None:
     assert bench.decided == ["open"]
 
 
+def test_a_peer_whose_host_took_the_connection_is_waited_for_longer() -> None:
+    bench = Bench()
+    bench.talking = True
+    bench.reactor.go(UNREACHABLE_WAIT_S + 0.1)
+    assert bench.decided == []
+    bench.reactor.go(TALKING_WAIT_S)
+    assert bench.decided == ["open"]
+
+
 def test_a_peer_that_stays_primary_is_a_refusal_after_the_timeout() -> None:
     bench = Bench()
     for _ in range(15):
@@ -107,6 +118,26 @@ def test_a_peer_that_stays_primary_is_a_refusal_after_the_timeout() -> None:
     bench.reactor.go(6.0)
     assert len(bench.decided) == 1
     assert "the peer is primary" in bench.decided[0]
+
+
+def test_one_lost_answer_of_a_primary_peer_does_not_make_it_dead() -> None:
+    bench = Bench()
+    bench.gate.attempted(BUSY, False)
+    bench.reactor.go(1.0)
+    bench.gate.attempted(UNREACHABLE, False)
+    assert bench.decided == []
+    bench.reactor.go(TALKING_WAIT_S)
+    bench.gate.attempted(UNREACHABLE, False)
+    assert bench.decided == ["open"]
+
+
+def test_a_host_that_takes_connections_and_drops_them_is_tried_for_longer() -> None:
+    bench = Bench()
+    bench.gate.attempted(Outcome(False, "the peer closed connection A", reached=True), False)
+    bench.reactor.go(1.0)
+    assert bench.decided == []
+    bench.gate.attempted(CONNECTED, False)
+    assert bench.decided == ["open"]
 
 
 def test_a_peer_that_steps_down_in_time_opens() -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from hast.format import nbd
 
@@ -106,7 +107,7 @@ class Journal:
     def first_after_gap(self, at_s: float, gap_s: float = 0.5) -> float | None:
         """When writing went on after the first silence of at least `gap_s` that ends after `at_s`."""
         times = [at for _, at in self.acknowledged]
-        pairs = zip(times, times[1:], strict=False)
+        pairs = pairwise(times)
         return next((later for earlier, later in pairs if later > at_s and later - earlier >= gap_s), None)
 
     def missing(self, found: Iterable[int]) -> list[str]:

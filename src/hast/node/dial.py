@@ -53,7 +53,10 @@ def tune(sock: socket.socket, timeout_s: float) -> None:
 
 
 class Dialer:
-    """One attempt at one remote address. `dialed` is called from the reactor, never from the constructor."""
+    """One attempt at one remote address. `dialed` is called from the reactor, never from the constructor.
+
+    `timeout_s` is for the name to be resolved, and then again for all endpoints to be tried.
+    """
 
     def __init__(self, reactor: Reactor, remote: str, source: str | None, timeout_s: float, dialed: Dialed) -> None:
         self._reactor = reactor
@@ -94,6 +97,7 @@ class Dialer:
 
     def _resolved(self, endpoints: list[Endpoint], source: list[Endpoint]) -> None:
         self._endpoints, self._source = endpoints, source
+        self._deadline_s = self._reactor.now() + self._timeout_s
         self._try_next()
 
     def _try_next(self) -> None:
@@ -160,6 +164,9 @@ class Dialer:
         self._finish(sock, "")
 
     def _too_late(self) -> None:
+        if self._sock is not None and _is_ready(self._sock):
+            self._writable(select.EPOLLOUT)  # the answer came in time, this process is late
+            return
         self._reason = f"no answer within {self._timeout_s:g} s"
         self._drop_socket()
         if self._endpoints:
@@ -180,3 +187,9 @@ class Dialer:
             self._reactor.remove(self._sock.fileno())
             self._sock.close()
             self._sock = None
+
+
+def _is_ready(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    return bool(poll.poll(0))

@@ -32,6 +32,9 @@ log = logging.getLogger("hast.link")
 
 QUICK_RETRY_S = 1.0
 QUICK_RETRIES = 10
+HURRIED_RETRY_S = 0.2
+HURRIED_ROUNDS = 2
+"""How often each remote address is dialled within the time given by `hurry_s`: one lost packet is no dead host."""
 CONNECT_DEADLINE_S = 5.0
 """Longest wait for one remote address to take a connection; `timeout` when that is shorter."""
 MAP_LIMIT_BYTES = 64 * 1024 * 1024
@@ -55,12 +58,15 @@ class Stage(Enum):
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended. `answered`: the peer itself said no; `busy`: it asks to be tried again soon."""
+    """How an attempt ended. `answered`: the peer itself said no; `busy`: it asks to be tried again soon; `reached`: its
+    host took a connection, whatever came of that.
+    """
 
     connected: bool
     reason: str = ""
     answered: bool = False
     busy: bool = False
+    reached: bool = False
 
 
 class PrimaryLink:
@@ -88,6 +94,8 @@ class PrimaryLink:
         """(kind, text) of the last refusal by the peer, for status; None once connected."""
         self.split_brain: PeerChanges | None = None
         """Where that was for a split brain: what the peer tells of it."""
+        self.hurry_s: float | None = None
+        """While clients wait for it: how long all remote addresses together may take to be found silent."""
         self.received_bytes = 0
         self.sent_bytes = 0
         self._handshake: PeerHandshake | None = None
@@ -114,7 +122,7 @@ class PrimaryLink:
             self.stage = Stage.OFF
             self._attempted(Outcome(False, "no remote address is configured"))
             return
-        self._remotes = list(self._resource.remotes)
+        self._remotes = list(self._resource.remotes) * (1 if self.hurry_s is None else HURRIED_ROUNDS)
         self._next_remote("")
 
     def send(self, batch: list[WireRequest]) -> None:
@@ -151,6 +159,11 @@ class PrimaryLink:
         self.stage = Stage.OFF
 
     @property
+    def is_talking(self) -> bool:
+        """Whether the peer's host took a connection and the handshake goes on."""
+        return self.stage in (Stage.HELLO, Stage.SETTLING, Stage.VERDICT)
+
+    @property
     def queued_bytes(self) -> int:
         """Bytes that the peer has not taken yet."""
         return self._outbox.queued_bytes if self._outbox is not None else 0
@@ -168,6 +181,8 @@ class PrimaryLink:
 
     def _dial(self, dialed: Callable[[socket.socket | None, str], None]) -> None:
         timeout_s = min(float(self._resource.timeout_s), CONNECT_DEADLINE_S)
+        if self.hurry_s is not None:
+            timeout_s = min(timeout_s, self.hurry_s / (HURRIED_ROUNDS * len(self._resource.remotes)))
         self._dialer = Dialer(self._reactor, self._remote, self._resource.source, timeout_s, dialed)
 
     def _dialed_a(self, sock: socket.socket | None, reason: str) -> None:
@@ -327,6 +342,7 @@ class PrimaryLink:
 
     def _fail(self, outcome: Outcome) -> None:
         was_up = self.stage is Stage.UP
+        outcome = outcome._replace(reached=self.is_talking)
         self._disconnect(outcome.reason)
         self.stage = Stage.WAITING
         self._schedule(outcome, was_up)
@@ -344,6 +360,8 @@ class PrimaryLink:
         elif not outcome.answered and self._quick_retries > 0:
             self._quick_retries -= 1
             delay_s = QUICK_RETRY_S
+        if self.hurry_s is not None:
+            delay_s = min(delay_s, HURRIED_RETRY_S)
         self._cancel_timer()
         self._timer = self._reactor.call_at(self._reactor.now() + delay_s, self.start)
 

@@ -16,12 +16,19 @@ from hast.replication.promotion import PeerState, may_serve
 
 log = logging.getLogger("hast.worker")
 
-UNREACHABLE_WAIT_S = 3.0
-"""How long clients wait for a peer that does not answer, where `wait-for-peer` does not ask for more."""
+UNREACHABLE_WAIT_S = 0.7
+"""How long clients wait for a peer whose host takes no connection, where `wait-for-peer` does not ask for more. A
+kernel that lives answers within a round trip, however busy its programs are; every address is tried twice meanwhile."""
+TALKING_WAIT_S = 3.0
+"""The same for one whose host took a connection, but whose hastd does not bring the handshake to its end; and how long
+a peer that was heard as primary has to be silent before it counts as dead."""
 
 
 class StartGate:
-    """`opened()` or `refused(reason)` is called once. `first`: nothing was heard of the peer since hastd started."""
+    """`opened()` or `refused(reason)` is called once. `first`: nothing was heard of the peer since hastd started.
+
+    `is_talking()`: the peer's host took a connection and the handshake goes on.
+    """
 
     def __init__(
         self,
@@ -33,8 +40,10 @@ class StartGate:
         first: bool,
         opened: Callable[[], None],
         refused: Callable[[str], None],
+        is_talking: Callable[[], bool] = lambda: False,
     ) -> None:
         self._reactor = reactor
+        self._is_talking = is_talking
         self._timeout_s = float(resource.timeout_s)
         self._force = force
         self._resume = resume
@@ -46,33 +55,56 @@ class StartGate:
         wait_s = min(UNREACHABLE_WAIT_S, self._timeout_s)
         if first and not force and not resume and resource.wait_for_peer_s:
             wait_s = max(wait_s, float(resource.wait_for_peer_s))
-        self._patience_s = wait_s
-        self._timer: Timer = reactor.call_at(self._began_s + wait_s, self._time_over)
+        self._talking_wait_s = min(TALKING_WAIT_S, self._timeout_s)
+        self._heard_primary_s: float | None = None
+        self.hurry_s: float | None = wait_s if wait_s <= UNREACHABLE_WAIT_S else None
+        """For the link, until the decision: how long all addresses of the peer may take to be found silent."""
+        self._timer_s = self._began_s + wait_s
+        self._timer: Timer = reactor.call_at(self._timer_s, self._time_over)
 
     def attempted(self, outcome: Outcome, split_brain: bool) -> None:
         """An attempt at the peer ended."""
         if self._decided:
             return
-        self._state = _state(outcome, split_brain, self._state)
-        waited_s = self._reactor.now() - self._began_s
-        if self._state is PeerState.UNREACHABLE and waited_s < self._patience_s:
-            if self._patience_s > UNREACHABLE_WAIT_S:
-                return
-        elif self._state is PeerState.PRIMARY and not self._force and not self._resume and waited_s < self._timeout_s:
-            self._timer.cancel()
-            self._timer = self._reactor.call_at(self._began_s + self._timeout_s, self._decide)
-            return
-        self._decide()
+        now_s = self._reactor.now()
+        state = _state(outcome, split_brain, self._state)
+        if self._force or self._resume or state not in (PeerState.PRIMARY, PeerState.UNREACHABLE):
+            self._state = state
+            self._decide()
+        elif state is PeerState.PRIMARY:
+            self._state = state
+            self._heard_primary_s = now_s
+            self._wait_until(self._began_s + self._timeout_s)
+        elif self._heard_primary_s is not None:
+            if now_s - self._heard_primary_s >= self._talking_wait_s:
+                self._state = state
+                self._decide()
+        elif outcome.reached:
+            self._wait_until(self._began_s + self._talking_wait_s)
+        elif self.hurry_s is not None:
+            self._decide()
 
     def cancel(self) -> None:
         """The worker ends; nothing is decided any more."""
         self._decided = True
         self._timer.cancel()
 
+    def _wait_until(self, when_s: float) -> None:
+        """Decide no sooner than this."""
+        if when_s > self._timer_s:
+            self._timer.cancel()
+            self._timer_s = when_s
+            self._timer = self._reactor.call_at(when_s, self._time_over)
+
     def _time_over(self) -> None:
-        if not self._decided:
-            log.warning("The peer has not answered within %.0f s, starting without it.", self._patience_s)
-            self._decide()
+        if self._is_talking():
+            self._wait_until(self._began_s + self._talking_wait_s)
+            if self._timer_s > self._reactor.now():
+                return
+        if self._state is PeerState.UNREACHABLE:
+            waited_s = self._reactor.now() - self._began_s
+            log.warning("The peer has not answered within %.1f s, starting without it.", waited_s)
+        self._decide()
 
     def _decide(self) -> None:
         if self._decided:

@@ -85,7 +85,7 @@ class PrimaryWorker(Worker):
             wall_offset_s=wall_offset_s(self.reactor.now()),
         )
         self.engine = engine
-        self._link = PrimaryLink(self.reactor, self.resource, engine, self._attempted, read_boot_id())
+        self._link = link = PrimaryLink(self.reactor, self.resource, engine, self._attempted, read_boot_id())
         if forced:
             engine.core.store_metadata("used as it is")
         self._gate = StartGate(
@@ -96,7 +96,9 @@ class PrimaryWorker(Worker):
             first=bool(self._start.get("first")),
             opened=self._serve,
             refused=self._refuse_role,
+            is_talking=lambda: link.is_talking,
         )
+        link.hurry_s = self._gate.hurry_s
         self.start_ticking()
         self._link.start()
 
@@ -136,6 +138,8 @@ class PrimaryWorker(Worker):
     def _serve(self) -> None:
         """Start the exports and tell the supervisor."""
         engine, provider = self.engine, self.provider
+        assert self._link is not None
+        self._link.hurry_s = None
         assert engine is not None
         assert provider is not None
         size_bytes, sector_bytes = engine.core.meta.datasize_bytes, provider.sector_size_bytes
