@@ -152,14 +152,15 @@ class Sync:
         """When `pump` should be called even if nothing happens: waiting for tokens, or to retry."""
         if self.stage is Stage.COPYING and self._core.settings.sync_rate_bytes_s:
             return self._core.now + 0.01
-        if self.stage is Stage.OFF and self._retry_at_s:
+        if self.stage is Stage.OFF and self._retry_at_s and self._core.local_ok:
             return self._retry_at_s
         return None
 
     def tick(self) -> None:
         """Try failed extents again, and go on when tokens have come in."""
         core = self._core
-        if self.stage is Stage.OFF and self._retry_at_s and core.now >= self._retry_at_s and core.connected:
+        due = self.stage is Stage.OFF and self._retry_at_s and core.now >= self._retry_at_s
+        if due and core.connected and core.local_ok:
             self.begin(self.source)
         self.pump()
 
@@ -198,14 +199,15 @@ class Sync:
 
     def remote_done(self, piece: Request, error: int) -> None:
         """The peer sent or stored a piece, or could not."""
-        if error or not self._core.connected or piece.mode != self._session:
+        core = self._core
+        if error or not core.connected or not core.local_ok or piece.mode != self._session:
             self._piece_over(piece, failed=True)
         elif piece.op == WRITE:
             self._piece_over(piece, failed=False)
         else:
             piece.op = WRITE
             piece.local_error = 0
-            self._core.effects.local.append(piece)
+            core.effects.local.append(piece)
 
     def flush_begins(self) -> None:
         """What is copied by now will be covered by this flush."""

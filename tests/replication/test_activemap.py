@@ -1,0 +1,168 @@
+"""Which extents may differ, and what of that is on the disk."""
+
+from __future__ import annotations
+
+import pytest
+from driver import EXTENT, EXTENTS, MAP, image, marked
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from hast.replication.activemap import Activemap
+
+
+def made(on_disk: bytes = bytes(MAP), keepdirty: int = 4) -> Activemap:
+    return Activemap(EXTENT * EXTENTS, EXTENT, MAP, 512, keepdirty, on_disk)
+
+
+def test_extent_size_that_is_no_power_of_two_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a power of two"):
+        Activemap(1 << 20, 3000, MAP, 512, 4, bytes(MAP))
+
+
+def test_bits_found_on_the_disk_are_armed() -> None:
+    amap = made(image(3))
+    assert amap.begin(3, 3)
+    assert not amap.begin(4, 4)
+
+
+def test_only_the_sectors_that_changed_are_written() -> None:
+    extents = 512 * 8 * 4
+    amap = Activemap(EXTENT * extents, EXTENT, 2048, 512, 4, bytes(2048))
+    amap.begin(512 * 8, 512 * 8)
+    assert amap.take_image() == (512, b"\1" + bytes(511))
+    assert amap.take_image() is None
+    amap.begin(0, 0)
+    amap.begin(512 * 8 * 2, 512 * 8 * 2)
+    taken = amap.take_image()
+    assert taken is not None
+    assert (taken[0], len(taken[1])) == (0, 1536)
+
+
+def test_unit_of_writing_is_the_sector_of_the_disk() -> None:
+    amap = Activemap(EXTENT * 64, EXTENT, 4096, 4096, 4, bytes(4096))
+    amap.begin(0, 0)
+    taken = amap.take_image()
+    assert taken is not None
+    assert (taken[0], len(taken[1])) == (0, 4096)
+
+
+def test_large_extents_need_no_counter_of_pieces() -> None:
+    """Section 10.2: memtab counter is 16 bit: extent sizes from 8 GiB up overflow."""
+    size = 1 << 34
+    amap = Activemap(size * 2, size, MAP, 512, 4, image(0, 1))
+    amap.owed_remote.merge(image(0, 1))
+    assert amap.dirty_bytes() == 2 * size
+    assert amap.extent_length(1) == size
+
+
+def test_keepdirty_extents_are_the_most_recently_written() -> None:
+    amap = made(keepdirty=2)
+    for extent in (5, 6, 7, 5):
+        amap.clock += 1
+        amap.begin(extent, extent)
+        amap.end(extent, extent)
+    amap.arm({5, 6, 7})
+    assert amap.stale_bits(False) == [6]
+    assert set(amap.stale_bits(True)) == {5, 6, 7}
+
+
+class ActivemapMachine(RuleBasedStateMachine):
+    """A map against sets: writes come and go, maps are stored, flushes cover what was confirmed before they began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = made()
+        self.disk: set[int] = set()
+        self.waiting: list[tuple[int, int]] = []
+        self.running: list[tuple[int, int]] = []
+        self.unflushed: set[int] = set()
+        """Extents with a confirmed write that no flush covered."""
+        self.job: tuple[set[int], set[int]] | None = None
+        self.flush: tuple[int, list[int], set[int]] | None = None
+
+    @rule(first=st.integers(0, 15), more=st.integers(0, 2))
+    def begin(self, first: int, more: int) -> None:
+        self.map.clock += 1
+        armed = self.map.begin(first, first + more)
+        assert armed == (set(range(first, first + more + 1)) <= self.disk_armed())
+        (self.running if armed else self.waiting).append((first, first + more))
+
+    def disk_armed(self) -> set[int]:
+        return set(self.map.armed)
+
+    @precondition(lambda self: self.job is None)
+    @rule()
+    def store(self) -> None:
+        taken = self.map.take_image()
+        if taken is not None:
+            image_now = bytearray(image(*self.disk))
+            image_now[taken[0] : taken[0] + len(taken[1])] = taken[1]
+            self.job = (set(self.map.arming), marked(bytes(image_now)))
+
+    @precondition(lambda self: self.job is not None)
+    @rule()
+    def stored(self) -> None:
+        assert self.job is not None
+        arming, self.disk = self.job
+        self.job = None
+        self.map.arm(arming)
+        for write in list(self.waiting):
+            if self.map.is_armed(*write):
+                self.waiting.remove(write)
+                self.running.append(write)
+
+    @precondition(lambda self: self.running)
+    @rule(number=st.integers(0, 100))
+    def end(self, number: int) -> None:
+        write = self.running.pop(number % len(self.running))
+        self.map.end(*write)
+        self.unflushed |= set(range(write[0], write[1] + 1))
+
+    @precondition(lambda self: self.flush is None)
+    @rule(everything=st.booleans())
+    def flush_begins(self, everything: bool) -> None:
+        covered = set(self.unflushed)
+        self.flush = (self.map.flush_begins(), self.map.stale_bits(everything), covered)
+        self.unflushed = set()
+
+    @precondition(lambda self: self.flush is not None)
+    @rule(ok=st.booleans())
+    def flush_ends(self, ok: bool) -> None:
+        assert self.flush is not None
+        clock, cleanable, covered = self.flush
+        self.flush = None
+        if ok:
+            self.map.disarm(cleanable, clock)
+        else:
+            self.unflushed |= covered
+
+    @rule(extent=st.integers(0, 15), remote=st.booleans())
+    def owe(self, extent: int, remote: bool) -> None:
+        if extent in self.map.armed:
+            (self.map.owed_remote if remote else self.map.owed_local).add(extent)
+
+    @rule(extent=st.integers(0, 15))
+    def repaid(self, extent: int) -> None:
+        self.map.owed_remote.discard(extent)
+        self.map.owed_local.discard(extent)
+
+    @invariant()
+    def s1_running_writes_are_marked_on_the_disk(self) -> None:
+        for first, last in self.running:
+            assert set(range(first, last + 1)) <= self.disk
+
+    @invariant()
+    def s2_s3_what_is_not_flushed_or_owed_is_marked_on_the_disk(self) -> None:
+        needed = self.unflushed | set(self.map.owed_remote) | set(self.map.owed_local)
+        if self.flush is not None:
+            needed |= self.flush[2]
+        assert needed <= self.disk
+
+    @invariant()
+    def armed_bits_are_on_the_disk(self) -> None:
+        assert self.disk_armed() <= self.disk
+
+
+ActivemapMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestActivemap = ActivemapMachine.TestCase
