@@ -65,6 +65,15 @@ def test_control_socket_of_a_running_hastd_is_not_taken(make_daemon: MakeDaemon)
     assert daemon.status()["role"] == "init"
 
 
+def test_run_directory_belongs_to_one_hastd(make_daemon: MakeDaemon) -> None:
+    daemon, other = make_daemon().start(), make_daemon()
+    command = [sys.executable, "-m", "hast.cli.hastd", "-F", "-c", str(other.config)]
+    done = subprocess.run(command, env=daemon.environment, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 75
+    assert "hastd.lock" in done.stderr
+    assert not (other.directory / "ctl").exists()
+
+
 def test_background_serves_when_the_command_returns(quiet: Daemon) -> None:
     done = hastd(quiet, "-c", str(quiet.config))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

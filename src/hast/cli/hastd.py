@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hast.config.model import Configuration, Resource
     from hast.election.arbiter import Verdict
     from hast.node.arbiter_link import Dealings
+    from hast.node.pidfile import Pidfile
     from hast.node.supervisor import Opened, Options
 
 USAGE = "usage: hastd [-dFht] [-c config] [-P pidfile]"
@@ -82,13 +83,14 @@ def _run(arguments: Arguments) -> int:
     from hast.config.host import this_host
     from hast.config.model import ConfigError
     from hast.node.pidfile import Pidfile, PidfileError
-    from hast.node.sockets import SocketError, open_control, open_listeners
+    from hast.node.sockets import SocketError, open_control, open_listeners, unlink_control
     from hast.node.supervisor import Opened, Options
 
     def load() -> Configuration:
         return hastconf.load(arguments.config, this_host())
 
     pidfile: Pidfile | None = None
+    control: str | None = None
     try:
         configuration = load()
         if arguments.test_only:
@@ -97,15 +99,31 @@ def _run(arguments: Arguments) -> int:
         if arguments.pidfile or not arguments.foreground:
             pidfile = Pidfile(arguments.pidfile or configuration.pidfile)
         listeners = open_listeners(configuration.listen)
-        opened = Opened(open_control(configuration.control), listeners, pidfile)
+        control_socket = open_control(configuration.control)
+        control = configuration.control
+        opened = Opened(control_socket, listeners, pidfile, _claim_run_directory())
     except (ConfigError, PidfileError, SocketError) as error:
         if pidfile is not None:
             pidfile.close()
+        if control is not None:
+            unlink_control(control)
         print(f"hastd: {error}", file=sys.stderr)
         return error.exit_code
     fixed = arguments.pidfile is not None or pidfile is None
     options = Options(load, arguments.foreground, arguments.debug, fixed, _dealings)
     return _serve(arguments, configuration, options, opened)
+
+
+def _claim_run_directory() -> Pidfile | None:
+    """One hastd for each run directory, because a start clears away what is there. None where it cannot be written."""
+    from hast.node import paths
+    from hast.node.pidfile import Pidfile
+
+    try:
+        directory = paths.make_run_directory()
+    except OSError:
+        return None
+    return Pidfile(str(directory / "hastd.lock")) if os.access(directory, os.W_OK) else None
 
 
 def _dealings(resource: Resource, changed: Callable[[Verdict, str], None]) -> Dealings:
@@ -125,7 +143,11 @@ def _serve(arguments: Arguments, configuration: Configuration, options: Options,
     from hast.node import daemonize, logs
     from hast.node.supervisor import Supervisor
 
-    claim = opened.pidfile.write if opened.pidfile is not None else lambda: None
+    def claim() -> None:
+        for pidfile in (opened.pidfile, opened.run_lock):
+            if pidfile is not None:
+                pidfile.write()
+
     if arguments.foreground:
         claim()
     else:

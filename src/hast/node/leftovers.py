@@ -45,9 +45,15 @@ def forget_worker(name: str) -> None:
 
 
 async def end_old_workers() -> None:
-    """End workers of an earlier hastd, which hold their providers: they stop by themselves, else they are killed."""
+    """End workers of an earlier hastd, which hold their providers: they stop by themselves, else they are killed.
+
+    Sockets that they served are removed. The caller holds the lock of the run directory.
+    """
     records = sorted(paths.run_directory().glob("*.worker"))
     await asyncio.gather(*(_end_worker(record) for record in records))
+    for stale in paths.run_directory().glob("*.nbd"):
+        with contextlib.suppress(OSError):
+            stale.unlink()
 
 
 async def _end_worker(record: Path) -> None:

@@ -7,7 +7,6 @@ hooks are processes of their own. The sockets are opened before the loop starts 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 import socket
@@ -17,7 +16,7 @@ from typing import Any
 
 from hast.config.model import ConfigError, Configuration, Resource
 from hast.format.constants import PROTOCOL_VERSION, Role
-from hast.node import config_record, device, leftovers, paths, reload_plan, sockets
+from hast.node import config_record, device, leftovers, reload_plan, sockets
 from hast.node.arbiter_link import MakeDealings
 from hast.node.commands import Commands
 from hast.node.control_server import ControlServer
@@ -46,6 +45,8 @@ class Opened:
     control: socket.socket
     listeners: dict[str, list[socket.socket]]
     pidfile: Pidfile | None = None
+    run_lock: Pidfile | None = None
+    """Held on the run directory, which belongs to one hastd."""
 
 
 @dataclass(slots=True)
@@ -96,10 +97,9 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
-        with contextlib.suppress(OSError):
-            paths.make_run_directory()
-        await leftovers.end_old_workers()
-        await device.clean_up()
+        if self._opened.run_lock is not None:
+            await leftovers.end_old_workers()
+            await device.clean_up()
         for resource in self.configuration.resources.values():
             self._states[resource.name] = ResourceState(resource, self._environment)
         self._names.configure(self._remotes())
@@ -135,8 +135,9 @@ class Supervisor:
             await self._control.close()
         config_record.remove(self.configuration.path)
         sockets.unlink_control(self.configuration.control)
-        if self._opened.pidfile is not None:
-            self._opened.pidfile.close()
+        for pidfile in (self._opened.pidfile, self._opened.run_lock):
+            if pidfile is not None:
+                pidfile.close()
         self._names.close()
         log.info("Stopped.")
 
