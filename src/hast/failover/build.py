@@ -7,6 +7,7 @@ lie on each other at once), exports (all at once), services (one after the other
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hast.config.failover_model import (
     ALL_RESOURCES,
@@ -53,15 +54,14 @@ def build(configuration: FailoverConfiguration, remembered: Sequence[str] = ()) 
     stages = Stages(resources)
     _add_hooks(stages, configuration, "first", HookTime.BEFORE_MASTER, HookTime.AFTER_SLAVE)
     stages.add(*([(DelayPart(configuration.delay_s), frozenset())] if configuration.delay_s else []))
-    stages.add(*((RolePart(name, hastd, configuration.role_timeout_s), frozenset()) for name in resources))
-    devices = [
-        DevicePart(name, paths.device_path(providers.get(name, name)), configuration.wait_s)
-        for name in _with_device(configuration, resources)
-    ]
+    at = {name: paths.device_path(providers.get(name, name)) for name in resources}
+    timeout_s = configuration.role_timeout_s
+    stages.add(*((RolePart(name, hastd, at[name], timeout_s), frozenset()) for name in resources))
+    devices = [DevicePart(name, at[name], configuration.wait_s) for name in _with_device(configuration, resources, at)]
     stages.add(*((device, frozenset()) for device in devices))
     stages.switched_after = (devices[-1].name if devices else f"role {resources[-1]}") if resources else ""
     for group in _groups(configuration.pools):
-        stages.add(*((_pool(pool, resources, providers), _needs(pool, resources)) for pool in group))
+        stages.add(*((_pool(pool, resources, at), _needs(pool, resources)) for pool in group))
     stages.add(*((_export(export), frozenset()) for export in configuration.exports))
     for service in configuration.services:
         stages.add((_service(service), frozenset()))
@@ -84,14 +84,16 @@ def _resources(
     return tuple(known), {name: str(entry.get("provname") or name) for name, entry in known.items()}
 
 
-def _with_device(configuration: FailoverConfiguration, resources: Sequence[str]) -> Sequence[str]:
+def _with_device(
+    configuration: FailoverConfiguration, resources: Sequence[str], at: Mapping[str, Path]
+) -> Sequence[str]:
     """Resources whose device somebody here uses; an NBD export takes hastd's socket instead."""
-    if not configuration.pools and configuration.exports:
-        paths_used = [lun.path for e in configuration.exports if isinstance(e, IscsiExport) for lun in e.luns]
-        return [name for name in resources if str(paths.device_path(name)) in paths_used]
-    if any(not pool.resources for pool in configuration.pools) or not configuration.pools:
+    pools, exports = configuration.pools, configuration.exports
+    if any(not pool.resources for pool in pools) or not (pools or exports):
         return resources
-    return [name for name in resources if any(name in pool.resources for pool in configuration.pools)]
+    used = {name for pool in pools for name in pool.resources}
+    paths_used = {lun.path for export in exports if isinstance(export, IscsiExport) for lun in export.luns}
+    return [name for name in resources if name in used or str(at[name]) in paths_used]
 
 
 def _groups(pools: Sequence[Pool]) -> list[list[Pool]]:
@@ -116,8 +118,8 @@ def _needs(pool: Pool, resources: Sequence[str]) -> frozenset[str]:
     return frozenset(f"role {name}" for name in (pool.resources or resources))
 
 
-def _pool(pool: Pool, resources: Sequence[str], providers: Mapping[str, str]) -> Part:
-    devices = [str(paths.device_path(providers.get(name, name))) for name in (pool.resources or resources)]
+def _pool(pool: Pool, resources: Sequence[str], at: Mapping[str, Path]) -> Part:
+    devices = [str(at[name]) for name in (pool.resources or resources)]
     directory = str(paths.device_directory())
     match pool.kind:
         case PoolKind.ZFS:

@@ -6,6 +6,7 @@ import stat
 import time
 from pathlib import Path
 
+from hast.failover import holders
 from hast.failover.hastd import Abandoned, Hastd, HastdAbsent, HastdError
 from hast.failover.part import Context, GiveWay, PartError
 
@@ -26,11 +27,12 @@ def is_final(error: HastdError) -> bool:
 class RolePart:
     """Primary while the node is master, secondary otherwise."""
 
-    def __init__(self, resource: str, hastd: Hastd, timeout_s: float) -> None:
+    def __init__(self, resource: str, hastd: Hastd, device: Path, timeout_s: float) -> None:
         self.name = f"role {resource}"
         self.timeout_s = timeout_s
         self._resource = resource
         self._hastd = hastd
+        self._device = device
 
     def is_up(self, context: Context) -> bool | None:
         """True when primary, False when secondary, None in any other role or when hastd cannot be asked."""
@@ -61,7 +63,8 @@ class RolePart:
             self._hastd.set_role(self._resource, "secondary", context.left_s())
         except HastdError as error:
             context.log.debug(f"Unable to switch role to secondary for resource {self._resource}.")
-            raise PartError(str(error)) from None
+            users = holders.listed(holders.of_device(str(self._device)))
+            raise PartError(f"{error}; {self._device} is in use by {users}" if users else str(error)) from None
         context.log.debug(f"Role switched to secondary for resource {self._resource}.")
 
     def summary(self, up: bool) -> str:
