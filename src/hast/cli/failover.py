@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import select
 import signal
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hast.config.failover_model import FailoverConfiguration
-    from hast.failover.build import Stages
     from hast.failover.state import RunFiles
 
 EXIT_FAILED = 1
@@ -24,7 +22,6 @@ EXIT_SYSTEM = 71
 EXIT_GAVE_WAY = 75
 NEWER_VARIABLE = "HAST_DEVD_NEWER_FD"
 """Descriptor from hast-devd that can be read as soon as a newer event of the same subsystem waits."""
-CHECK_S = 5.0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -137,80 +134,28 @@ def _remembered(files: RunFiles) -> list[str]:
 
 
 def _plan(configuration: FailoverConfiguration, files: RunFiles, verb: str) -> int:
+    from hast.election.failover import Verb
     from hast.failover.build import build
+    from hast.failover.report import look, plan_lines
 
     stages = build(configuration, _remembered(files))
-    up = verb == "master"
-    number = 0
-    states = _look(stages, files)
-    for stage in stages.items if up else reversed(stages.items):
-        lines = [(item.name, stages.parts[item.name].summary(up)) for item in stage]
-        lines = [(name, text) for name, text in lines if text]
-        if not lines:
-            continue
-        number += 1
-        for name, text in lines:
-            already = " (already so)" if states[name] is up else ""
-            print(f"{number}. {text}, at most {stages.parts[name].timeout_s:g} s{already}")
+    print("\n".join(plan_lines(Verb(verb), stages, look(stages, files))))
     return 0
-
-
-def _look(stages: Stages, files: RunFiles) -> dict[str, bool | str | None]:
-    """The true state of each part: True up, False down, None cannot be told, text for an error."""
-    from hast.failover.commands import Commands
-    from hast.failover.log import Log
-    from hast.failover.part import Context, PartError
-
-    log = Log(terminal=False, to_syslog=False)
-    commands = Commands(str(files.state_path) + ".look")
-    states: dict[str, bool | str | None] = {}
-    for name, part in stages.parts.items():
-        try:
-            states[name] = part.is_up(Context(log, commands, min(CHECK_S, part.timeout_s), lambda: False))
-        except (PartError, OSError) as error:
-            states[name] = str(error)
-    return states
 
 
 def _status(configuration: FailoverConfiguration, files: RunFiles, as_json: bool) -> int:
+    import json
+
     from hast.failover.build import build
+    from hast.failover.report import last_run, look, status_lines
 
-    last = files.load()
-    holder = files.holder()
-    running = bool(holder["pid"]) and last.get("phase") == "running"
-    if last.get("phase") == "running" and not running:
-        last["phase"] = "killed"
-    states = _look(build(configuration, _remembered(files)), files)
+    last, pid = last_run(files)
+    states = look(build(configuration, _remembered(files)), files)
     if as_json:
-        print(json.dumps({"last": last or None, "running_pid": holder["pid"] or None, "parts": states}, indent=2))
-        return 0
-    print(_describe(last, holder["pid"] if running else 0))
-    for name, state in states.items():
-        print(f"  {name}: {_word(state)}")
+        print(json.dumps({"last": last or None, "running_pid": pid or None, "parts": states}, indent=2))
+    else:
+        print("\n".join(status_lines(last, pid, states)))
     return 0
-
-
-def _word(state: bool | str | None) -> str:
-    if isinstance(state, str):
-        return state
-    return {True: "up", False: "down", None: "-"}[state]
-
-
-def _describe(last: dict[str, object], pid: object) -> str:
-    if not last:
-        return "No failover has run since this host started."
-    started_s = last.get("started_s")
-    when = "an unknown time"
-    if isinstance(started_s, float) and 0 <= started_s < 2**33:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started_s))
-    text = f"Last: failover {last.get('verb')} at {when}: {last.get('phase')}"
-    step = last.get("step")
-    if pid and isinstance(step, dict):
-        text += f" (process {pid}, {step.get('direction')}: {', '.join(step.get('items') or ())})"
-    failures = last.get("failures")
-    if isinstance(failures, dict):
-        text += "".join(f"\n  {name}: {why}" for name, why in failures.items())
-    return text
 
 
 if __name__ == "__main__":
