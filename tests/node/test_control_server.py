@@ -194,3 +194,22 @@ def test_events_without_since_begin_now(daemon: Daemon) -> None:
     daemon.role("init")
     event = next(stream)
     assert (event["event"], event["new"]) == ("role", "init")
+
+
+def test_word_of_an_arbiter_is_passed_to_the_worker_of_a_primary_only(daemon: Daemon) -> None:
+    requests = [
+        {"command": "answer", "question": "outdate-peer", "yes": True},
+        {"command": "freeze", "reason": "maintenance"},
+        {"command": "thaw"},
+    ]
+    for request in requests:
+        result = daemon.ask({**request, "resources": ["disk1", "nope"]})["resources"]
+        assert "is not primary" in result[0]["error"]
+        assert result[1]["code"] == 1
+    daemon.role("primary")
+    for request in requests:
+        assert daemon.ask({**request, "resources": ["disk1"]})["resources"][0]["error"] is None
+    seen = (daemon.directory / "orders" / "disk1.seen").read_text().splitlines()
+    told = [json.loads(line)["message"] for line in seen[1:]]
+    assert [message["do"] for message in told] == ["answer", "freeze", "thaw"]
+    assert (told[0]["yes"], told[1]["reason"]) == (True, "maintenance")

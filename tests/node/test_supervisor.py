@@ -264,6 +264,26 @@ def test_second_hastd_with_the_same_pidfile_is_refused(daemon: Daemon) -> None:
     assert not Path(pidfile).exists()
 
 
+def standbys(daemon: Daemon) -> list[int]:
+    assert daemon.process is not None
+    children = Path(f"/proc/{daemon.process.pid}/task").glob("*/children")
+    pids = [int(word) for file in children for word in file.read_text().split()]
+    return [pid for pid in pids if b"hastd: standby" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_standby_is_used_and_a_dead_one_does_no_harm(daemon: Daemon) -> None:
+    first = wait_for(lambda: standbys(daemon), "standby")
+    daemon.role("primary")
+    assert daemon.status()["workerpid"] == first[0]
+    second = wait_for(lambda: [pid for pid in standbys(daemon) if pid != first[0]], "next standby")
+    os.kill(second[0], signal.SIGKILL)
+    daemon.role("init")
+    assert daemon.role("primary")["error"] is None
+    assert daemon.status()["workerpid"] not in (0, first[0], second[0])
+    daemon.stop()
+    assert not [pid for pid in (*first, *second) if alive(pid)]
+
+
 def test_process_title_of_the_supervisor(daemon: Daemon) -> None:
     assert daemon.process is not None
     title = Path(f"/proc/{daemon.process.pid}/cmdline").read_bytes().rstrip(b"\0 ")
