@@ -50,3 +50,12 @@ def test_stuck_provider_has_a_deadline(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(probe, "PROBE_DEADLINE_S", 0.01)
     found = asyncio.run(probe.read_metadata({"disk1": str(tmp_path / "none")}))
     assert found == {"disk1": {"error": f"Provider {tmp_path / 'none'} did not answer."}}
+
+
+def test_sick_provider_does_not_hide_the_others(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A named pipe stands for the sick disk: its open would block without O_NONBLOCK, its read finds nothing."""
+    provision.create(Resource("disk1", "disk1", str(disk), ()))
+    os.mkfifo(tmp_path / "pipe")
+    found = asyncio.run(probe.read_metadata({"sick": str(tmp_path / "pipe"), "disk1": str(disk)}))
+    assert "error" in found["sick"]
+    assert found["disk1"]["keepdirty"] == 64

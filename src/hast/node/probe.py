@@ -1,7 +1,8 @@
 """A short-lived process that reads the metadata of providers without a worker, so that a sick disk stalls nobody else.
 
-`python -m hast.node.probe NAME PATH …` prints one JSON object, resource name to {"error"} or the metadata's values.
-`read_metadata` is the client's side. Opens read-only, takes no lock, writes nothing.
+`python -m hast.node.probe NAME PATH …` prints a line for each as it is read: [name, {"error"} or the metadata's values].
+Every provider has a thread of its own. `read_metadata` is the client's side. Opens read-only, takes no lock, writes
+nothing.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 PROBE_DEADLINE_S = 3.0
+MAX_LINE_BYTES = 1 << 20
 
 
 def probe(name: str, path: str) -> dict[str, Any]:
@@ -57,23 +60,32 @@ async def read_metadata(providers: Mapping[str, str]) -> dict[str, dict[str, Any
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            limit=MAX_LINE_BYTES,
         )
     except OSError:
         return missing
+    found: dict[str, dict[str, Any]] = {}
     try:
         async with asyncio.timeout(PROBE_DEADLINE_S):
-            output, _ = await process.communicate()
-        answer = json.loads(output)
-    except ValueError:
-        return missing
-    except TimeoutError:
-        await _end(process)
-        return missing
-    return missing | answer if isinstance(answer, dict) else missing
+            while len(found) < len(providers) and (line := await _line(process)):
+                name, values = json.loads(line)
+                found[name] = values
+    except (TimeoutError, ValueError, TypeError):
+        pass
+    await _end(process)
+    return missing | found
+
+
+async def _line(process: asyncio.subprocess.Process) -> bytes:
+    assert process.stdout is not None
+    return await process.stdout.readline()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill it; one that is stuck on its disk is left to end when the disk lets it."""
+    """Make sure that it ends; one that is stuck on its disk is left to end when the disk lets it."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), 0.1)
+        return
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
     with contextlib.suppress(TimeoutError):
@@ -82,8 +94,20 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 def main() -> None:
     arguments = sys.argv[1:]
-    found = {name: probe(name, path) for name, path in zip(arguments[::2], arguments[1::2], strict=True)}
-    json.dump(found, sys.stdout, default=bytes.hex)
+    lock = threading.Lock()
+
+    def tell(name: str, path: str) -> None:
+        line = json.dumps([name, probe(name, path)]) + "\n"
+        with lock:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+
+    pairs = list(zip(arguments[::2], arguments[1::2], strict=True))
+    threads = [threading.Thread(target=tell, args=pair, daemon=True) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 if __name__ == "__main__":
