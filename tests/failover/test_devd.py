@@ -20,7 +20,7 @@ from hast.config.devdconf import parse
 from hast.failover.commands import alive
 from hast.failover.devd import sources
 from hast.failover.devd.events import Event, link
-from hast.failover.devd.runner import Runner
+from hast.failover.devd.runner import Runner, is_carpd
 from hast.failover.devd.sources import follow_carpd, follow_hastd, link_changes
 
 PROGRAM = (sys.executable, "-m", "hast.cli.hast_devd")
@@ -105,6 +105,40 @@ def test_a_current_event_that_tells_nothing_new_is_passed_over(tmp_path: Path) -
     assert out.read_text().split() == ["LINK_UP", "LINK_DOWN"]
 
 
+def test_what_carpd_said_last_is_acted_on_again_when_hastd_was_restarted(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    runner = runner_of(rule(f"echo $type >> {out}"))
+    carp = Event({**link("carp0", "LINK_UP").variables, "vhid": "1"})
+
+    async def scenario() -> None:
+        runner.take(carp)
+        runner.take(link("eth0", "LINK_DOWN"))
+        await until(lambda: out.exists() and len(out.read_text().split()) == 2)
+        runner.repeat(is_carpd)
+        await until(lambda: len(out.read_text().split()) == 3)
+        await runner.drain(5)
+
+    asyncio.run(scenario())
+    assert out.read_text().split()[2] == "LINK_UP"
+
+
+def test_a_master_whose_carpd_is_gone_counts_as_down_once(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    runner = runner_of(rule(f"echo $subsystem $type >> {out}"))
+
+    async def scenario() -> None:
+        runner.take(Event({**link("carp0", "LINK_UP").variables, "vhid": "1"}))
+        runner.take(Event({**link("carp1", "LINK_DOWN").variables, "vhid": "2"}))
+        await until(lambda: out.exists() and len(out.read_text().splitlines()) == 2)
+        runner.carpd_gone()
+        runner.carpd_gone()
+        await until(lambda: len(out.read_text().splitlines()) == 3)
+        await runner.drain(5)
+
+    asyncio.run(scenario())
+    assert out.read_text().splitlines()[2] == "carp0 LINK_DOWN"
+
+
 def test_a_running_action_learns_of_a_newer_event_with_another_action(tmp_path: Path) -> None:
     out = tmp_path / "out"
     script = tmp_path / "wait.py"
@@ -165,6 +199,7 @@ async def followed(
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "RETRY_S", 0.02)
+    monkeypatch.setattr(sources, "CARPD_GRACE_S", 0.1)
 
 
 def test_carpd_is_followed_across_restarts(tmp_path: Path) -> None:
@@ -216,6 +251,33 @@ def test_hastd_is_asked_for_the_events_missed_and_for_all_after_its_restart(tmp_
     events = asyncio.run(followed(tmp_path / "s", follow_hastd, serve, 3))
     assert [event.variables["type"] for event in events] == ["CONNECT", "DISCONNECT", "SPLIT_BRAIN"]
     assert [request.get("since") for request in asked[:4]] == [None, 6, 7, 0]
+
+
+def test_a_new_hastd_is_noticed_by_its_process_and_a_lost_carpd_by_its_silence(tmp_path: Path) -> None:
+    told: list[str] = []
+    answers = [b'{"error": null, "seq": 5, "pid": 7}\n', b'{"error": null, "seq": 6, "pid": 8}\n']
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        if answers:
+            writer.write(answers.pop(0))
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_unix_server(serve, tmp_path / "hastd")
+        hastd = asyncio.create_task(
+            follow_hastd(str(tmp_path / "hastd"), lambda _event: None, lambda: told.append("restarted"))
+        )
+        await until(lambda: told == ["restarted"])
+        hastd.cancel()
+        server.close()
+        carpd = asyncio.create_task(
+            follow_carpd(str(tmp_path / "carpd"), lambda _event: None, lambda: told.append("gone"))
+        )
+        await until(lambda: told == ["restarted", "gone"])
+        carpd.cancel()
+
+    asyncio.run(scenario())
 
 
 def test_links_tell_changes_only() -> None:

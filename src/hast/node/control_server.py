@@ -152,7 +152,7 @@ class ControlServer:
         loop = asyncio.get_running_loop()
         closed = asyncio.create_task(loop.sock_recv(client, 1))
         try:
-            await self._line(client, {"error": None, "seq": events.seq})
+            await self._line(client, {"error": None, "seq": events.seq, "pid": os.getpid()})
             while not closed.done():
                 following = asyncio.create_task(subscription.next())
                 await asyncio.wait((following, closed), return_when=asyncio.FIRST_COMPLETED)

@@ -13,7 +13,7 @@ from typing import Any
 from hast.config.devd_model import DevdConfiguration
 from hast.config.model import ConfigError
 from hast.failover.devd.events import Event
-from hast.failover.devd.runner import Runner
+from hast.failover.devd.runner import Runner, is_carpd
 from hast.failover.devd.sources import follow_carpd, follow_hastd, follow_links
 
 STOP_S = 10.0
@@ -41,9 +41,17 @@ async def serve(configuration: DevdConfiguration, settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, _reload, runner, settings)
     _log.info("%d rules of %s", len(configuration.rules), configuration.path)
+
+    def gone() -> None:
+        runner.carpd_gone()
+
+    def restarted() -> None:
+        _log.warning("hastd was restarted and has no roles: acting once more on what carpd said last")
+        runner.repeat(is_carpd)
+
     sources = [
-        asyncio.create_task(_guard("carpd", lambda: follow_carpd(settings.carpd, take))),
-        asyncio.create_task(_guard("hastd", lambda: follow_hastd(settings.hastd, take))),
+        asyncio.create_task(_guard("carpd", lambda: follow_carpd(settings.carpd, take, gone))),
+        asyncio.create_task(_guard("hastd", lambda: follow_hastd(settings.hastd, take, restarted))),
         asyncio.create_task(_guard("network links", lambda: follow_links(take))),
     ]
     await stop.wait()

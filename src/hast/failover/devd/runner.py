@@ -14,7 +14,8 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hast.config.devd_model import Rule
@@ -37,14 +38,14 @@ class Runner:
         self.rules = tuple(rules)
         self.deadline_s = deadline_s
         self._queues: dict[tuple[str, str], _Queue] = {}
-        self._last: dict[tuple[str, str], str] = {}
+        self._last: dict[tuple[str, str], Event] = {}
 
     def take(self, event: Event) -> None:
         """Act on an event. A `current` one that says what was already known is passed over."""
-        kind = event.variables.get("type", "")
-        if event.current and self._last.get(event.queue) == kind:
+        last = self._last.get(event.queue)
+        if event.current and last is not None and last.variables.get("type") == event.variables.get("type"):
             return
-        self._last[event.queue] = kind
+        self._last[event.queue] = event
         rule = choose(self.rules, event).rule
         _log.debug("event %s: %s", event, f"rule {rule.location}" if rule else "no rule")
         if rule is None:
@@ -54,11 +55,28 @@ class Runner:
             queue = self._queues[event.queue] = _Queue(self)
         queue.put(event, rule)
 
+    def repeat(self, wanted: Callable[[Event], bool]) -> None:
+        """Act once more on the last event of each queue that is `wanted`: what it caused has been undone."""
+        for event in [event for event in self._last.values() if wanted(event)]:
+            self.take(replace(event, current=False))
+
+    def carpd_gone(self) -> None:
+        """carpd is away for good: its vhids are no longer master here, whatever was the last that it said."""
+        for event in [event for event in self._last.values() if is_carpd(event)]:
+            down = "LINK_DOWN" if event.variables["system"] == "IFNET" else "INIT"
+            if event.variables.get("type") not in (down, "BACKUP"):
+                self.take(Event({**event.variables, "type": down, "reason": "carpd is gone"}))
+
     async def drain(self, timeout_s: float) -> None:
         """Wait until nothing runs, at most `timeout_s`; waiting events are forgotten."""
         tasks = [queue.close() for queue in self._queues.values() if not queue.done]
         if tasks:
             await asyncio.wait(tasks, timeout=timeout_s)
+
+
+def is_carpd(event: Event) -> bool:
+    """Whether carpd told it: what it says is a state that lasts."""
+    return "vhid" in event.variables
 
 
 class _Queue:

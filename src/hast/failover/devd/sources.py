@@ -18,6 +18,8 @@ from hast.failover.devd.events import Event, EventError, from_hastd, from_object
 Take = Callable[[Event], None]
 
 RETRY_S = 0.5
+CARPD_GRACE_S = 2.5
+"""How long carpd may be away before its addresses count as lost; other hosts take them after 3 s."""
 CONNECT_S = 5.0
 MAX_LINE_BYTES = 128 * 1024
 _log = logging.getLogger("hast.devd")
@@ -27,8 +29,11 @@ class StreamError(Exception):
     """A stream that cannot be used; `str()` is one line."""
 
 
-async def follow_carpd(path: str, take: Take) -> None:
-    """Events of carpd (docs/carpd.8.md). `current` events come first, after every connect."""
+async def follow_carpd(path: str, take: Take, gone: Callable[[], None] = lambda: None) -> None:
+    """Events of carpd (docs/carpd.8.md). `current` events come first, after every connect.
+
+    `gone()` is called when carpd has been away for CARPD_GRACE_S.
+    """
     request = json.dumps({"command": "events", "current": True}).encode() + b"\n"
 
     async def once(connected: Callable[[], None]) -> None:
@@ -40,17 +45,21 @@ async def follow_carpd(path: str, take: Take) -> None:
             else:
                 connected()
 
-    await _for_ever(f"carpd ({path})", once)
+    await _for_ever(f"carpd ({path})", once, gone, CARPD_GRACE_S)
 
 
-async def follow_hastd(path: str, take: Take) -> None:
-    """Events of hastd (docs/control.md). Those missed while away are fetched; nothing from before the first connect."""
+async def follow_hastd(path: str, take: Take, restarted: Callable[[], None] = lambda: None) -> None:
+    """Events of hastd (docs/control.md). Those missed while away are fetched; nothing from before the first connect.
+
+    `restarted()` is called when a new hastd answers, which has given all its roles up.
+    """
     from hast.failover.hastd import encode_request
 
     seen: int | None = None
+    pid: Any = None
 
     async def once(connected: Callable[[], None]) -> None:
-        nonlocal seen
+        nonlocal seen, pid
         request: dict[str, Any] = {"command": "events"} | ({} if seen is None else {"since": seen})
         async for value in _lines(path, encode_request(request)):
             if "event" in value:
@@ -60,8 +69,10 @@ async def follow_hastd(path: str, take: Take) -> None:
                 raise StreamError(f"refused: {value['error']}")
             else:
                 newest = value.get("seq")
-                if seen is not None and isinstance(newest, int) and newest < seen:
+                before, pid = pid, value.get("pid", pid)
+                if seen is not None and isinstance(newest, int) and (newest < seen or before != pid):
                     seen = 0
+                    restarted()
                     raise StreamError("was restarted")
                 seen = newest if seen is None and isinstance(newest, int) else seen
                 connected()
@@ -109,12 +120,22 @@ def link_changes(known: dict[str, bool] | None, links: dict[str, bool]) -> list[
     return events
 
 
-async def _for_ever(name: str, once: Callable[[Callable[[], None]], Any]) -> None:
+async def _for_ever(
+    name: str,
+    once: Callable[[Callable[[], None]], Any],
+    gone: Callable[[], None] = lambda: None,
+    grace_s: float = 0.0,
+) -> None:
+    """`gone()` is called once each time that the other side was lost and is not back within `grace_s`."""
     away = False
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle | None = None
     told_never = False
 
     def connected() -> None:
         nonlocal away
+        if timer is not None:
+            timer.cancel()
         if away or not told_never:
             _log.info("connected to %s", name)
         away = False
@@ -127,6 +148,7 @@ async def _for_ever(name: str, once: Callable[[Callable[[], None]], Any]) -> Non
             reason = getattr(error, "strerror", None) or str(error) or "no answer"
         if not away:
             away = told_never = True
+            timer = loop.call_later(grace_s, gone)
             _log.info("%s is away: %s; trying again", name, reason)
         await asyncio.sleep(RETRY_S)
 
