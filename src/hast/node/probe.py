@@ -1,6 +1,6 @@
 """A short-lived process that reads the metadata of providers without a worker, so that a sick disk stalls nobody else.
 
-`python -m hast.node.probe NAME PATH …` prints a line for each as it is read: [name, {"error"} or the metadata's values].
+`python -m hast.node.probe NAME PATH …` prints a line for each as it is read, [name, {"error"} or metadata].
 Every provider has a thread of its own. `read_metadata` is the client's side. Opens read-only, takes no lock, writes
 nothing.
 """
