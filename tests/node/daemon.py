@@ -66,7 +66,7 @@ class Daemon:
         lines.append(head)
         for name, lines_of_node in resources.items():
             disk = self.directory / f"{name}.img"
-            if not disk.exists():
+            if "local " not in lines_of_node and not disk.exists():
                 with disk.open("wb") as file:
                     file.truncate(16 << 20)
             local = "" if "local " in inside or "local " in lines_of_node else f"local {disk}"

@@ -1,7 +1,7 @@
 """Stands in for hast.node.worker in tests of the supervisor: speaks node/messages.py and does as its orders say.
 
 Orders (a JSON object in $FAKE_WORKER_ORDERS/RESOURCE): refuse: text; exit: code for a refusal; die_after_s, die_with;
-ready_after_s; ignore_stop; ignore_status; status: object merged into the answer; events: list of names; ask: a question for the arbiter.
+ready_after_s; ignore_stop; ignore_status; status: object merged into the answer; events: list of names; ask: question.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from hast.node import messages
+from hast.node.paths import file_stem
 
 
 def read_orders(name: str) -> dict[str, Any]:
     try:
-        orders = json.loads((Path(os.environ["FAKE_WORKER_ORDERS"]) / name).read_text())
+        orders = json.loads((Path(os.environ["FAKE_WORKER_ORDERS"]) / file_stem(name)).read_text())
     except FileNotFoundError:
         return {}
     assert isinstance(orders, dict)
@@ -29,7 +30,7 @@ def read_orders(name: str) -> dict[str, Any]:
 
 def note(name: str, record: dict[str, Any]) -> None:
     """Leave a line for the test."""
-    with (Path(os.environ["FAKE_WORKER_ORDERS"]) / f"{name}.seen").open("a") as file:
+    with (Path(os.environ["FAKE_WORKER_ORDERS"]) / f"{file_stem(name)}.seen").open("a") as file:
         file.write(json.dumps({"pid": os.getpid(), **record}) + "\n")
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -213,3 +214,18 @@ def test_word_of_an_arbiter_is_passed_to_the_worker_of_a_primary_only(daemon: Da
     told = [json.loads(line)["message"] for line in seen[1:]]
     assert [message["do"] for message in told] == ["answer", "freeze", "thaw"]
     assert (told[0]["yes"], told[1]["reason"]) == (True, "maintenance")
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/usr/bin/python3").exists(), reason="needs root and /usr/bin/python3"
+)
+def test_other_users_are_turned_away_even_where_the_mode_lets_them_in(daemon: Daemon) -> None:
+    path = daemon.directory / "ctl"
+    for each in (daemon.directory.parent, daemon.directory):
+        each.chmod(0o755)
+    path.chmod(0o666)
+    code = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({str(path)!r}); print(len(s.recv(1)))"
+    command = ["/usr/bin/python3", "-c", code]
+    done = subprocess.run(command, user=65534, group=65534, extra_groups=[], capture_output=True, text=True, timeout=20)
+    assert done.stdout == "0\n", done.stderr
+    assert "neither root nor hastd's user" in daemon.log()

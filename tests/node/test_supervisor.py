@@ -264,6 +264,22 @@ def test_second_hastd_with_the_same_pidfile_is_refused(daemon: Daemon) -> None:
     assert not Path(pidfile).exists()
 
 
+@pytest.mark.parametrize("name", ["data/disk:1", "x" * 254])
+def test_odd_names_of_resources_work_like_others(make_daemon: MakeDaemon, name: str) -> None:
+    daemon = make_daemon()
+    daemon.write_config({name: f"local {daemon.directory}/disk1.img remote none"})
+    daemon.start()
+    result = daemon.role("primary", name)
+    assert result["error"] is None
+    status = daemon.status(name)
+    socket = Path(status["nbd_socket"])
+    assert socket.parent == daemon.run_directory
+    assert socket.is_socket()
+    os.kill(status["workerpid"], signal.SIGKILL)
+    wait_for(lambda: daemon.status(name)["restarts"] == 1, "restart")
+    assert daemon.role("init", name)["error"] is None
+
+
 def standbys(daemon: Daemon) -> list[int]:
     assert daemon.process is not None
     children = Path(f"/proc/{daemon.process.pid}/task").glob("*/children")
