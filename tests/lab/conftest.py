@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 PROGRAMS = ("ip", "nft", "nsenter", "unshare", "setpriv", "losetup")
 

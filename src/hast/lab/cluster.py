@@ -89,6 +89,20 @@ class Cluster:
             },
             disk_size_bytes=disk_size_bytes,
         )
+        self._begin()
+
+    @classmethod
+    def over(cls, lab: Lab, resources: Sequence[str], before_hastd: Callable[[Host], None]) -> Cluster:
+        """The same over a lab that is built already; `before_hastd` starts what a host needs first at boot."""
+        cluster = cls.__new__(cls)
+        cluster.resources = list(resources)
+        cluster.lab = lab
+        cluster._begin()
+        cluster.before_hastd = before_hastd
+        return cluster
+
+    def _begin(self) -> None:
+        self.before_hastd: Callable[[Host], None] | None = None
         self.writer: Running | None = None
         self.acknowledged = Journal()
         self.watch: Watch | None = None
@@ -130,6 +144,8 @@ class Cluster:
         """Power on if need be, and start what a host starts by itself at boot. Raises LabError."""
         if not host.is_on:
             host.power_on()
+        if not programs and self.before_hastd is not None:
+            self.before_hastd(host)
         for program in programs or ("hastd", "hast-devd", "carpd"):
             host.run(program, check=True)
 
@@ -292,10 +308,12 @@ class Cluster:
     def digests(self) -> dict[str, list[str]]:
         """End all daemons, give up all roles; the digests of both data areas of each resource. Raises LabError."""
         self.stop_writer()
-        for host in self.pair:
-            for program in ("hast-devd", "carpd"):
+        for program in ("hast-devd", "failover", "carpd"):
+            for host in self.pair:
                 self.kill(host, program)
+        for host in self.pair:
             host.run("failover slave", timeout_s=60)
+        for host in self.pair:
             host.run("hastctl role init all", check=True, timeout_s=60)
         return {
             name: [data_digest(host, name, f"/dev/ad{name.removeprefix('disk')}") for host in self.pair]

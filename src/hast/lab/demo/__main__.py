@@ -11,13 +11,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hast.lab.demo import act1_pair, act2_pool, act3_switch, act4_back, loopback_story, pools
+from hast.lab.demo import (
+    act1_pair,
+    act2_pool,
+    act3_switch,
+    act4_back,
+    act5_daemons,
+    act6_cable,
+    act7_power,
+    loopback_story,
+    pools,
+)
 from hast.lab.demo.stage import Stage, StoryError
 from hast.lab.laboratory import Lab
 from hast.lab.loopback import LoopbackPair
 from hast.lab.processes import LabError
 
-ACTS = (act1_pair, act2_pool, act3_switch, act4_back)
+ACTS = (act1_pair, act2_pool, act3_switch, act4_back, act5_daemons, act6_cable, act7_power)
 
 
 def main() -> int:
@@ -54,7 +64,7 @@ def perform(stage: Stage, play: Callable[[], None]) -> int:
 def play_in_lab(stage: Stage, acts: int) -> None:
     """The story on hast1 and hast2. Raises StoryError, LabError."""
     pool = pools.best()
-    with Lab() as lab:
+    with Lab(hosts=("hast1", "hast2", "client"), etc=act5_daemons.etc(pool)) as lab:
         print("Two hosts on this machine: hast1.freebsd.loc and hast2.freebsd.loc, each with its own network cards,")
         print("/etc, /dev, /run and three disks. What follows is typed on them; nothing of it is visible outside.")
         try:
@@ -76,7 +86,8 @@ def show_logs(lab: Lab) -> None:
 def play_on_loopback(stage: Stage, acts: int) -> None:
     """The story without root. Raises StoryError, LabError."""
     stage.prompt = "$"
-    print("Not root: two hastd on 127.0.0.1, files as disks, NBD sockets instead of /dev/hast.")
+    print("Not root: two hastd on 127.0.0.1, files as disks, NBD sockets instead of /dev/hast. The fail-over by itself")
+    print("(virtual address, pulled cables, power cuts) needs hosts of their own, and so root: it is not played.")
     with tempfile.TemporaryDirectory(prefix="hast-demo-") as directory:
         with LoopbackPair(Path(directory), loopback_story.DISKS, loopback_story.SIZE_BYTES) as pair:
             for title, act in loopback_story.ACTS[:acts]:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from hast.lab import Lab, zfs
 from hast.lab.demo.stage import Actor, Stage
+from hast.lab.host import Host
 
 DEVICES = "/dev/hast/disk1 /dev/hast/disk2 /dev/hast/disk3"
 
@@ -14,7 +15,14 @@ DEVICES = "/dev/hast/disk1 /dev/hast/disk2 /dev/hast/disk3"
 class Pool(Protocol):
     """Steps of the story that depend on the kind of pool. The pool is called zhast and mounted on /zhast."""
 
+    FAILOVER: str
+    """The statement of failover.conf."""
+
     def prepare(self, lab: Lab) -> None: ...
+    def boot(self, host: Host) -> None:
+        """Start what a host needs before hastd."""
+        ...
+
     def create(self, stage: Stage, host: Actor) -> None: ...
     def status(self, stage: Stage, host: Actor) -> None: ...
     def give_up(self, stage: Stage, host: Actor) -> None: ...
@@ -24,9 +32,14 @@ class Pool(Protocol):
 class Zfs:
     """The article's commands. zpool looks for pools in /dev only, so it is told where the devices are."""
 
+    FAILOVER = "pool zhast { kill 2 }"
+
     def prepare(self, lab: Lab) -> None:
         for host in (lab.hast1, lab.hast2):
-            zfs.start(host)
+            self.boot(host)
+
+    def boot(self, host: Host) -> None:
+        zfs.start(host)
 
     def create(self, stage: Stage, host: Actor) -> None:
         stage.run(host, f"zpool create zhast raidz1 {DEVICES}")
@@ -47,7 +60,12 @@ class Zfs:
 class Btrfs:
     """The same with btrfs."""
 
+    FAILOVER = "pool zhast { type btrfs mount /zhast kill 2 }"
+
     def prepare(self, lab: Lab) -> None:
+        pass
+
+    def boot(self, host: Host) -> None:
         pass
 
     def create(self, stage: Stage, host: Actor) -> None:

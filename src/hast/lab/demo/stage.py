@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hast.lab.cluster import Cluster
 from hast.lab.processes import LabError
 
 STEP_TIMEOUT_S = 60.0
@@ -37,6 +38,8 @@ class Stage:
     colour: bool = field(default_factory=sys.stdout.isatty)
     times: list[tuple[str, float]] = field(default_factory=list)
     steps: int = 0
+    cluster: Cluster | None = None
+    """From act 5 on: the pair that fails over by itself."""
     _act: tuple[str, float] | None = None
 
     def act(self, title: str) -> None:

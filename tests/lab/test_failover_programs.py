@@ -1,0 +1,127 @@
+"""Programs of a pair that fails over by itself are killed, one after the other, while a client writes."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from failover_story import check_time, writing
+
+pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-lab")]
+
+
+def test_hastd_of_the_master_killed_and_started_again() -> None:
+    with writing() as cluster:
+        killed_s = time.monotonic()
+        cluster.kill(cluster.hast1, "hastd")
+        time.sleep(0.5)
+        cluster.boot(cluster.hast1, "hastd")
+        cluster.wait_write_after(killed_s)
+        cluster.wait_settled(cluster.hast1)
+
+
+@pytest.mark.slow
+def test_hastd_of_the_master_killed_for_good() -> None:
+    with writing() as cluster:
+        killed_s = time.monotonic()
+        cluster.kill(cluster.hast1, "hastd")
+        check_time(cluster, killed_s, 12.0)
+        cluster.boot(cluster.hast1, "hastd")
+        cluster.wait_settled(cluster.hast2)
+
+
+@pytest.mark.slow
+def test_hastd_of_the_slave_killed_and_started_again() -> None:
+    with writing() as cluster:
+        cluster.kill(cluster.hast2, "hastd")
+        cluster.wait_written()
+        cluster.boot(cluster.hast2, "hastd")
+        cluster.wait_settled(cluster.hast1)
+
+
+def test_carpd_of_the_master_killed_for_good() -> None:
+    with writing() as cluster:
+        killed_s = time.monotonic()
+        cluster.kill(cluster.hast1, "carpd")
+        check_time(cluster, killed_s)
+        assert "10.10.10.180" not in cluster.hast1.run("ip -4 addr show pub").stdout
+        cluster.boot(cluster.hast1, "carpd")
+        cluster.wait_settled(cluster.hast2)
+
+
+@pytest.mark.slow
+def test_carpd_of_the_master_killed_and_started_again() -> None:
+    with writing() as cluster:
+        cluster.kill(cluster.hast1, "carpd")
+        cluster.boot(cluster.hast1, "carpd")
+        cluster.wait_written(timeout_s=40)
+        master = cluster.hast1 if cluster.is_carp(cluster.hast1, "MASTER") else cluster.hast2
+        cluster.wait_settled(master)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["hast1", "hast2"])
+def test_hast_devd_killed_before_a_cable_pull_goes_on_when_started_again(killed: str) -> None:
+    with writing() as cluster:
+        host = cluster.lab.hosts[killed]
+        cluster.kill(host, "hast-devd")
+        pulled_s = cluster.pull("hast1", "pub")
+        host.wait_for("CARP of hast2", lambda: cluster.is_carp(cluster.hast2, "MASTER"), 15)
+        cluster.boot(host, "hast-devd")
+        cluster.wait_write_after(pulled_s)
+        cluster.plug("hast1", "pub")
+        cluster.wait_settled(cluster.hast2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_s", [0.1, 0.4, 0.8, 1.2])
+def test_failover_killed_on_its_way_is_made_good_by_hand(delay_s: float) -> None:
+    with writing() as cluster:
+        pulled_s = cluster.pull("hast1", "pub")
+        cluster.hast2.wait_for("CARP", lambda: cluster.is_carp(cluster.hast2, "MASTER"), 15)
+        time.sleep(delay_s)
+        cluster.kill(cluster.hast2, "failover")
+        done = cluster.hast2.run("failover master", timeout_s=60)
+        assert done.returncode == 0, done.stderr
+        cluster.wait_write_after(pulled_s)
+        cluster.plug("hast1", "pub")
+        cluster.wait_settled(cluster.hast2)
+
+
+@pytest.mark.slow
+def test_a_fail_over_by_hand_at_the_same_time_as_the_automatic_one() -> None:
+    with writing() as cluster:
+        pulled_s = cluster.pull("hast1", "pub")
+        by_hand = [cluster.hast2.spawn("failover master"), cluster.hast1.spawn("failover slave")]
+        cluster.wait_write_after(pulled_s)
+        assert [run.wait(60).returncode for run in by_hand] == [0, 0], cluster.describe()
+        cluster.plug("hast1", "pub")
+        cluster.wait_settled(cluster.hast2)
+
+
+def test_a_planned_switch_by_carpctl() -> None:
+    with writing() as cluster:
+        asked_s = time.monotonic()
+        cluster.hast1.run("carpctl state 1 backup", check=True)
+        seconds = cluster.wait_write_after(asked_s, gap_s=0.3)
+        print(f"{seconds:.2f} s from the order to an acknowledged write")
+        assert seconds < 2.0 + 10.0, "\n".join(cluster.timeline(asked_s))
+        cluster.wait_settled(cluster.hast2)
+
+
+@pytest.mark.slow
+def test_disk_failure_on_the_master() -> None:
+    with writing() as cluster:
+        cluster.lab.fail_disk("hast1", "ad1")
+        cluster.wait_written(50)
+        assert "stale" in cluster.hast1.run("hastctl status disk1 --json").stdout
+        cluster.hast1.run("carpctl state 1 backup", check=True)
+        cluster.wait_master(cluster.hast2)
+        cluster.wait_written()
+        assert cluster.missing() == []
+        cluster.hast1.run("failover slave")
+        cluster.lab.replace_disk("hast1", "ad1")
+        cluster.hast1.run("hastctl role init disk1", check=True)
+        cluster.hast1.run("hastctl create disk1", check=True)
+        cluster.hast1.run("hastctl role secondary disk1", check=True)
+        cluster.wait_settled(cluster.hast2)
