@@ -229,3 +229,10 @@ def test_other_users_are_turned_away_even_where_the_mode_lets_them_in(daemon: Da
     done = subprocess.run(command, user=65534, group=65534, extra_groups=[], capture_output=True, text=True, timeout=20)
     assert done.stdout == "0\n", done.stderr
     assert "neither root nor hastd's user" in daemon.log()
+
+
+def test_fresh_status_reads_the_provider_again(daemon: Daemon) -> None:
+    assert daemon.status()["extentsize"] == 0
+    assert daemon.hastctl("create", "disk1").returncode == 0
+    fresh = daemon.ask({"command": "status", "resources": ["disk1"], "fresh": True})["resources"][0]
+    assert (fresh["extentsize"], daemon.status()["extentsize"]) == (2097152, 2097152)

@@ -44,3 +44,14 @@ def test_subscriber_that_does_not_read_is_cut_off() -> None:
         return count
 
     assert asyncio.run(run()) == QUEUE_EVENTS
+
+
+def test_since_from_before_a_restart_replays_everything() -> None:
+    async def run() -> int:
+        bus = EventBus()
+        bus.publish("connect", "disk1")
+        event = await bus.subscribe(50).next()
+        assert event is not None
+        return int(event["seq"])
+
+    assert asyncio.run(run()) == 1

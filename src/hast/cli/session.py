@@ -72,6 +72,6 @@ class Session:
 
     def status(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Status objects of these resources, of all when none is named."""
-        request = {"command": "status", "resources": list(names) or ["all"]}
+        request = {"command": "status", "resources": list(names) or ["all"], "fresh": True}
         resources = self.ask(request, STATUS_TIMEOUT_S).get("resources")
         return resources if isinstance(resources, list) else []

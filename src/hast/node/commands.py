@@ -14,6 +14,7 @@ from hast.node.resource_state import ResourceState
 from hast.node.worker_talk import RoleError
 
 ROLE_DEADLINE_S = 120.0
+PROBE_LIFE_S = 5.0
 MAX_ROLE_DEADLINE_S = 3600.0
 EX_UNAVAILABLE = 69
 EX_TEMPFAIL = 75
@@ -36,6 +37,7 @@ class Commands:
         self._config_path = config_path
         self._reload = reload
         self._changes: set[asyncio.Task[Role]] = set()
+        self._probed: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
 
     @property
     def events(self) -> EventBus:
@@ -85,7 +87,7 @@ class Commands:
         answers = await asyncio.gather(*(state.worker_status() for state in states.values()))
         workers = dict(zip(states, answers, strict=True))
         alone = {name: state.resource.local for name, state in states.items() if workers[name] is None}
-        metadata = await probe.read_metadata(alone)
+        metadata = await self._read_metadata(alone, request.get("fresh") is True)
         return {
             "error": None,
             "resources": [
@@ -95,6 +97,19 @@ class Commands:
                 for name in names
             ],
         }
+
+    async def _read_metadata(self, providers: dict[str, str], fresh: bool) -> dict[str, dict[str, Any]]:
+        """What probes found; those of the last seconds count for pollers, because each costs a process."""
+        now = asyncio.get_running_loop().time()
+        self._probed = {key: found for key, found in self._probed.items() if now - found[0] < PROBE_LIFE_S}
+        known = {
+            name: self._probed[name, path][1]
+            for name, path in providers.items()
+            if not fresh and (name, path) in self._probed
+        }
+        read = await probe.read_metadata({name: path for name, path in providers.items() if name not in known})
+        self._probed |= {(name, providers[name]): (now, values) for name, values in read.items()}
+        return known | read
 
     # --- role -----------------------------------------------------------------------------------------------------
 

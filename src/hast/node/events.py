@@ -63,7 +63,12 @@ class EventBus:
         self._history.pop(resource, None)
 
     def subscribe(self, since: int | None = None) -> Subscription:
-        """A stream of what comes; with `since`, first those remembered whose seq is greater."""
+        """A stream of what comes; with `since`, first those remembered whose seq is greater.
+
+        A `since` that has not been reached is from before a restart: everything is new to that client.
+        """
+        if since is not None and since > self.seq:
+            since = 0
         backlog = [] if since is None else [record for record in self._recent if record["seq"] > since]
         subscription = Subscription(backlog)
         self._subscribers.add(subscription)
