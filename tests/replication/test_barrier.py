@@ -190,7 +190,7 @@ def test_flush_alone_counts_as_going_alone_while_the_lost_peer_may_lose_what_it_
     assert rig.saved.localcnt == 1
 
 
-# -- S2 -------------------------------------------------------------------------------------------------------------
+# -- S2 --------------------------------------------------------------------------------------------------------
 
 
 def test_s2_bits_are_not_cleared_by_the_writes_replies_alone() -> None:

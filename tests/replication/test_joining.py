@@ -13,7 +13,7 @@ from hast.replication.types import READ, WRITE
 SECONDARY = SyncSource.SECONDARY
 
 
-# -- the start ---------------------------------------------------------------------------------------------------
+# -- the start ----------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_let_in_before_the_role_is_durable() -> None:
@@ -54,7 +54,7 @@ def test_link_lost_before_the_start_is_durable_lets_nothing_in() -> None:
     assert len(rig.finished) == 1
 
 
-# -- message 3 ---------------------------------------------------------------------------------------------------
+# -- message 3 ----------------------------------------------------------------------------------------------
 
 
 def test_writes_are_held_during_the_handshake_and_reads_are_not() -> None:
@@ -134,7 +134,7 @@ def test_failed_handshake_lets_writes_in() -> None:
     assert "disconnect" not in rig.event_names(), "there was no connection yet"
 
 
-# -- message 4 ---------------------------------------------------------------------------------------------------
+# -- message 4 ----------------------------------------------------------------------------------------------
 
 
 def test_maps_are_merged_and_durable_before_anything_is_sent() -> None:
@@ -202,7 +202,7 @@ def test_sync_begins_whichever_attempt_succeeded() -> None:
     assert rig.engine.status()["peer_missing"] == 0
 
 
-# -- first connections -----------------------------------------------------------------------------------------
+# -- first connections ------------------------------------------------------------------------------------
 
 
 def test_virgin_pair_starts_with_one_in_memory_of_who_has_the_data_and_ends_in_step() -> None:
@@ -254,7 +254,7 @@ def test_virgin_answer_raises_the_counter_before_the_link_is_live() -> None:
     assert rig.engine.core.connected
 
 
-# -- a peer that lost its cache, and our own that was lost -----------------------------------------------------------
+# -- a peer that lost its cache, and our own that was lost ------------------------------------------------------
 
 
 def unflushed(features: Feature | None = None) -> Rig:

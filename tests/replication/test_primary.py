@@ -8,7 +8,7 @@ from hast.format.constants import Feature
 from hast.replication.core import ESHUTDOWN, Settings
 from hast.replication.types import FLUSH, WRITE
 
-# -- S10 --------------------------------------------------------------------------------------------------------------
+# -- S10 ---------------------------------------------------------------------------------------------------------
 
 
 def test_s10_demotion_finishes_what_is_there_refuses_what_comes_and_leaves_a_clean_map() -> None:
@@ -132,7 +132,7 @@ def test_s10_demotion_with_a_broken_disk_ends() -> None:
     assert rig.engine.drained
 
 
-# -- S11 ----------------------------------------------------------------------------------------------------------------
+# -- S11 -----------------------------------------------------------------------------------------------------------
 
 
 def test_s11_frozen_engine_holds_writes_and_flushes_and_serves_reads() -> None:
@@ -174,7 +174,7 @@ def test_s11_thaw_during_a_handshake_keeps_the_hold() -> None:
     assert len(rig.finished) == 1
 
 
-# -- status ---------------------------------------------------------------------------------------------------------------
+# -- status ----------------------------------------------------------------------------------------------------------
 
 
 def test_status_tells_the_state_of_both_copies() -> None:
@@ -207,7 +207,7 @@ def test_counters_count_operations_and_bytes() -> None:
     assert (counters["flushes"], counters["deletes"]) == (1, 2)
 
 
-# -- calls that come late or twice -------------------------------------------------------------------------------------
+# -- calls that come late or twice --------------------------------------------------------------------------------
 
 
 def test_link_lost_twice_is_lost_once() -> None:

@@ -29,7 +29,7 @@ KEEPALIVE = int(Command.KEEPALIVE)
 DATA = b"d" * SECTOR
 
 
-# -- order --------------------------------------------------------------------------------------------------------
+# -- order ---------------------------------------------------------------------------------------------------
 
 
 def test_map_is_cleared_when_the_first_request_reaches_the_disk_and_not_before() -> None:
@@ -122,7 +122,7 @@ def test_zeros_read_back_as_zeros() -> None:
     assert shelf.disk.data[:1024] == bytes(512) + b"x" * 512
 
 
-# -- refusals (section 5.2) ----------------------------------------------------------------------------------------
+# -- refusals (section 5.2) -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_marks_of_ours_are_refused_where_they_were_not_agreed_on() -> None:
     assert shelf.replies == [(9, EINVAL, False, None)] * 3
 
 
-# -- disk errors ---------------------------------------------------------------------------------------------------
+# -- disk errors ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_flush_that_the_disk_does_not_know_is_no_event() -> None:
     assert not shelf.events
 
 
-# -- what the disk says of the copy (S7) ------------------------------------------------------------------------------
+# -- what the disk says of the copy (S7) -------------------------------------------------------------------------
 
 
 def test_s7_copy_says_that_it_is_inconsistent_before_the_answer_to_sync_begin() -> None:
@@ -349,7 +349,7 @@ def test_our_primary_says_itself_when_a_sync_begins() -> None:
     assert not shelf.saved.inconsistent
 
 
-# -- the rest ------------------------------------------------------------------------------------------------------
+# -- the rest -------------------------------------------------------------------------------------------------
 
 
 def test_ping_is_answered_by_the_engine_and_not_by_the_disk() -> None:

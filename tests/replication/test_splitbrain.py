@@ -52,7 +52,7 @@ def reply_of(engine: Secondary) -> SecondReply:
     return engine.reply
 
 
-# -- the decision ----------------------------------------------------------------------------------
+# -- the decision -----------------------------------------------------------------------------
 
 FEW_LATE, MANY_EARLY, NONE_LATE = Changes(2, 2000), Changes(5, 1000), Changes(0, 2000)
 
@@ -109,7 +109,7 @@ def test_the_report_has_sizes_and_the_most_that_can_differ() -> None:
     assert "2 extents (4.0MB), the other 1 extent (2.0MB)" in summary(Changes(2), Changes(1), 1 << 21)
 
 
-# -- the secondary's answer ------------------------------------------------------------------------
+# -- the secondary's answer -------------------------------------------------------------------
 
 
 def test_by_hand_the_refusal_tells_what_this_node_changed() -> None:
@@ -239,7 +239,7 @@ def test_a_copy_in_step_forgets_since_when_it_was_ahead() -> None:
     assert still.meta.ahead_since_s == 2000
 
 
-# -- the primary -----------------------------------------------------------------------------------
+# -- the primary ------------------------------------------------------------------------------
 
 
 def primary(metadata: Metadata = WINNER, extents: tuple[int, ...] = (1, 2)) -> Primary:

@@ -23,7 +23,7 @@ def failed_locally(features: int = OUR_FEATURES) -> tuple[Rig, Request]:
     return rig, request
 
 
-# -- the peer leads (S6) ----------------------------------------------------------------------------------------
+# -- the peer leads (S6) -----------------------------------------------------------------------------------
 
 
 def test_s6_write_that_only_the_peer_has_is_answered_when_both_disks_say_so() -> None:
@@ -164,7 +164,7 @@ def test_forced_copy_is_taken_for_good() -> None:
     assert not rig.saved.inconsistent
 
 
-# -- a local disk that is broken ---------------------------------------------------------------------------------
+# -- a local disk that is broken ----------------------------------------------------------------------------
 
 
 def test_s1_failed_map_write_keeps_the_data_write_off_this_disk() -> None:
@@ -247,7 +247,7 @@ def test_broken_disk_is_told_once() -> None:
     assert rig.event_names().count("disk-failed") == 1
 
 
-# -- the arbiter (S11) --------------------------------------------------------------------------------------------
+# -- the arbiter (S11) ---------------------------------------------------------------------------------------
 
 
 def test_s11_arbiter_is_asked_before_the_counter_moves() -> None:
@@ -355,13 +355,45 @@ def test_s11_thaw_asks_the_arbiter_again() -> None:
     assert request.error == 0
 
 
+def test_s11_refusal_because_of_a_failing_peer_disk_ends_when_the_copies_are_in_step_again() -> None:
+    rig = Rig(settings=ARBITER)
+    rig.connect()
+    request = rig.write(0)
+    rig.store_all()
+    rig.finish_local()
+    rig.reply(rig.sent(WRITE)[0][1], error=EIO)
+    rig.remote.clear()
+    rig.call(rig.engine.answered, OUTDATE_PEER, False)
+    held = rig.write(EXTENT)
+    rig.tick(3)
+    rig.work()
+    assert {request, held} <= set(rig.finished)
+    assert (request.error, held.error) == (0, 0)
+    assert rig.engine.status()["frozen"] == ""
+
+
+def test_s11_held_fua_write_is_flushed_on_both_copies_when_the_peer_is_back() -> None:
+    rig = Rig(settings=ARBITER)
+    rig.connect()
+    request = rig.write(0, fua=True)
+    rig.store_all()
+    rig.finish_local()
+    rig.lose()
+    rig.call(rig.engine.answered, OUTDATE_PEER, False)
+    rig.attach()
+    rig.work()
+    assert rig.finished == [request]
+    assert request.error == 0
+    assert rig.asked == [OUTDATE_PEER], "it is not alone any more"
+
+
 def test_unknown_question_is_passed_over() -> None:
     rig = Rig(settings=ARBITER)
     rig.call(rig.engine.answered, "what is the time", False)
     assert rig.engine.status()["frozen"] == ""
 
 
-# -- counters (S8) --------------------------------------------------------------------------------------------------
+# -- counters (S8) ---------------------------------------------------------------------------------------------
 
 
 def test_s8_counters_are_taken_over_crosswise_when_the_copies_are_in_step() -> None:

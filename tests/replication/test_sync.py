@@ -50,7 +50,7 @@ def answer(rig: Rig, *ops: int, error: int = 0) -> None:
         rig.reply(item[1], error, bytes(item[3]) if item[0] == READ and not error else None)
 
 
-# -- both copies equal (S9) ---------------------------------------------------------------------------------------
+# -- both copies equal (S9) ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("features", [OUR_FEATURES, Feature.NONE])
@@ -88,7 +88,7 @@ def test_last_extent_may_be_shorter() -> None:
     assert [(r.offset, r.length) for r in rig.local] == [(0, EXTENT), (EXTENT, SECTOR)]
 
 
-# -- S7 ----------------------------------------------------------------------------------------------------------
+# -- S7 -----------------------------------------------------------------------------------------------------
 
 
 def test_s7_peer_is_marked_before_the_first_sync_write_and_unmarked_when_all_is_flushed() -> None:
@@ -141,7 +141,7 @@ def test_reference_peer_is_sent_no_marks() -> None:
     assert rig.saved.localcnt == 0
 
 
-# -- pieces --------------------------------------------------------------------------------------------------------
+# -- pieces ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("features", "piece"), [(Feature.NONE, 131072), (OUR_FEATURES, 262144)])
@@ -187,7 +187,7 @@ def test_s5_write_waits_for_the_piece_on_its_range_and_the_piece_for_writes() ->
     assert rig.engine.status()["peer_missing"] == 0
 
 
-# -- S2, S3 ----------------------------------------------------------------------------------------------------------
+# -- S2, S3 -----------------------------------------------------------------------------------------------------
 
 
 def test_s3_error_reply_to_a_piece_leaves_its_extent_owed() -> None:
@@ -344,7 +344,7 @@ def test_write_that_fails_while_the_counters_are_written_is_copied_at_once() -> 
     assert rig.engine.status()["dirty"] == 0
 
 
-# -- interruptions -----------------------------------------------------------------------------------------------------
+# -- interruptions ------------------------------------------------------------------------------------------------
 
 
 def test_interrupted_pass_says_so_and_goes_on_with_what_is_left() -> None:
@@ -421,7 +421,7 @@ def test_outbound_piece_is_not_read_from_a_broken_disk() -> None:
     assert not [request for request in rig.local if request.op == READ]
 
 
-# -- rate, status --------------------------------------------------------------------------------------------------------
+# -- rate, status ---------------------------------------------------------------------------------------------------
 
 
 def test_rate_limit_is_kept() -> None:

@@ -22,7 +22,7 @@ def connected(settings: Settings = FULLSYNC, features: int = OUR_FEATURES, **cha
     return rig
 
 
-# -- S1 ---------------------------------------------------------------------------------------------------------
+# -- S1 ----------------------------------------------------------------------------------------------------
 
 
 def test_s1_map_is_durable_before_the_first_write_to_an_extent() -> None:
@@ -81,7 +81,7 @@ def test_s1_zero_and_discard_are_marked_like_writes() -> None:
     assert [request.op for request in rig.local] == [ZERO, DELETE]
 
 
-# -- modes ------------------------------------------------------------------------------------------------------
+# -- modes -------------------------------------------------------------------------------------------------
 
 
 def test_s4_fullsync_answers_when_both_copies_have_it() -> None:
@@ -224,7 +224,7 @@ def test_second_receipt_and_receipt_outside_memsync_change_nothing() -> None:
     assert len(rig.finished) == 1
 
 
-# -- what goes over the wire ----------------------------------------------------------------------------------------
+# -- what goes over the wire -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("features", "piece"), [(Feature.NONE, 131072), (OUR_FEATURES, MIB)])
@@ -323,7 +323,7 @@ def test_every_request_has_a_seq_of_its_own_and_never_zero() -> None:
     assert 0 not in seqs
 
 
-# -- S5 ---------------------------------------------------------------------------------------------------------
+# -- S5 ----------------------------------------------------------------------------------------------------
 
 
 def test_s5_overlapping_write_starts_when_both_copies_confirmed_the_first() -> None:
@@ -378,7 +378,7 @@ def test_s5_writes_that_do_not_overlap_go_side_by_side() -> None:
     assert len(rig.local) == 8
 
 
-# -- S3, S8 -----------------------------------------------------------------------------------------------------
+# -- S3, S8 ------------------------------------------------------------------------------------------------
 
 
 def test_s3_write_in_flight_when_the_link_drops_stays_owed() -> None:
@@ -532,7 +532,7 @@ def test_local_errors_are_counted(op: int, counter: str) -> None:
     assert counters[counter] == 1
 
 
-# -- FUA --------------------------------------------------------------------------------------------------------
+# -- FUA ---------------------------------------------------------------------------------------------------
 
 
 def test_fua_write_is_answered_after_a_flush_of_both_copies() -> None:
@@ -573,7 +573,7 @@ def test_fua_write_alone_is_flushed_locally_and_recorded() -> None:
     assert rig.saved.localcnt == 1
 
 
-# -- limits -----------------------------------------------------------------------------------------------------
+# -- limits ------------------------------------------------------------------------------------------------
 
 
 def test_congested_by_number_until_answers_go_out() -> None:

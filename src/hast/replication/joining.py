@@ -10,7 +10,7 @@ from hast.format.constants import SyncSource
 from hast.replication.bitmap import Bitmap
 from hast.replication.core import Core
 from hast.replication.splitbrain import Changes, amount, report, summary
-from hast.replication.standing import NOT_ALONE, Record
+from hast.replication.standing import Record
 from hast.replication.types import Drop, Event, Peer, Store
 from hast.replication.writes import Writes
 
@@ -190,9 +190,7 @@ class Joining:
             self.writes.sync.begin(peer.syncsrc)
         else:
             self.writes.standing.hand_over_lead()
-        if self.writes.frozen == NOT_ALONE:
-            self.writes.frozen = ""
-            core.event("thawed", "Writes go on: the peer is back.")
+        self.writes.lift_refusal()
         self.unhold()
 
     def _remember_suspects(self) -> None:

@@ -24,7 +24,7 @@ from hast.replication.core import (
     TRACKED,
     Core,
 )
-from hast.replication.standing import Record, Standing
+from hast.replication.standing import NOT_ALONE, Record, Standing
 from hast.replication.sync import Sync
 from hast.replication.types import DELETE, FLUSH, Request, Store
 
@@ -97,6 +97,14 @@ class Writes:
                 self.enter_flush(request)
             else:
                 self.enter(request)
+
+    def lift_refusal(self) -> None:
+        """The peer is there: nobody has to be asked whether this node may go on alone."""
+        if self.frozen == NOT_ALONE:
+            self.frozen = ""
+            self._core.event("thawed", "Writes go on: the peer is back.")
+            if not self.holding:
+                self.release_held()
 
     def choose_mode(self) -> None:
         """The mode of the writes from now on; a version 1 peer does not know memsync (section 4.2)."""
@@ -261,6 +269,7 @@ class Writes:
 
     def _conclude(self, request: Request) -> None:
         if request.fua:
+            request.local_error = request.remote_error = 0
             self.barrier.add(request)
         else:
             self.finish(request, 0)
@@ -309,6 +318,7 @@ class Writes:
         assert not core.map.owed_local, "in step while something is owed"
         assert not core.map.owed_remote, "in step while something is owed"
         self.standing.reset()
+        self.lift_refusal()
         self._told.clear()
         return core.store_metadata(
             "in step",

@@ -199,12 +199,17 @@ def secondary_disk_replaced(run: Run) -> None:
     node = run.cluster.primary()
     if node is None or not run.wait_protected(5.0):
         return
-    peer = run.cluster.other(node)
+    _replace_disk(run, run.cluster.other(node))
+
+
+def _replace_disk(run: Run, node: Node) -> None:
+    run.cluster.roles[node.name] = Role.INIT
     run.cluster.cut("disk replaced")
+    node.stop()
     run.wait(1.0)
-    peer.stop()
-    peer.disk.recreate(fresh_metadata(), run.rng)
-    run.world.note(f"{peer.name}: another disk")
+    node.disk.recreate(fresh_metadata(), run.rng)
+    run.cluster.roles[node.name] = Role.SECONDARY
+    run.world.note(f"{node.name}: another disk")
 
 
 def primary_disk_broken(run: Run) -> None:
@@ -237,9 +242,7 @@ def secondary_disk_broken(run: Run) -> None:
     run.world.note(f"{peer.name}: the disk is broken")
     peer.disk.broken = True
     run.wait(3.0)
-    run.cluster.cut("disk replaced")
-    peer.stop()
-    peer.disk.recreate(fresh_metadata(), run.rng)
+    _replace_disk(run, peer)
 
 
 DISASTERS: tuple[Disaster, ...] = (
