@@ -46,6 +46,7 @@ HOSTS_FILE = """\
 NAME_SWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files\n"
 DISK_NAMES = ("ad1", "ad2", "ad3")
 DISK_SIZE_BYTES = 256 * 1024 * 1024
+DEAD_DISK_BYTES = 4096
 
 
 def article_configuration(disks: int = 3) -> str:
@@ -136,6 +137,19 @@ class Lab:
     def disk_file(self, host: str, disk: str) -> Path:
         """The file behind a host's disk, for looking at it from outside."""
         return self.directory / host / "disks" / f"{disk}.img"
+
+    def fail_disk(self, host: str, disk: str) -> None:
+        """The disk dies: its content is gone, every access past its first sectors is an I/O error."""
+        path = self.disk_file(host, disk)
+        os.truncate(path, DEAD_DISK_BYTES)
+        loops.resize(path)
+
+    def replace_disk(self, host: str, disk: str) -> None:
+        """An empty disk of the same size in the same place."""
+        path = self.disk_file(host, disk)
+        os.truncate(path, 0)
+        os.truncate(path, self._disk_size_bytes)
+        loops.resize(path)
 
     def __getattr__(self, name: str) -> Host:
         try:

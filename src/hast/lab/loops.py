@@ -12,6 +12,7 @@ from pathlib import Path
 
 LOOP_CLR_FD = 0x4C01
 LOOP_GET_STATUS64 = 0x4C05
+LOOP_SET_CAPACITY = 0x4C07
 STATUS64_SIZE_BYTES = 232
 LAB_PATH = re.compile(r"/hast-lab-(\d+)-")
 
@@ -21,6 +22,17 @@ def attach(path: Path) -> tuple[str, int]:
     command = ["losetup", "--find", "--show", str(path)]
     device = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
     return device, os.stat(device).st_rdev
+
+
+def resize(path: Path) -> None:
+    """Let the device over this file have the size that the file has now. Raises OSError."""
+    for device, backing in attached():
+        if backing == str(path):
+            descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.ioctl(descriptor, LOOP_SET_CAPACITY)
+            finally:
+                os.close(descriptor)
 
 
 def detach(device: str) -> None:
