@@ -132,6 +132,17 @@ def test_s10_demotion_with_a_broken_disk_ends() -> None:
     assert rig.engine.drained
 
 
+def test_s10_drained_node_that_loses_its_link_stays_drained() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.call(rig.engine.drain)
+    rig.work()
+    rig.lose()
+    rig.tick(5)
+    assert rig.engine.drained
+    assert not rig.stores
+
+
 # -- S11 -----------------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ def test_s7_bad_copy_is_refused_with_a_reason_that_says_what_to_do(flag: str) ->
 
 @pytest.mark.parametrize("peer", list(PeerState))
 def test_peer_that_is_primary_or_split_forbids_to_serve_unless_forced(peer: PeerState) -> None:
+    """Section 10.2: P proceeds while the other node is still primary: dual primary is possible."""
     forbidden = peer in (PeerState.PRIMARY, PeerState.SPLIT_BRAIN)
     verdict = may_serve(peer, force=False, resume=False)
     assert verdict.allowed is not forbidden

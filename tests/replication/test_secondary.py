@@ -307,9 +307,19 @@ def test_s7_keepalive_while_writes_are_under_way_tells_nothing() -> None:
     assert not shelf.stores
 
 
-def test_s7_copy_left_inconsistent_by_an_earlier_link_is_good_once_the_reference_primary_is_idle() -> None:
+def test_s7_copy_left_inconsistent_by_an_earlier_link_is_good_only_after_a_sync_was_seen() -> None:
+    """Section 10.1: a reference primary that had to wait for its peer connects and never starts the sync."""
     shelf = Shelf(metadata(inconsistent=True, stale=True), features=Feature.NONE)
     shelf.hello()
+    shelf.request(KEEPALIVE, 0)
+    shelf.request(WRITE, 900, 0, SECTOR, DATA)
+    shelf.work()
+    shelf.request(KEEPALIVE, 0)
+    shelf.tick(100)
+    shelf.store_all()
+    assert shelf.saved.inconsistent
+    shelf.request(WRITE, 1, 0, SECTOR, DATA)
+    shelf.work()
     shelf.request(KEEPALIVE, 0)
     shelf.store_all()
     assert not shelf.saved.inconsistent

@@ -393,6 +393,25 @@ def test_unknown_question_is_passed_over() -> None:
     assert rig.engine.status()["frozen"] == ""
 
 
+def test_s8_counters_are_always_flushed() -> None:
+    """Section 10.1: metadata block and counters are written without flush."""
+    rig = Rig(metadata(resuid=0))
+    jobs = []
+    rig.write(0)
+    for _ in range(6):
+        jobs += rig.stores
+        rig.store_all()
+        rig.finish_local()
+    rig.call(rig.engine.begin_handshake)
+    jobs += rig.stores
+    rig.store_all()
+    rig.engine.second_hello()
+    rig.call(rig.engine.attach, rig.peer(virgin=True, bitmap=None))
+    jobs += rig.stores
+    assert {"localcnt raised", "resource id"} <= {job.reason for job in jobs}
+    assert all(job.flush for job in jobs if job.metadata is not None)
+
+
 # -- counters (S8) ---------------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from driver import (
     metadata,
 )
 
-from hast.format.constants import OUR_FEATURES, Feature, SyncSource
+from hast.format.constants import OUR_FEATURES, Feature, Replication, SyncSource
 from hast.replication.core import Settings
 from hast.replication.sync import FIRST_RETRY_S, PIECES_BUSY, PIECES_IDLE, RETRY_S, Stage
 from hast.replication.types import FLUSH, READ, WRITE
@@ -86,6 +86,16 @@ def test_last_extent_may_be_shorter() -> None:
     rig.attach()
     answer(rig, SYNC_BEGIN)
     assert [(r.offset, r.length) for r in rig.local] == [(0, EXTENT), (EXTENT, SECTOR)]
+
+
+def test_async_primary_takes_a_sync_from_the_secondary() -> None:
+    """Section 10.1: a sync from S in async mode kills the P worker."""
+    rig = Rig(settings=Settings(replication=Replication.ASYNC))
+    shelf = Shelf(metadata(localcnt=1), image(3))
+    shelf.disk.data[3 * EXTENT : 4 * EXTENT] = b"n" * EXTENT
+    Pair(rig, shelf).connect()
+    assert rig.disk.data == shelf.disk.data
+    assert not rig.finished
 
 
 # -- S7 -----------------------------------------------------------------------------------------------------
@@ -425,6 +435,7 @@ def test_outbound_piece_is_not_read_from_a_broken_disk() -> None:
 
 
 def test_rate_limit_is_kept() -> None:
+    """Section 10.2: no rate limit."""
     rate = 10 * MIB
     meta = metadata(datasize_bytes=64 * MIB, extentsize_bytes=2 * MIB, localcnt=1)
     rig = Rig(meta, image(*range(32)), Settings(sync_rate_bytes_s=rate))

@@ -85,6 +85,9 @@ class Secondary:
         self._flushes: deque[tuple[int, Request]] = deque()
         self._told_s: dict[int, float] = {}
         """Operation → when its failure was last reported."""
+        self._good_before = False
+        """The copy was consistent until a reference primary began to write."""
+        self._sync_seen = False
         self._sync_seen_s = 0.0
         self._now = 0.0
         self._wall_offset_s = wall_offset_s
@@ -171,8 +174,7 @@ class Secondary:
     def tick(self, now: float) -> float:
         """Do what time asks for; returns when to be called next."""
         self._now = now
-        quiet = now - self._sync_seen_s > REFERENCE_SYNC_QUIET_S
-        if self.meta.inconsistent and self._marks_by_guess() and self._sync_seen_s and quiet:
+        if self._opened and now - self._sync_seen_s > REFERENCE_SYNC_QUIET_S:
             self._guess_consistent()
         return now + 1.0
 
@@ -258,6 +260,7 @@ class Secondary:
             counters.writes += 1
             counters.write_bytes += request.length
         if request.seq == REFERENCE_SYNC_SEQ and self._marks_by_guess():
+            self._sync_seen = True
             self._sync_seen_s = self._now
 
     def _write_over(self, request: Request) -> None:
@@ -280,7 +283,7 @@ class Secondary:
     def _take_other(self, item: WireRequest) -> None:
         op, seq = item[0], item[1]
         if op == KEEPALIVE:
-            if self.meta.inconsistent and self._marks_by_guess() and self.idle:
+            if self.idle:
                 self._guess_consistent()
         elif op == PING and seq:
             self.effects.replies.append((seq, 0, False, None))
@@ -322,6 +325,7 @@ class Secondary:
         verdict = self._answer.verdict
         if self._marks_by_guess() and verdict is not None and verdict.source is SyncSource.PRIMARY:
             self._sync_seen_s = self._now
+            self._good_before = not self.meta.inconsistent
             self.meta = replace(self.meta, inconsistent=True)
             self.store_metadata("sync may begin")
         mapsize = self.meta.offset_bytes - MAP_OFFSET_BYTES
@@ -360,9 +364,13 @@ class Secondary:
         self.effects.stores.append(Store("activemap", offset_bytes=MAP_OFFSET_BYTES, data=image))
 
     def _guess_consistent(self) -> None:
-        self._sync_seen_s = 0.0
-        self.meta = replace(self.meta, inconsistent=False, stale=False)
-        self.store_metadata("sync seems to have ended")
+        """The reference primary seems to be done. A copy that was bad before is good only if it was seen to be synced:
+        such a primary may connect and never begin (section 4.2)."""
+        if self.meta.inconsistent and self._marks_by_guess() and (self._good_before or self._sync_seen):
+            self._sync_seen = False
+            self._good_before = True
+            self.meta = replace(self.meta, inconsistent=False, stale=False)
+            self.store_metadata("sync seems to have ended")
 
     def store_metadata(self, reason: str) -> Store:
         """Have the metadata written and flushed; returns the job to wait for."""

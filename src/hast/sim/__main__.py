@@ -23,20 +23,32 @@ def main() -> int:
     features = Feature.NONE if options.reference_peer else OUR_FEATURES
     modes = list(Replication) if options.mode == "all" else [Replication(options.mode)]
     disasters = [d for d in DISASTERS if options.only is None or d.__name__ in options.only]
-    failed = runs = 0
+    tally = Tally()
     began = time.monotonic()
-    for seed in range(options.first, options.first + options.seeds):
-        for mode in modes:
-            wrong, run = random_run(seed, mode, features, disasters=disasters)
-            runs += 1
-            if options.log:
-                print("\n".join(run.world.log))
-            if wrong:
-                failed += 1
-                print(f"{mode} seed {seed}: " + "; ".join(wrong[:3]), flush=True)
-    seconds = time.monotonic() - began
-    print(f"{runs} runs, {failed} failed, {seconds:.1f} s")
-    return 1 if failed else 0
+    try:
+        for seed in range(options.first, options.first + options.seeds):
+            for mode in modes:
+                wrong, run = random_run(seed, mode, features, disasters=disasters)
+                if options.log:
+                    print("\n".join(run.world.log))
+                tally.count(f"{mode} seed {seed}", wrong)
+    except KeyboardInterrupt:
+        print(f"interrupted at seed {seed}")
+    print(f"{tally.runs} runs, {tally.failed} failed, {time.monotonic() - began:.1f} s")
+    return 1 if tally.failed else 0
+
+
+class Tally:
+    """Runs so far; those that failed are printed."""
+
+    def __init__(self) -> None:
+        self.runs = self.failed = 0
+
+    def count(self, name: str, wrong: list[str]) -> None:
+        self.runs += 1
+        if wrong:
+            self.failed += 1
+            print(f"{name}: " + "; ".join(wrong[:3]), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hast.format.constants import OUR_FEATURES, Feature, Role
@@ -83,8 +84,11 @@ class Cluster:
         return node.engine if node is not None and isinstance(node.engine, Primary) else None
 
     def may_promote(self, name: str) -> bool:
-        """What the supervisor would say, without force."""
-        return may_use_copy(self.nodes[name].disk.metadata, force=False, resume=False).allowed
+        """What the supervisor would say, without force. Without our extensions "inconsistent" is only a guess."""
+        meta = self.nodes[name].disk.metadata
+        if not self.features:
+            meta = replace(meta, inconsistent=False)
+        return may_use_copy(meta, force=False, resume=False).allowed
 
     def promote(self, name: str, force: bool = False) -> None:
         """The other is not primary any more. What the node took as secondary is carried out before it serves."""

@@ -87,7 +87,7 @@ def primary_power_cut(run: Run) -> None:
         return
     peer = run.cluster.other(node)
     run.cluster.roles[node.name] = Role.SECONDARY
-    if run.features and not run.cluster.may_promote(peer.name):
+    if not run.cluster.may_promote(peer.name):
         run.clients.complain("neither copy may be used after a power cut of the primary")
     run.cluster.promote(peer.name, force=True)
 
@@ -106,7 +106,7 @@ def fail_over(run: Run) -> None:
     run.cluster.crash(node.name)
     run.cluster.roles[node.name] = Role.SECONDARY
     run.wait(0.5)
-    run.cluster.promote(peer.name)
+    run.cluster.promote(peer.name, force=not run.features)
     run.wait(3.0)
     node.boot()
 
@@ -144,7 +144,7 @@ def _switch(run: Run) -> None:
     run.cluster.demote(node.name)
     peer = run.cluster.other(node)
     chosen = peer if good and run.cluster.may_promote(peer.name) else node
-    run.cluster.promote(chosen.name, force=chosen is node)
+    run.cluster.promote(chosen.name, force=chosen is node or not run.features)
     run.clients.working = was_working
 
 
@@ -225,7 +225,7 @@ def primary_disk_broken(run: Run) -> None:
     run.cluster.cut("disk broken")
     node.stop()
     run.cluster.roles[node.name] = Role.INIT
-    if run.features and not run.cluster.may_promote(peer.name):
+    if not run.cluster.may_promote(peer.name):
         run.clients.complain("the copy that took over from a broken disk may not be used")
     run.cluster.promote(peer.name, force=True)
     run.wait(1.0)
