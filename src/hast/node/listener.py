@@ -26,6 +26,7 @@ from hast.replication import accept
 log = logging.getLogger("hast.listener")
 
 MAX_HALF_OPEN = 128
+MAX_REMEMBERED_REFUSALS = 1000
 MAX_HALF_OPEN_PER_ADDRESS = 16
 """Connections whose message has not come yet. Beyond it the oldest of that address gives way."""
 STRANGER_LOG_S = 5.0
@@ -41,6 +42,8 @@ class PeerListener:
         self._states = states
         self._names = names
         self._half_open: dict[asyncio.Task[None], str] = {}
+        self._refusals: dict[str, tuple[str, str]] = {}
+        """Resource → who was refused last, and why."""
         self._strangers = 0
         self._stranger_noted_at = float("-inf")
         self._acceptors = [asyncio.create_task(self._accept(sock)) for sock in listening]
@@ -148,9 +151,12 @@ class PeerListener:
             token=state.incoming.pending.token if state.incoming.pending is not None else None,
         )
 
-    @staticmethod
-    async def _refuse(sock: socket.socket, refusal: accept.Refuse, resource: str, address: str) -> None:
-        log.warning("Connection from %s refused: %s", address, refusal.errmsg, extra=context(resource))
+    async def _refuse(self, sock: socket.socket, refusal: accept.Refuse, resource: str, address: str) -> None:
+        """Each reason once: a peer may try every other second."""
+        level = logging.DEBUG if self._refusals.get(resource) == (address, refusal.errmsg) else logging.WARNING
+        if resource in self._refusals or len(self._refusals) < MAX_REMEMBERED_REFUSALS:
+            self._refusals[resource] = (address, refusal.errmsg)
+        log.log(level, "Connection from %s refused: %s", address, refusal.errmsg, extra=context(resource))
         fields = handshake.refusal(refusal.errmsg, refusal.wait)
         await send_frame(sock, fields, DEFAULT_TIMEOUT_S, refusal.version)
 
@@ -158,6 +164,7 @@ class PeerListener:
         self, state: ResourceState, sock: socket.socket, address: str, decision: accept.AcceptA
     ) -> bool:
         """Message 1 was accepted: make way, answer with a token, keep the socket for connection B."""
+        self._refusals.pop(state.name, None)
         if not await state.replace_connection():
             text = f"Remote node acts as {state.role} for the resource and not as secondary."
             if state.role is Role.SECONDARY:

@@ -32,6 +32,8 @@ log = logging.getLogger("hast.link")
 
 QUICK_RETRY_S = 1.0
 QUICK_RETRIES = 10
+IDLE_RETRY_S = 2.0
+"""A peer that has no role yet has just started, most likely."""
 HURRIED_RETRY_S = 0.2
 HURRIED_ROUNDS = 2
 """How often each remote address is dialled within the time given by `hurry_s`: one lost packet is no dead host."""
@@ -58,14 +60,15 @@ class Stage(Enum):
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended. `answered`: the peer itself said no; `busy`: it asks to be tried again soon; `reached`: its
-    host took a connection, whatever came of that.
+    """How an attempt ended. `answered`: the peer itself said no; `busy`: it asks to be tried again soon; `idle`: it
+    has no role yet; `reached`: its host took a connection, whatever came of that.
     """
 
     connected: bool
     reason: str = ""
     answered: bool = False
     busy: bool = False
+    idle: bool = False
     reached: bool = False
 
 
@@ -338,7 +341,7 @@ class PrimaryLink:
         """The peer said no, or said something that cannot be."""
         self.split_brain = refused.peer_changes
         self.trouble = ("split-brain" if refused.split_brain else "refused", str(refused))
-        self._fail(Outcome(False, str(refused), answered=True, busy=refused.busy))
+        self._fail(Outcome(False, str(refused), answered=True, busy=refused.busy, idle=refused.idle))
 
     def _fail(self, outcome: Outcome) -> None:
         was_up = self.stage is Stage.UP
@@ -351,7 +354,7 @@ class PrimaryLink:
             self._attempted(outcome)
 
     def _schedule(self, outcome: Outcome, was_up: bool) -> None:
-        """When to try again: soon while the peer says `wait` or was lost just now, else every RECONNECT_S."""
+        """When to try again: soon while the peer says `wait`, starts, or was lost just now, else every RECONNECT_S."""
         delay_s = float(RECONNECT_S)
         if was_up:
             self._quick_retries = QUICK_RETRIES
@@ -360,6 +363,8 @@ class PrimaryLink:
         elif not outcome.answered and self._quick_retries > 0:
             self._quick_retries -= 1
             delay_s = QUICK_RETRY_S
+        elif outcome.idle:
+            delay_s = IDLE_RETRY_S
         if self.hurry_s is not None:
             delay_s = min(delay_s, HURRIED_RETRY_S)
         self._cancel_timer()

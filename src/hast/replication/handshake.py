@@ -65,12 +65,20 @@ class PeerChanges(NamedTuple):
     reason: str = ""
 
 
+PEER_IS_IDLE = "Remote node acts as init "
+"""How a node that was given no role yet begins its refusal (section 4.1)."""
+
+
 class Refused(Exception):
-    """The handshake cannot go on; `str()` says why. `busy`: the peer is primary itself. `split_brain`: both changed."""
+    """The handshake cannot go on; `str()` says why. `busy`: the peer is primary itself. `idle`: it has no role yet.
+
+    `split_brain`: both copies changed.
+    """
 
     def __init__(self, text: str, *, busy: bool = False, peer_changes: PeerChanges | None = None) -> None:
         super().__init__(text)
         self.busy = busy
+        self.idle = text.startswith(PEER_IS_IDLE)
         self.split_brain = peer_changes is not None
         self.peer_changes = peer_changes
 
