@@ -42,13 +42,15 @@ def test_fail_over_between_carpd_and_ucarp(other: str) -> None:
     with Cluster("timeout 5") as cluster:
         cluster.create()
         ucarp = cluster.lab.hosts[other]
-        ours = cluster.other(ucarp)
         for host in cluster.pair:
             cluster.boot(host, "hastd")
             host.run("failover slave", check=True)
-        start_ucarp(cluster, ucarp)
-        cluster.boot(ours, "hast-devd", "carpd")
-        cluster.hast1.wait_for("the first master", lambda: cluster.is_role(cluster.hast1, "primary"), 30)
+        for host in cluster.pair:
+            if host is ucarp:
+                start_ucarp(cluster, host)
+            else:
+                cluster.boot(host, "hast-devd", "carpd")
+            cluster.wait_role(cluster.hast1, "primary")
         cluster.start_writer()
         cluster.wait_written()
         cut_s = time.monotonic()

@@ -20,6 +20,8 @@ EXIT_USAGE = 64
 EXIT_UNAVAILABLE = 69
 EXIT_SYSTEM = 71
 EXIT_GAVE_WAY = 75
+REASON_VARIABLE = "HAST_EVENT_reason"
+"""From hast-devd: why carpd's state changed."""
 NEWER_VARIABLE = "HAST_DEVD_NEWER_FD"
 """Descriptor from hast-devd that can be read as soon as a newer event of the same subsystem waits."""
 
@@ -75,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(configuration: FailoverConfiguration, files: RunFiles, options: argparse.Namespace) -> int:
     from hast.election.failover import Outcome, Verb
     from hast.failover.build import build
+    from hast.failover.hastd import Hastd
+    from hast.failover.isolation import LOST_LINK, Isolation
     from hast.failover.log import LOG_VARIABLE, Log
     from hast.failover.run import Run
 
@@ -83,7 +87,11 @@ def _run(configuration: FailoverConfiguration, files: RunFiles, options: argpars
     log = Log(os.path.abspath(file) if file else None)
     os.chdir("/")
     files.ask(verb)
-    stages = build(configuration, _remembered(files))
+    isolation = None
+    if verb is Verb.SLAVE and os.environ.get(REASON_VARIABLE) in LOST_LINK:
+        isolation = Isolation(Hastd(configuration.control), log)
+        isolation.begin()
+    stages = build(configuration, _remembered(files), isolation)
     run = Run(configuration, verb, stages, files, log, _told_to_end())
     started = time.monotonic()
     ending = run.execute()

@@ -21,6 +21,7 @@ from hast.config.failover_model import (
 )
 from hast.election.failover import Item
 from hast.failover.hastd import Hastd, HastdError
+from hast.failover.isolation import Isolation
 from hast.failover.part import Part
 from hast.failover.roles import DelayPart, DevicePart, RolePart
 from hast.node import paths
@@ -44,8 +45,12 @@ class Stages:
         self.parts |= {part.name: part for part, _ in stage}
 
 
-def build(configuration: FailoverConfiguration, remembered: Sequence[str] = ()) -> Stages:
+def build(
+    configuration: FailoverConfiguration, remembered: Sequence[str] = (), isolation: Isolation | None = None
+) -> Stages:
     """Make the parts. `remembered` are resources to fall back on when hastd is to name them but does not answer.
+
+    `isolation`: of a node that gives its role up because no client can reach it.
 
     Raises HastdError when there are none of those either.
     """
@@ -56,7 +61,7 @@ def build(configuration: FailoverConfiguration, remembered: Sequence[str] = ()) 
     stages.add(*([(DelayPart(configuration.delay_s), frozenset())] if configuration.delay_s else []))
     at = {name: paths.device_path(providers.get(name, name)) for name in resources}
     timeout_s = configuration.role_timeout_s
-    stages.add(*((RolePart(name, hastd, at[name], timeout_s), frozenset()) for name in resources))
+    stages.add(*((RolePart(name, hastd, at[name], timeout_s, isolation), frozenset()) for name in resources))
     devices = [DevicePart(name, at[name], configuration.wait_s) for name in _with_device(configuration, resources, at)]
     stages.add(*((device, frozenset()) for device in devices))
     stages.switched_after = (devices[-1].name if devices else f"role {resources[-1]}") if resources else ""

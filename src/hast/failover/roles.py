@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hast.failover import holders
 from hast.failover.hastd import Abandoned, Hastd, HastdAbsent, HastdError
+from hast.failover.isolation import Isolation
 from hast.failover.part import Context, GiveWay, PartError
 
 RETRY_S = 0.2
@@ -27,7 +28,10 @@ def is_final(error: HastdError) -> bool:
 class RolePart:
     """Primary while the node is master, secondary otherwise."""
 
-    def __init__(self, resource: str, hastd: Hastd, device: Path, timeout_s: float) -> None:
+    def __init__(
+        self, resource: str, hastd: Hastd, device: Path, timeout_s: float, isolation: Isolation | None = None
+    ) -> None:
+        self._isolation = isolation
         self.name = f"role {resource}"
         self.timeout_s = timeout_s
         self._resource = resource
@@ -66,6 +70,8 @@ class RolePart:
             users = holders.listed(holders.of_device(str(self._device)))
             raise PartError(f"{error}; {self._device} is in use by {users}" if users else str(error)) from None
         context.log.debug(f"Role switched to secondary for resource {self._resource}.")
+        if self._isolation is not None:
+            self._isolation.settle(self._resource)
 
     def summary(self, up: bool) -> str:
         """One line for --plan."""

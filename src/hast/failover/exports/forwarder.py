@@ -24,6 +24,8 @@ KEEPALIVE_IDLE_S = 10
 KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_COUNT = 3
 UNACKNOWLEDGED_MS = 30_000
+IP_FREEBIND = 15
+"""Linux: listen on an address that this host does not have yet. Python's socket module does not know it before 3.12."""
 EXIT_CANNOT_LISTEN = 75
 _log = logging.getLogger("hast.forwarder")
 
@@ -44,8 +46,7 @@ def listen(text: str) -> socket.socket:
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
         server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    if hasattr(socket, "IP_FREEBIND"):
-        server.setsockopt(socket.IPPROTO_IP, socket.IP_FREEBIND, 1)
+    server.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
     try:
         server.bind(address)
         server.listen(16)
