@@ -29,6 +29,8 @@ from hast.lab.processes import LabError
 
 ACTS = (act1_pair, act2_pool, act3_switch, act4_back, act5_daemons, act6_cable, act7_power)
 
+DISK_SIZE_BYTES = 128 << 20
+
 
 def main() -> int:
     """Play; returns the exit code."""
@@ -64,7 +66,7 @@ def perform(stage: Stage, play: Callable[[], None]) -> int:
 def play_in_lab(stage: Stage, acts: int) -> None:
     """The story on hast1 and hast2. Raises StoryError, LabError."""
     pool = pools.best()
-    with Lab(hosts=("hast1", "hast2", "client"), etc=act5_daemons.etc(pool)) as lab:
+    with Lab(("hast1", "hast2", "client"), etc=act5_daemons.etc(pool), disk_size_bytes=DISK_SIZE_BYTES) as lab:
         print("Two hosts on this machine: hast1.freebsd.loc and hast2.freebsd.loc, each with its own network cards,")
         print("/etc, /dev, /run and three disks. What follows is typed on them; nothing of it is visible outside.")
         try:
