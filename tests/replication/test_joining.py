@@ -315,13 +315,13 @@ def test_worker_that_was_replaced_on_a_living_host_keeps_its_copy() -> None:
     assert rig.engine.status()["peer_missing"] == EXTENT
 
 
-def test_disk_that_fails_in_the_handshake_is_not_used_and_the_peer_serves() -> None:
-    rig = Rig()
+def test_disk_that_fails_before_the_handshake_is_not_used_and_the_peer_serves() -> None:
+    rig = Rig(started=False)
+    rig.store()
+    rig.store(error=EIO)
     rig.call(rig.engine.begin_handshake)
     rig.engine.second_hello()
-    rig.call(rig.engine.attach, rig.peer(bitmap=image(1)))
-    while rig.stores:
-        rig.store(error=EIO)
+    rig.call(rig.engine.attach, rig.peer())
     assert rig.engine.core.connected
     assert rig.engine.status()["local_disk"] == "failed"
     rig.answer_remote()
@@ -331,6 +331,20 @@ def test_disk_that_fails_in_the_handshake_is_not_used_and_the_peer_serves() -> N
     rig.answer_remote()
     assert rig.finished == [request]
     assert request.error == 0
+
+
+def test_disk_that_fails_while_the_peer_lacks_writes_leaves_no_whole_copy_to_write_to() -> None:
+    rig = Rig()
+    rig.call(rig.engine.begin_handshake)
+    rig.engine.second_hello()
+    rig.call(rig.engine.attach, rig.peer(bitmap=image(1)))
+    rig.store(error=EIO)
+    assert rig.engine.core.connected
+    request = rig.write(0)
+    while rig.stores:
+        rig.store(error=EIO)
+    assert rig.finished == [request]
+    assert request.error == EIO
 
 
 def test_lost_link_while_the_merged_map_is_written_is_no_connection() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from driver import EIO, EXTENT, SECTOR, TAKE_LEAD, Pair, Rig, Shelf, image, metadata
+from driver import EIO, EXTENT, SECTOR, SYNC_BEGIN, TAKE_LEAD, Pair, Rig, Shelf, image, metadata
 
 from hast.format.constants import OUR_FEATURES, Feature, SyncSource
 from hast.replication.core import Settings
 from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
-from hast.replication.types import READ, WRITE, Request
+from hast.replication.types import FLUSH, READ, WRITE, Request
 
 ARBITER = Settings(arbiter=True)
 
@@ -162,6 +162,77 @@ def test_forced_copy_is_taken_for_good() -> None:
     assert rig.engine.status()["peer_missing"] == EXTENT
     assert not rig.saved.stale
     assert not rig.saved.inconsistent
+
+
+def incomplete() -> Rig:
+    """The peer is being synchronised: it lacks extent 1, and says so on its disk."""
+    rig = Rig(metadata(localcnt=1), image(1, 2))
+    rig.attach()
+    rig.reply(rig.sent(SYNC_BEGIN)[0][1])
+    rig.remote.clear()
+    return rig
+
+
+def test_s6_peer_that_lacks_other_writes_is_not_given_the_lead() -> None:
+    rig = incomplete()
+    request = rig.write(40 * EXTENT)
+    rig.store_all()
+    local = next(r for r in rig.local if r.op == WRITE)
+    rig.finish_local(local, error=EIO)
+    rig.reply(rig.sent(WRITE)[0][1])
+    assert request.error == EIO
+    assert request in rig.finished
+    assert not rig.sent(TAKE_LEAD)
+    rig.store_all()
+    assert not rig.saved.stale
+    rig.work()
+    rig.tick(11)
+    rig.work()
+    assert rig.engine.status()["dirty"] == 0
+
+
+def test_s6_extent_that_the_peer_lacks_is_never_copied_from_it() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.lose()
+    rig.write(EXTENT, b"a" * SECTOR)
+    rig.work()
+    rig.attach(remotecnt=0)
+    failed = rig.write(EXTENT + SECTOR)
+    rig.finish_local(next(r for r in rig.local if r.op == WRITE), error=EIO)
+    rig.reply(rig.sent(WRITE)[0][1])
+    assert failed.error == EIO
+    assert rig.engine.status()["local_missing"] == 0
+    assert rig.engine.status()["peer_missing"] == EXTENT
+    rig.work()
+    rig.tick(11)
+    rig.work()
+    assert rig.disk.data[EXTENT : EXTENT + SECTOR] == b"a" * SECTOR
+
+
+def test_s6_broken_disk_beside_an_incomplete_peer_refuses_writes() -> None:
+    rig = incomplete()
+    request = rig.write(40 * EXTENT)
+    rig.store(error=EIO)
+    assert request.error == EIO
+    assert not rig.sent(TAKE_LEAD)
+
+
+def test_s9_write_refused_to_a_copy_that_follows_does_not_leave_the_copies_different() -> None:
+    rig = Rig()
+    rig.attach(localcnt=1, syncsrc=SyncSource.SECONDARY, bitmap=image(1))
+    read = rig.sent(READ)[0]
+    rig.remote.clear()
+    rig.reply(read[1], data=bytes(EXTENT))
+    rig.finish_local()
+    flush = next(r for r in rig.local if r.op == FLUSH)
+    request = rig.write(EXTENT)
+    rig.finish_local(next(r for r in rig.local if r.op == WRITE))
+    rig.reply(rig.sent(WRITE)[0][1], error=EIO)
+    assert request.error == EIO
+    rig.finish_local(flush)
+    rig.reply(rig.sent(FLUSH)[0][1])
+    assert rig.engine.status()["local_missing"] == EXTENT, "it has to be copied again"
 
 
 # -- a local disk that is broken ----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 
 from hast.format.constants import OUR_FEATURES, Feature, Replication
 from hast.sim import partition
+from hast.sim.chaos import chaos_run
 from hast.sim.disasters import DISASTERS, Disaster
 from hast.sim.random_run import random_run
 from hast.sim.scenario import Run
@@ -31,6 +32,12 @@ def test_pair_without_our_extensions_survives(disaster: Disaster) -> None:
 @pytest.mark.parametrize("seed", [11])
 def test_pair_survives_one_disaster_after_another(seed: int, features: Feature, replication: Replication) -> None:
     wrong, run = random_run(seed, replication, features)
+    assert not wrong, "\n".join(run.world.log[-40:])
+
+
+@pytest.mark.parametrize("replication", list(Replication), ids=str)
+def test_failures_upon_failures_leave_equal_copies_and_nothing_unanswered(replication: Replication) -> None:
+    wrong, run = chaos_run(1, replication)
     assert not wrong, "\n".join(run.world.log[-40:])
 
 

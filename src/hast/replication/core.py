@@ -88,6 +88,8 @@ class Core:
         self.max_data_bytes = REFERENCE_MAX_DATA_BYTES
         """Largest data block of one request to this peer."""
         self.connected = False
+        self.peer_marked = False
+        """The peer was told that its copy is inconsistent, and not yet that it is good again."""
         self.local_ok = True
         """False once the local provider failed a map or metadata write: it is not used any more."""
         self.pending: dict[int, Request] = {}
@@ -101,6 +103,11 @@ class Core:
         self.peer = peer
         self.features = Feature(peer.features)
         self.max_data_bytes = MAX_DATA_BYTES if Feature.BIG_DATA in self.features else REFERENCE_MAX_DATA_BYTES
+
+    @property
+    def peer_whole(self) -> bool:
+        """The peer's copy lacks nothing: it may be the only one that holds a write."""
+        return not self.peer_marked and not self.map.owed_remote
 
     def event(self, name: str, text: str, level: str = "info") -> None:
         """Tell operators, hooks and logs."""

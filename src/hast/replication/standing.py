@@ -103,6 +103,9 @@ class Standing:
     def may_rest_on_peer(self, request: Request) -> bool:
         """True when a write that only the peer holds may be acknowledged now; else it is held."""
         self.hand_over_lead()
+        if not self._core.peer_whole:
+            self._answer(request, False)
+            return False
         if Feature.TAKE_LEAD in self._core.features and self.peer_leads is Record.ABSENT:
             self._answer(request, False)
             return False
@@ -114,6 +117,8 @@ class Standing:
     def hand_over_lead(self) -> None:
         """Say on our own disk, if it still takes it, that this copy missed writes; tell a peer that understands it."""
         core = self._core
+        if not core.peer_whole:
+            return
         if not core.meta.stale and core.local_ok:
             self._stale_job = core.store_metadata("copy is stale", stale=True)
         if self.peer_leads is Record.ABSENT and core.connected and Feature.TAKE_LEAD in core.features:

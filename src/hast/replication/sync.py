@@ -121,6 +121,7 @@ class Sync:
         core.event("syncstart", f"Synchronization started. {self.total_bytes} bytes to go, from {self._direction()}.")
         if core.map.owed_remote and Feature.SYNC_MARK in core.features:
             self.stage = Stage.OPENING
+            core.peer_marked = True
             self._command = core.send_command(Command.SYNC_BEGIN)
         else:
             self.stage = Stage.COPYING
@@ -243,9 +244,11 @@ class Sync:
             self.stage = Stage.COPYING
             self.pump()
         elif self.stage is Stage.CLOSING and self._owed_bytes():
+            self._core.peer_marked = False
             self.stage = Stage.OFF
             self._retry_at_s = self._core.now + RETRY_S
         elif self.stage is Stage.CLOSING:
+            self._core.peer_marked = False
             self._close_job = self._owner.in_step()
         return True
 
@@ -388,6 +391,7 @@ class Sync:
         self.stage = Stage.CLOSING
         self._retry_at_s = 0.0
         if Feature.SYNC_MARK in core.features:
+            core.peer_marked = True
             self._command = core.send_command(Command.SYNC_END)
         else:
             self._close_job = self._owner.in_step()

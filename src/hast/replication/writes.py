@@ -142,6 +142,9 @@ class Writes:
             assert core.map.is_armed(request.first, request.last), "S1: extent not marked on the disk"
             core.effects.local.append(request)
             left = 1
+        elif not core.peer_whole:
+            self._refuse(request)
+            return
         elif self._wait_for_lead(request):
             return
         else:
@@ -189,6 +192,8 @@ class Writes:
 
     def complete(self, request: Request) -> None:
         """Both copies gave their final word on a write."""
+        if request.local_error and not self._core.peer_whole:
+            request.remote_error = request.remote_error or EIO
         if request.remote_error or request.local_error:
             self._owe(request)
         self._core.map.end(request.first, request.last)
@@ -239,9 +244,8 @@ class Writes:
         both = peer_lacks and request.local_error != 0
         target = amap.owed_remote if peer_lacks and not (both and amap.owed_local) else amap.owed_local
         for extent in range(request.first, request.last + 1):
-            if extent in amap.owed_local:
-                continue
-            target.add(extent)
+            if extent not in amap.owed_local and extent not in amap.owed_remote:
+                target.add(extent)
             self.sync.owed_again(extent)
         self.sync.retry_later()
 
@@ -346,5 +350,6 @@ class Writes:
             if extent not in core.map.owed_local:
                 core.map.owed_remote.add(extent)
                 self.sync.owed_again(extent)
-        self.standing.go_ahead()
+        if not core.map.owed_local:
+            self.standing.go_ahead()
         self.sync.retry_later()

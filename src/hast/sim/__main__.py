@@ -7,6 +7,7 @@ import sys
 import time
 
 from hast.format.constants import OUR_FEATURES, Feature, Replication
+from hast.sim.chaos import chaos_run
 from hast.sim.disasters import DISASTERS
 from hast.sim.random_run import random_run
 
@@ -18,6 +19,7 @@ def main() -> int:
     parser.add_argument("--mode", choices=[*map(str, Replication), "all"], default="all")
     parser.add_argument("--reference-peer", action="store_true", help="without our extensions to the protocol")
     parser.add_argument("--only", choices=[disaster.__name__ for disaster in DISASTERS], nargs="+")
+    parser.add_argument("--chaos", action="store_true", help="failures upon failures instead, one node serving")
     parser.add_argument("--log", action="store_true", help="print what happened in every run")
     options = parser.parse_args()
     features = Feature.NONE if options.reference_peer else OUR_FEATURES
@@ -28,7 +30,10 @@ def main() -> int:
     try:
         for seed in range(options.first, options.first + options.seeds):
             for mode in modes:
-                wrong, run = random_run(seed, mode, features, disasters=disasters)
+                if options.chaos:
+                    wrong, run = chaos_run(seed, mode, features)
+                else:
+                    wrong, run = random_run(seed, mode, features, disasters=disasters)
                 if options.log:
                     print("\n".join(run.world.log))
                 tally.count(f"{mode} seed {seed}", wrong)
