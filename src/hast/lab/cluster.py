@@ -311,8 +311,8 @@ class Cluster:
         for program in ("hast-devd", "failover", "carpd"):
             for host in self.pair:
                 self.kill(host, program)
-        for host in self.pair:
-            host.run("failover slave", timeout_s=60)
+        for running in [host.spawn("failover slave") for host in self.pair]:
+            running.wait(timeout_s=60)
         for host in self.pair:
             host.run("hastctl role init all", check=True, timeout_s=60)
         return {
