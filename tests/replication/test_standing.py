@@ -191,6 +191,29 @@ def test_s6_peer_that_lacks_other_writes_is_not_given_the_lead() -> None:
     assert rig.engine.status()["dirty"] == 0
 
 
+def test_s7_copy_that_is_the_better_of_two_with_gaps_is_not_called_inconsistent() -> None:
+    rig = incomplete()
+    rig.finish_local(error=EIO)
+    rig.write(30 * EXTENT)
+    rig.work()
+    flush = rig.flush()
+    rig.finish_local(error=EIO)
+    rig.answer_remote()
+    rig.store_all()
+    assert flush.error == EIO
+    assert rig.engine.status()["local_missing"]
+    assert rig.engine.status()["peer_missing"]
+    rig.lose()
+    rig.store_all()
+    rig.attach(localcnt=0, remotecnt=0)
+    assert not rig.saved.inconsistent, "a worker after this one would take from the peer what the peer lacks"
+    rig.tick(11)
+    rig.work()
+    rig.tick(11)
+    rig.work()
+    assert rig.engine.status()["dirty"] == 0
+
+
 def test_s6_extent_that_the_peer_lacks_is_never_copied_from_it() -> None:
     rig = Rig()
     rig.connect()

@@ -97,7 +97,7 @@ class Joining:
         if core.local_ok:
             if peer.virgin and core.meta.localcnt == 0:
                 self._job = core.store_metadata("first connection", localcnt=1)
-            if core.map.owed_local and not core.meta.inconsistent:
+            if core.map.owed_local and not core.map.owed_remote and not core.meta.inconsistent:
                 self._job = core.store_metadata("sync from the peer begins", inconsistent=True)
         self.attaching = self.writes.holding = True
 
