@@ -431,6 +431,24 @@ def test_outbound_piece_is_not_read_from_a_broken_disk() -> None:
     assert not [request for request in rig.local if request.op == READ]
 
 
+@pytest.mark.parametrize("direction", ["to the peer", "from the peer"])
+def test_s8_link_lost_between_the_last_flush_and_sync_end_is_no_split_brain_later(direction: str) -> None:
+    rig = outbound(1) if direction == "to the peer" else inbound(1)
+    while not rig.sent(SYNC_END):
+        rig.store_all()
+        rig.finish_local()
+        answer(rig, SYNC_BEGIN, READ, WRITE, FLUSH)
+    in_flight = rig.write(EXTENT)
+    rig.store_all()
+    rig.finish_local()
+    rig.lose()
+    rig.store_all()
+    assert in_flight in rig.finished
+    peer_localcnt = 0 if direction == "to the peer" else 1
+    assert (rig.saved.localcnt, rig.saved.remotecnt) == (1, peer_localcnt)
+    assert not rig.saved.inconsistent
+
+
 # -- rate, status ---------------------------------------------------------------------------------------------------
 
 

@@ -276,7 +276,13 @@ class Sync:
         return True
 
     def link_lost(self) -> None:
-        """Stop; pieces in flight fail one by one as the engine reports them."""
+        """Stop; pieces in flight fail one by one as the engine reports them.
+
+        Where both copies were equal and durable already, the counters say so, whether or not the peer answered
+        SYNC_END: what is written from now on would else look like a split brain.
+        """
+        if self.stage is Stage.CLOSING and self._close_job is None and not self._owed_bytes():
+            self._owner.in_step()
         if self.stage in (Stage.OPENING, Stage.COPYING, Stage.FLUSHING):
             self._core.event("syncintr", f"Synchronization interrupted. {self.done_bytes} bytes done.", "warning")
         self.stage = Stage.OFF
