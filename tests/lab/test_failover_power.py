@@ -22,6 +22,7 @@ def test_power_cut_of_the_master_and_its_return() -> None:
         cluster.wait_written()
 
 
+@pytest.mark.slow
 def test_power_cut_of_the_slave_and_its_return() -> None:
     with writing() as cluster:
         cut_s = time.monotonic()

@@ -10,6 +10,7 @@ from failover_story import check_time, writing
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-lab")]
 
 
+@pytest.mark.slow
 def test_hastd_of_the_master_killed_and_started_again() -> None:
     with writing() as cluster:
         killed_s = time.monotonic()

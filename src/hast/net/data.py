@@ -55,6 +55,8 @@ def copy_state(status: dict[str, Any] | None) -> CopyState:
     problems = {str(each.get("kind")) for each in status.get("problems") or () if isinstance(each, dict)}
     role = str(status.get("role"))
     connected = status.get("status") == "complete" or bool(status.get("sync"))
+    if role == "primary" and connected and status.get("inconsistent"):
+        return CopyState.STALE
     for problem, state in _PROBLEMS.items():
         if problem in problems or status.get(problem):
             return state

@@ -14,7 +14,7 @@ from typing import Any
 
 from hast.config.model import Resource
 from hast.format.constants import Role
-from hast.node import arbiter_link, messages, resolve
+from hast.node import arbiter_link, ask_peer, messages, resolve
 from hast.node.arbiter_link import ArbiterLink
 from hast.node.environment import Environment
 from hast.node.export_device import ExportDevice, ExportError
@@ -25,8 +25,12 @@ from hast.node.secondary_holder import SecondaryHolder
 from hast.node.split_brain import SplitBrainMemory, why_not_discard
 from hast.node.worker_process import Stuck, WorkerError, WorkerProcess
 from hast.node.worker_talk import RoleError, ask_status, order
+from hast.replication.promotion import PeerState, may_serve
 
 log = logging.getLogger("hast.supervisor")
+
+ASK_AGAIN_S = 1.0
+WAIT_POLL_S = 0.02
 
 
 class ResourceState:
@@ -45,7 +49,7 @@ class ResourceState:
         self._arbiter: ArbiterLink | None = None
         self.incoming = SecondaryHolder(resource.name, environment.pool, self._worker_said)
         self._lock = asyncio.Lock()
-        self._starting = self._closed = False
+        self._starting = self._closed = self._waiting = False
         self._superseded: Role | None = None
         self._first = True
         self._backoff = Backoff()
@@ -72,6 +76,8 @@ class ResourceState:
 
     async def set_role(self, new: Role, force: bool = False) -> Role:
         """Change the role and return the previous one once the new one is true. Raises RoleError."""
+        if new is not Role.PRIMARY and self._waiting:
+            self._superseded = new
         if new is not Role.PRIMARY and self._starting and self._holder is not None:
             self._superseded = new
             self._holder.interrupt()
@@ -85,6 +91,7 @@ class ResourceState:
             if new is Role.PRIMARY:
                 if not force:
                     await self._refuse_inconsistent()
+                    await self._wait_for_the_primary()
                 await self._ask_arbiter(old, force)
             await self._leave(old, new)
             self.role = new
@@ -125,6 +132,27 @@ class ResourceState:
         if force and self._arbiter is not None:
             log.warning("Writes go on by hand, whatever the arbiter says.", extra=context(self.name, role))
             await self._arbiter.overrule()
+
+    async def _wait_for_the_primary(self) -> None:
+        """A secondary stays connected until its primary lets go, or is dead. Raises RoleError after `timeout`."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + self.resource.timeout_s
+        self._waiting, self._superseded = True, None
+        self.transition = "secondary to primary, waiting for the peer to become secondary"
+        try:
+            while self.connected and await ask_peer.is_primary(self.resource):
+                ask_again_s = loop.time() + ASK_AGAIN_S
+                while self.connected and loop.time() < ask_again_s:
+                    if self._superseded is not None:
+                        raise RoleError(f"Given up for role {self._superseded}.")
+                    if loop.time() >= deadline_s:
+                        verdict = may_serve(PeerState.PRIMARY, force=False, resume=False)
+                        self._note_refusal(f"Unable to become primary: {verdict.reason}.")
+                        raise RoleError(f"Unable to become primary: {verdict.reason}.")
+                    await asyncio.sleep(WAIT_POLL_S)
+        finally:
+            self._waiting = False
+            self.transition = None
 
     async def _ask_arbiter(self, old: Role, force: bool) -> None:
         """Before the other node is let go: is this node to be primary? Raises RoleError."""
@@ -215,6 +243,9 @@ class ResourceState:
         if holder is not None:
             await holder.discard()
         await self._release_arbiter()
+        self._note_refusal(reason)
+
+    def _note_refusal(self, reason: str) -> None:
         self.last_error = f"Not primary: {reason}"
         log.error("Unable to become primary: %s", reason, extra=context(self.name, self.role))
         self._environment.events.publish("refused", self.name, reason, "error", role=str(self.role))
