@@ -18,6 +18,8 @@ TABLE: list[tuple[dict[str, Any] | None, CopyState]] = [
     ({"role": "primary", "status": "degraded", "problems": [{"kind": "split-brain"}]}, CopyState.LEADING),
     ({"role": "primary", "status": "complete", "stale": True}, CopyState.STALE),
     ({"role": "primary", "status": "degraded", "stale": True}, CopyState.STALE_ALONE),
+    ({"role": "primary", "status": "complete", "inconsistent": True}, CopyState.STALE),
+    ({"role": "primary", "status": "degraded", "inconsistent": True}, CopyState.INCONSISTENT),
     ({"role": "primary", "status": "complete", "problems": [{"kind": "disk"}]}, CopyState.STALE),
     ({"role": "secondary", "status": "complete"}, CopyState.COMPLETE),
     ({"role": "secondary", "status": "-", "workerpid": 0}, CopyState.DISCONNECTED),
