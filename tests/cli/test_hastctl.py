@@ -227,6 +227,7 @@ def test_watch_shows_again_and_again_until_interrupted(standing_daemon: Daemon) 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
     assert watch.stdout is not None
     seen = [watch.stdout.readline() for _ in range(12)]

@@ -189,7 +189,7 @@ def with_zfs_fuse(tmp_path: Path, body: Callable[[], None]) -> Callable[[], None
 
     def run() -> None:
         for directory in ("/run/zfs", "/var/lock/zfs", "/var/lib/zfs"):
-            Path(directory).mkdir(parents=True, exist_ok=True)
+            Path(directory).resolve().mkdir(parents=True, exist_ok=True)
             sh("mount", "-t", "tmpfs", "zfs-test", directory)
         hostid = tmp_path / "hostid"
         hostid.write_bytes(b"\x01\x02\x03\x04")
@@ -268,7 +268,7 @@ def test_without_zfs_there_is_no_pool_and_the_import_says_why(tmp_path: Path, co
 
     def body() -> None:
         for directory in ("/run/zfs", "/var/lock/zfs", "/var/lib/zfs"):
-            Path(directory).mkdir(parents=True, exist_ok=True)
+            Path(directory).resolve().mkdir(parents=True, exist_ok=True)
             sh("mount", "-t", "tmpfs", "zfs-test", directory)
         part = ZfsPool(Pool("zhast"), str(tmp_path))
         assert part.is_up(context()) is False

@@ -105,9 +105,9 @@ def _run(configuration: FailoverConfiguration, files: RunFiles, options: argpars
 
 
 def _say(text: str) -> None:
-    """A line on standard error, if anybody still listens there."""
+    """A line on standard error, if anybody still listens there; unbuffered: what is left would spoil the exit code."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        os.write(2, f"{text}\n".encode(errors="replace"))
     except OSError:
         pass
 

@@ -61,7 +61,10 @@ class Commands:
             case "thaw":
                 return await self._tell_each(request, lambda state: state.tell_primary("thaw"))
             case "resolve":
-                return await self._resolve(request)
+                try:
+                    return await self._resolve(request)
+                finally:
+                    self._probed.clear()
             case "reload":
                 return {"error": await self._reload()}
             case "version":
