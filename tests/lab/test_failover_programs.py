@@ -45,7 +45,8 @@ def test_carpd_of_the_master_killed_for_good() -> None:
         killed_s = time.monotonic()
         cluster.kill(cluster.hast1, "carpd")
         check_time(cluster, killed_s)
-        assert "10.10.10.180" not in cluster.hast1.run("ip -4 addr show pub").stdout
+        show = "ip -4 addr show pub"
+        cluster.hast1.wait_for("the address to expire", lambda: "10.180/" not in cluster.hast1.run(show).stdout, 5)
         cluster.boot(cluster.hast1, "carpd")
         cluster.wait_settled(cluster.hast2)
 
