@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.contestants import Contestant, hast_pair, nbdkit_single, qemu_quorum
+from bench.contestants import Contestant, hast_pair, nbdkit_single, qemu_quorum, qemu_quorum_unix
 from bench.jobs import JOBS, Job, run
 from hast.lab.processes import LabError
 
@@ -27,10 +27,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4, help="length of one job")
     parser.add_argument("--only", action="append", help="job name; may be repeated")
-    parser.add_argument("--contestant", action="append", help="hast, quorum or single; default hast and quorum")
+    parser.add_argument(
+        "--contestant", action="append", help="hast, quorum, quorum-unix, single; default: the first two"
+    )
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     options = parser.parse_args()
-    makers = {"hast": hast_pair, "quorum": qemu_quorum, "single": nbdkit_single}
+    makers = {"hast": hast_pair, "quorum": qemu_quorum, "quorum-unix": qemu_quorum_unix, "single": nbdkit_single}
     names = options.contestant or ["hast", "quorum"]
     jobs = [job for job in JOBS if not options.only or job.name in options.only]
     with tempfile.TemporaryDirectory(prefix="hast-bench-") as directory:
@@ -68,12 +70,19 @@ def measure(contestants: list[Contestant], jobs: list[Job], rounds: int, seconds
 
 
 def report(figures: Figures, names: list[str], jobs: list[Job]) -> None:
-    """Print the medians, and the ratio of the first contestant to the second."""
-    print(f"\n{'medians':<18}" + "".join(f"{name:>12}" for name in names) + f"{'':>8}  ratio")
+    """Print the medians, and of the first contestant's ratios to each other one, round by round, the median."""
+    others = names[1:]
+    heads = "".join(f"{names[0] + ' / ' + name:>20}" for name in others)
+    print(f"\n{'medians':<18}" + "".join(f"{name:>12}" for name in names) + f"{'':>8}{heads}")
     for job in jobs:
         medians = [statistics.median(figures[name][job.name]) for name in names]
-        ratio = f"{medians[0] / medians[1]:.2f}" if len(medians) > 1 and medians[1] else "-"
-        print(f"{job.name:<18}" + "".join(f"{value:>12.0f}" for value in medians) + f" {job.unit:>7}  {ratio}")
+        ratios = "".join(f"{_ratio(figures[names[0]][job.name], figures[name][job.name]):>20.2f}" for name in others)
+        print(f"{job.name:<18}" + "".join(f"{value:>12.0f}" for value in medians) + f" {job.unit:>7}{ratios}")
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> float:
+    """Runs that followed each other are compared: the machine's speed drifts."""
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True) if b)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -42,13 +43,28 @@ def hast_pair(directory: Path) -> Contestant:
 
 
 def qemu_quorum(directory: Path) -> Contestant:
-    """qemu-storage-daemon: quorum of a file and of a file served by nbdkit; a write needs both. Raises LabError."""
+    """qemu-storage-daemon: quorum of a file and of a file served by nbdkit over TCP; a write needs both. LabError."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    ready = directory / "replica.pid"
+    command = ["nbdkit", "--foreground", "--ipaddr", "127.0.0.1", "--port", port, "--pidfile", str(ready), "file"]
+    return _quorum("quorum", directory, command, ready, {"type": "inet", "host": "127.0.0.1", "port": port})
+
+
+def qemu_quorum_unix(directory: Path) -> Contestant:
+    """The same with the replica on a UNIX socket, which spares it the TCP that replication needs. Raises LabError."""
+    replica = directory / "replica.sock"
+    command = ["nbdkit", "--foreground", "--unix", str(replica), "file"]
+    return _quorum("quorum-unix", directory, command, replica, {"type": "unix", "path": str(replica)})
+
+
+def _quorum(name: str, directory: Path, replica_command: list[str], ready: Path, server: dict[str, str]) -> Contestant:
     local, remote = _file(directory, "local"), _file(directory, "remote")
-    replica, front = directory / "replica.sock", directory / "quorum.sock"
-    programs = [_start(["nbdkit", "--foreground", "--unix", str(replica), "file", str(remote)], replica)]
+    front = directory / "quorum.sock"
+    programs = [_start([*replica_command, str(remote)], ready)]
     children = [
         {"driver": "file", "node-name": "local", "filename": str(local)},
-        {"driver": "nbd", "node-name": "remote", "server": {"type": "unix", "path": str(replica)}},
+        {"driver": "nbd", "node-name": "remote", "server": server},
         {
             "driver": "quorum",
             "node-name": "both",
@@ -67,7 +83,7 @@ def qemu_quorum(directory: Path) -> Contestant:
     except LabError:
         _end(programs)
         raise
-    return Contestant("quorum", f"nbd+unix:///?socket={front}", lambda: _end(programs))
+    return Contestant(name, f"nbd+unix:///?socket={front}", lambda: _end(programs))
 
 
 def nbdkit_single(directory: Path) -> Contestant:
@@ -86,16 +102,16 @@ def _file(directory: Path, name: str) -> Path:
     return path
 
 
-def _start(command: Sequence[str], socket: Path) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], ready: Path) -> subprocess.Popen[bytes]:
     try:
         program = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     except FileNotFoundError:
         raise LabError(f"{command[0]} is not installed (see packages.apt)") from None
     deadline_s = time.monotonic() + START_TIMEOUT_S
-    while not socket.exists():
+    while not ready.exists():
         if program.poll() is not None or time.monotonic() > deadline_s:
             _end([program])
-            raise LabError(f"{command[0]} does not serve {socket}")
+            raise LabError(f"{command[0]} did not start: {ready} did not appear")
         time.sleep(0.05)
     return program
 
