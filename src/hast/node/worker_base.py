@@ -29,6 +29,19 @@ log = logging.getLogger("hast.worker")
 MAX_PASSES = 64
 """Passes over the effects in one round; what is left after that waits for the next round."""
 MAX_QUEUED_MESSAGES = 1000
+COPIED_STATE = (
+    "status",
+    "dirty",
+    "datasize",
+    "extentsize",
+    "keepdirty",
+    "resuid",
+    "localcnt",
+    "remotecnt",
+    "inconsistent",
+    "stale",
+)
+"""What the status object takes from either engine as it is."""
 EXIT_OK = 0
 EXIT_TEMPORARY = 75
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

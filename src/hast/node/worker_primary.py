@@ -21,7 +21,7 @@ from hast.node.primary_link import Outcome, PrimaryLink, Stage
 from hast.node.provider_open import ProviderError, open_provider, read_metadata
 from hast.node.reactor import EpollReactor
 from hast.node.start_gate import StartGate
-from hast.node.worker_base import EXIT_OK, Worker, read_boot_id, wall_offset_s
+from hast.node.worker_base import COPIED_STATE, EXIT_OK, Worker, read_boot_id, wall_offset_s
 from hast.replication.handshake import PeerChanges
 from hast.replication.primary import MAX_ACTIVE, Primary, Settings
 from hast.replication.promotion import may_use_copy
@@ -335,20 +335,7 @@ class PrimaryWorker(Worker):
         return problems
 
 
-_COPIED = (
-    "status",
-    "dirty",
-    "datasize",
-    "extentsize",
-    "keepdirty",
-    "resuid",
-    "localcnt",
-    "remotecnt",
-    "inconsistent",
-    "stale",
-    "local_missing",
-    "peer_missing",
-)
+_COPIED = (*COPIED_STATE, "local_missing", "peer_missing")
 _PROBLEMS = (
     ("stale", "stale", "The local copy missed writes; what it lacks is taken from the peer."),
     ("inconsistent", "inconsistent", "The local copy is being synchronised and is not usable on its own."),

@@ -32,7 +32,7 @@ from hast.node.outbox import Outbox
 from hast.node.paths import state_directory
 from hast.node.provider_open import OpenedProvider, ProviderError, open_provider, read_metadata
 from hast.node.reactor import EpollReactor
-from hast.node.worker_base import EXIT_OK, EXIT_TEMPORARY, Worker, read_boot_id, wall_offset_s
+from hast.node.worker_base import COPIED_STATE, EXIT_OK, EXIT_TEMPORARY, Worker, read_boot_id, wall_offset_s
 from hast.replication.secondary import MAX_ACTIVE, Secondary, SecondHello, SecondReply
 from hast.replication.types import READ, Discarded, Effects, Metadata, WireRequest
 
@@ -327,7 +327,7 @@ class SecondaryWorker(Worker):
         counters = engine.counters
         problems = [{"kind": kind, "text": text} for kind, text in _PROBLEMS.items() if state[kind]]
         return {
-            **{name: state[name] for name in _COPIED},
+            **{name: state[name] for name in COPIED_STATE},
             "statistics": {
                 "reads": counters.reads,
                 "writes": counters.writes,
@@ -364,18 +364,6 @@ class SecondaryWorker(Worker):
         }
 
 
-_COPIED = (
-    "status",
-    "dirty",
-    "datasize",
-    "extentsize",
-    "keepdirty",
-    "resuid",
-    "localcnt",
-    "remotecnt",
-    "inconsistent",
-    "stale",
-)
 _PROBLEMS = {
     "inconsistent": "The local copy is being synchronised and is not usable on its own.",
     "stale": "The local copy missed writes.",
