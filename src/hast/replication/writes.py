@@ -12,6 +12,7 @@ from typing import Protocol
 from hast.format.constants import Feature
 from hast.replication.arming import Arming
 from hast.replication.barrier import Barrier
+from hast.replication.bitmap import Bitmap
 from hast.replication.core import (
     CLIENT,
     EIO,
@@ -289,12 +290,15 @@ class Writes:
         """A flush of both copies begins now."""
         self.sync.flush_begins()
 
-    def flushed(self, waiting: list[Request], cleanable: list[int], clock: int, local: int, remote: int | None) -> None:
+    def flushed(
+        self, waiting: list[Request], cleanable: Bitmap | list[int], clock: int, local: int, remote: int | None
+    ) -> None:
         """A flush of both copies ended."""
         both = local == 0 and remote == 0
         covered = self.sync.flush_ended(both)
         if both:
-            self._core.map.disarm(cleanable + covered, clock)
+            self._core.map.disarm(cleanable, clock)
+            self._core.map.disarm(covered, clock)
         elif local and remote == 0 and self._core.local_ok:
             self._local_flush_failed()
         elif local == 0 and remote and remote != ENOTCONN:
