@@ -74,6 +74,8 @@ class Disk:
         self.map = bytes(MAP)
         self.boot = 0
         self.failures: dict[int, int] = {}
+        self.doubtful = False
+        """A worker may have been told of a failed flush, and not have noted it."""
         self._medium = bytearray(size)
         self._cached: set[int] = set()
 
@@ -83,6 +85,7 @@ class Disk:
             self.failures[request.op] -= 1
             if request.op == FLUSH:
                 self._cached.clear()
+                self.doubtful = True
             return EIO
         self.execute(request)
         return 0
@@ -110,6 +113,7 @@ class Disk:
     def crash(self) -> None:
         """Power cut: the whole cache is lost."""
         self.boot += 1
+        self.doubtful = False
         self.data[:] = self._medium
         self._cached.clear()
 
@@ -153,6 +157,7 @@ class Rig:
             boot_id=boot_id,
             fresh_resuid=fresh_resuid,
             force=force,
+            flush_doubtful=self.disk.doubtful,
         )
         self.take()
         if started:
@@ -312,7 +317,7 @@ class Shelf:
         self.stores: list[Store] = []
         self.events: list[Event] = []
         self.drops: list[str] = []
-        self.engine = Secondary(meta, on_disk, features=int(features))
+        self.engine = Secondary(meta, on_disk, features=int(features), flush_doubtful=self.disk.doubtful)
         self.take()
 
     def take(self) -> None:
@@ -409,7 +414,7 @@ class Pair:
         reply = shelf.engine.reply
         assert reply is not None
         accepted = Accepted(2, b"t" * 16, Feature(self.features))
-        boot_id = boot_of(BOOT_B, shelf.disk) if self.features else b""
+        boot_id = boot_of(BOOT_B, shelf.disk) if self.features and shelf.engine.cache_known else b""
         rig.call(
             rig.engine.attach,
             check_second_reply(SecondReplyValues(*reply, boot_id=boot_id), accepted, rig.engine.core.meta),

@@ -51,6 +51,11 @@ class Barrier:
         """No flush under way and none waiting."""
         return self._running is None and not self._waiting and not self._wanted
 
+    @property
+    def running(self) -> bool:
+        """A flush is under way."""
+        return self._running is not None
+
     def add(self, request: Request) -> None:
         """This request is to be answered after a flush that begins from now on."""
         self._waiting.append(request)

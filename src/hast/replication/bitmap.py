@@ -74,6 +74,12 @@ class Bitmap:
             for bit in other:
                 self.add(bit)
 
+    def unite_but(self, other: Bitmap, excepted: Bitmap) -> None:
+        """Set every bit that is set in `other` and clear in `excepted`, maps of the same size."""
+        more = other.copy()
+        more.subtract(excepted)
+        self.unite(more)
+
     def subtract(self, other: Bitmap) -> None:
         """Clear every bit that is set in `other`, a map of the same size."""
         if other.count > _FEW_BITS:

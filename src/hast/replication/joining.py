@@ -88,13 +88,15 @@ class Joining:
             self.unhold()
             core.effects.drop = Drop("counters moved during the handshake; it has to be repeated")
             return
-        if inbound:
-            self.writes.standing.abandon()
         core.meet(peer)
         if peer.discards is not None:
             self._tell_resolved(peer.discards)
         self._merge(peer, inbound)
+        if core.map.owed_local:
+            self.writes.standing.abandon()
         if core.local_ok:
+            if core.meta.boot_id != core.boot_id and not (core.map.owed_local and core.map.owed_remote):
+                self._job = core.store_metadata("caches compared", boot_id=core.boot_id)
             if peer.virgin and core.meta.localcnt == 0:
                 self._job = core.store_metadata("first connection", localcnt=1)
             if core.map.owed_local and not core.map.owed_remote and not core.meta.inconsistent:
@@ -137,9 +139,10 @@ class Joining:
     def _merge(self, peer: Peer, inbound: bool) -> None:
         amap = self._core.map
         if not (peer.boot_id and peer.boot_id == self._suspect_boot):
-            self._suspect.subtract(amap.owed_local)
-            amap.owed_remote.unite(self._suspect)
+            amap.owed_remote.unite_but(self._suspect, amap.owed_local)
         self._suspect = Bitmap(amap.extents)
+        if self._core.meta.unflushed or self._core.peer_unflushed:
+            amap.owed_remote.unite_but(amap.armed, amap.owed_local)
         if self._cache_lost and not inbound and self._in_step(peer):
             amap.owed_local.merge(amap.armed.data)
         self._cache_lost = False

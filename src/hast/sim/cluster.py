@@ -206,14 +206,15 @@ class Cluster:
         if reply is None:
             self.world.after(0.002, lambda: self._await_reply(link, engine))
             return
-        link.send("to-primary", lambda: self._accept(link, reply))
+        cache_known = engine.cache_known
+        link.send("to-primary", lambda: self._accept(link, reply, cache_known))
 
-    def _accept(self, link: Link, reply: SecondReply) -> None:
+    def _accept(self, link: Link, reply: SecondReply, cache_known: bool) -> None:
         node, engine = link.primary, link.primary.engine
         if not isinstance(engine, Primary):
             return
         accepted = Accepted(self.version, b"t" * 16, self.features)
-        boot = link.secondary.boot_id if self.features else b""
+        boot = link.secondary.boot_id if self.features and cache_known else b""
         values = SecondReplyValues(*reply, boot_id=boot)
         try:
             peer = check_second_reply(values, accepted, engine.core.meta)

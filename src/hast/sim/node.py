@@ -26,6 +26,9 @@ class Node:
         self.disk = Disk(metadata)
         self.engine: Primary | Secondary | None = None
         self.boot_id = world.rng.randbytes(16)
+        self.flush_doubtful = False
+        """A worker of this boot may have been told of a failed flush, and not have noted it."""
+        self._flushing = 0
         self.life = 0
         """Counts engines: what an earlier one started is not reported to a later one."""
         self.up = True
@@ -41,7 +44,15 @@ class Node:
         image = self.disk.read(MAP_OFFSET_BYTES, meta.offset_bytes - MAP_OFFSET_BYTES)
         resuid = self.world.rng.getrandbits(63) + 1
         self.stop()
-        engine = Primary(settings, meta, image, fresh_resuid=resuid, boot_id=self.boot_id, force=force)
+        engine = Primary(
+            settings,
+            meta,
+            image,
+            fresh_resuid=resuid,
+            boot_id=self.boot_id,
+            force=force,
+            flush_doubtful=self.flush_doubtful,
+        )
         self.engine = engine
         self._tick(self.life)
         self.pump()
@@ -51,7 +62,7 @@ class Node:
         self.stop()
         meta = self.disk.metadata
         image = self.disk.read(MAP_OFFSET_BYTES, meta.offset_bytes - MAP_OFFSET_BYTES)
-        engine = self.engine = Secondary(meta, image, features=features)
+        engine = self.engine = Secondary(meta, image, features=features, flush_doubtful=self.flush_doubtful)
         self._tick(self.life)
         return engine
 
@@ -69,6 +80,8 @@ class Node:
                     self.disk.execute(request)
             if self._storing and self.world.rng.random() < 0.5:
                 self._write_job(self._stores[0])
+        self.flush_doubtful = self.flush_doubtful or self._flushing > 0
+        self._flushing = 0
         self.engine = None
         self.life += 1
         self._stores.clear()
@@ -79,6 +92,7 @@ class Node:
         """Power cut."""
         self.stop()
         self.up = False
+        self.flush_doubtful = False
         self.disk.crash(self.world.rng)
         self.world.note(f"{self.name}: power cut")
 
@@ -166,6 +180,8 @@ class Node:
                 self.disk.end_flush(flush)
             self._storing = False
             self._stores.popleft()
+            if job.metadata is not None and job.metadata.unflushed and not self.disk.broken:
+                self.flush_doubtful = False
             self.engine.stored(job, errno.EIO if self.disk.broken else 0, self.world.now)
             self._next_store()
             self.pump()
@@ -177,6 +193,7 @@ class Node:
     def _execute(self, request: Request, life: int) -> None:
         if request.op == FLUSH:
             flush = self.disk.begin_flush()
+            self._flushing += 1
             self._soon(lambda: self._flushed(request, flush, life))
             return
         if request.op != READ:
@@ -194,8 +211,10 @@ class Node:
     def _flushed(self, request: Request, flush: Flush, life: int) -> None:
         if life != self.life or self.engine is None:
             return
+        self._flushing -= 1
         request.local_error = self.disk.fails(FLUSH)
         if request.local_error:
+            self.flush_doubtful = True
             self.disk.fail_flush(flush)
         else:
             self.disk.end_flush(flush)
