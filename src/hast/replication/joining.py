@@ -138,10 +138,15 @@ class Joining:
 
     def _merge(self, peer: Peer, inbound: bool) -> None:
         amap = self._core.map
+        meta = self._core.meta
         if not (peer.boot_id and peer.boot_id == self._suspect_boot):
+            if not (inbound or meta.stale or meta.inconsistent):
+                # Owed here since a flush failed: the peer has lost its cache, ours still shows what was written.
+                amap.owed_remote.unite(amap.owed_local)
+                amap.owed_local.clear()
             amap.owed_remote.unite_but(self._suspect, amap.owed_local)
         self._suspect = Bitmap(amap.extents)
-        if self._core.meta.unflushed or self._core.peer_unflushed:
+        if meta.unflushed or self._core.peer_unflushed:
             amap.owed_remote.unite_but(amap.armed, amap.owed_local)
         if self._cache_lost and not inbound and self._in_step(peer):
             amap.owed_local.merge(amap.armed.data)

@@ -196,10 +196,14 @@ class Sync:
         self.pump()
 
     def retry_later(self) -> None:
-        """Something became owed while no pass is under way."""
+        """Something became owed while no pass is under way. What this copy lacks has only the peer: at once."""
         core = self._core
-        if self.stage is Stage.OFF and core.connected and core.local_ok and not self._retry_at_s:
-            self._retry_at_s = self._core.now + FIRST_RETRY_S
+        if self.stage is not Stage.OFF or not core.connected or not core.local_ok:
+            return
+        if core.map.owed_local:
+            self._retry_at_s = core.now
+        elif not self._retry_at_s:
+            self._retry_at_s = core.now + FIRST_RETRY_S
 
     def start_piece(self, piece: Request) -> None:
         """The range is ours: read it from the newer copy."""

@@ -128,7 +128,7 @@ class SecondaryWorker(Worker):
             reply.virgin,
             reply.mapsize_bytes,
             reply.bitmap,
-            read_boot_id() if self._features else b"",
+            self._boot_id(),
             reply.errmsg or "",
             changes=reply.changes,
             ahead_since_s=reply.ahead_since_s,
@@ -146,6 +146,11 @@ class SecondaryWorker(Worker):
             return
         self.say({"say": "ready", "datasize": reply.datasize_bytes, "sectorsize": self._sector_bytes()})
         self.say_event("connect", f"Connected to the primary {self._peer}.")
+
+    def _boot_id(self) -> bytes:
+        """None is told to a peer that does not know it, nor while a failed flush makes this cache untrue."""
+        assert self.engine is not None
+        return read_boot_id() if self._features and self.engine.cache_known else b""
 
     def _save(self, discarded: Discarded) -> str:
         """Keep the map of changes that are about to be thrown away; empty, or why that cannot be done."""
