@@ -23,6 +23,10 @@ class Watcher(Protocol):
         """This write of the data area is about to change the disk."""
         ...
 
+    def fails(self, node: Node, request: Request) -> None:
+        """This operation of the data area failed."""
+        ...
+
     def writes_map(self, node: Node, job: Store) -> None:
         """This part of the map is about to be written."""
         ...
@@ -297,6 +301,8 @@ class Node:
         elif request.owner:
             self._reading.discard(request)
         request.local_error = self.disk.execute(request)
+        if request.local_error:
+            self.watcher.fails(self, request)
         self._done(request)
 
     def _done(self, request: Request) -> None:

@@ -15,7 +15,7 @@ from hast.replication.answer import SecondHello, SecondReply
 from hast.replication.core import SYNC
 from hast.replication.primary import Primary
 from hast.replication.secondary import Secondary
-from hast.replication.types import Event, Metadata, Peer, Request, Store
+from hast.replication.types import FLUSH, Event, Metadata, Peer, Request, Store
 from hast.sim.checker import History, Write
 from hast.sim.cluster import Cluster
 from hast.sim.disk import MAP_OFFSET_BYTES, SECTOR_BYTES, Disk
@@ -59,10 +59,15 @@ class Truth:
         elif isinstance(engine, Secondary):
             if request.seq in node.sync_seqs:
                 marks = Feature.SYNC_MARK in self.cluster.features
-                if marks and not node.disk.durable_metadata.inconsistent:
+                if marks and not node.disk.durable_metadata.inconsistent and not self._shows(node, request):
                     self.wrong(f"S7: {node.name} is synchronised with no mark on its disk")
             else:
                 self._check_marked_for_peer(node, request)
+
+    def _shows(self, node: Node, request: Request) -> bool:
+        """This copy holds what is written to it already: its own data, after a flush of it failed."""
+        start = node.disk.metadata.offset_bytes + request.offset
+        return request.data is not None and node.disk.view[start:][: request.length] == request.data
 
     def _check_marked_for_peer(self, node: Node, request: Request) -> None:
         link, other = self.cluster.link, self.cluster.other(node)
@@ -162,6 +167,12 @@ class Truth:
         if self._peer_leads(primary):
             self.doubt_unconfirmed()
 
+    def fails(self, node: Node, request: Request) -> None:
+        """A peer that leads, and fails what it had received: as lost as with the peer."""
+        other = self.cluster.other(node)
+        if isinstance(node.engine, Secondary) and request.op != FLUSH and self._peer_leads(other):
+            self.doubt_unconfirmed()
+
     def _peer_leads(self, node: Node) -> bool:
         engine = node.engine
         return isinstance(engine, Primary) and (bool(engine.map.owed_local) or engine.core.meta.stale)
@@ -232,7 +243,7 @@ class Truth:
         if Feature.TAKE_LEAD not in self.cluster.features:
             return
         meta = leader.disk.durable_metadata
-        if meta.localcnt <= node.disk.metadata.remotecnt:
+        if meta.localcnt <= node.disk.metadata.remotecnt and not node.disk.durable_metadata.inconsistent:
             self.wrong(f"S6: a write that only {leader.name} has is acknowledged, and its counter says nothing of it")
         if not isinstance(node.engine, Primary):
             return
