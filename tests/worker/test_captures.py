@@ -169,7 +169,6 @@ def test_the_secondary_answers_as_the_genuine_one_did(
         ("01-virgin-fullsync", 0, False),
         ("02-virgin-memsync-crc32-lzf", 0, False),
         ("05-outage-resync", -1, True),
-        ("06a-failover", 0, False),
     ],
 )
 def test_only_a_synchronisation_of_what_is_lacking_leaves_the_copy_inconsistent_when_the_primary_dies(
