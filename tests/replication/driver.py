@@ -306,6 +306,7 @@ class Shelf:
         on_disk: bytes = bytes(MAP),
         features: int = OUR_FEATURES,
         disk: Disk | None = None,
+        fullsync: bool = False,
     ) -> None:
         meta = meta or metadata()
         self.disk = disk or Disk(meta.datasize_bytes)
@@ -317,7 +318,9 @@ class Shelf:
         self.stores: list[Store] = []
         self.events: list[Event] = []
         self.drops: list[str] = []
-        self.engine = Secondary(meta, on_disk, features=int(features), flush_doubtful=self.disk.doubtful)
+        self.engine = Secondary(
+            meta, on_disk, features=int(features), flush_doubtful=self.disk.doubtful, fullsync=fullsync
+        )
         self.take()
 
     def take(self) -> None:

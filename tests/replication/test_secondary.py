@@ -27,6 +27,7 @@ from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO
 EINVAL = 22
 KEEPALIVE = int(Command.KEEPALIVE)
 DATA = b"d" * SECTOR
+PIECE = b"p" * EXTENT
 
 
 # -- order ---------------------------------------------------------------------------------------------------
@@ -279,18 +280,50 @@ def reference() -> Shelf:
     """Connected to a reference primary, which has begun to write."""
     shelf = Shelf(features=Feature.NONE)
     shelf.hello()
-    shelf.request(WRITE, 1, 0, SECTOR, DATA)
+    shelf.request(WRITE, 1, 0, EXTENT, PIECE)
     return shelf
 
 
-def test_s7_with_a_reference_primary_the_copy_is_called_inconsistent_before_its_first_write() -> None:
+def test_s7_with_a_reference_primary_the_copy_is_called_inconsistent_before_the_first_write_of_a_sync() -> None:
     shelf = reference()
-    assert shelf.stores[-2].metadata is not None
-    assert shelf.stores[-2].metadata.inconsistent
-    assert not shelf.local
     shelf.store_all()
     assert shelf.saved.inconsistent
     assert shelf.local
+
+
+@pytest.mark.parametrize(
+    ("seq", "offset", "length", "memsync"),
+    [(2, 0, EXTENT, False), (1, 0, SECTOR, False), (1, SECTOR, SECTOR, False), (1, 0, EXTENT, True)],
+    ids=["another seq", "a client's first write", "not aligned", "memsync"],
+)
+def test_client_writes_of_a_reference_primary_leave_the_copy_consistent(
+    seq: int, offset: int, length: int, memsync: bool
+) -> None:
+    shelf = Shelf(features=Feature.NONE)
+    shelf.hello()
+    shelf.request(WRITE, seq, offset, length, bytes(length), memsync)
+    while shelf.stores or shelf.local:
+        shelf.store_all()
+        assert not shelf.saved.inconsistent
+        shelf.finish_local()
+
+
+def test_in_fullsync_a_sync_between_copies_in_step_leaves_this_one_usable() -> None:
+    """It repeats what both have: nothing acknowledged is lacking at any moment, should the primary die then."""
+    for fullsync, ahead, inconsistent in ((True, 0, False), (True, 1, True), (False, 0, True)):
+        shelf = Shelf(features=Feature.NONE, fullsync=fullsync)
+        shelf.hello(localcnt=ahead)
+        shelf.request(WRITE, 1, 0, EXTENT, PIECE)
+        shelf.work()
+        assert shelf.saved.inconsistent is inconsistent
+
+
+def test_s7_sync_is_not_begun_on_a_disk_that_cannot_say_so() -> None:
+    shelf = reference()
+    shelf.store()
+    shelf.store(error=EIO)
+    assert shelf.drops
+    assert not shelf.local
 
 
 def test_s7_keepalive_tells_that_a_reference_primary_is_idle_and_so_done() -> None:
@@ -319,7 +352,7 @@ def test_s7_copy_left_inconsistent_by_an_earlier_link_is_good_only_after_a_sync_
     shelf.tick(100)
     shelf.store_all()
     assert shelf.saved.inconsistent
-    shelf.request(WRITE, 1, 0, SECTOR, DATA)
+    shelf.request(WRITE, 1, 0, EXTENT, PIECE)
     shelf.work()
     shelf.request(KEEPALIVE, 0)
     shelf.store_all()
@@ -332,7 +365,7 @@ def test_s7_busy_reference_primary_is_done_when_its_sync_requests_have_stopped()
     shelf.work()
     for _ in range(3):
         shelf.tick(REFERENCE_SYNC_QUIET_S - 1)
-        shelf.request(WRITE, 1, 0, SECTOR, DATA)
+        shelf.request(WRITE, 1, 0, EXTENT, PIECE)
         shelf.work()
         assert shelf.saved.inconsistent
     shelf.tick(REFERENCE_SYNC_QUIET_S - 1)
@@ -341,7 +374,26 @@ def test_s7_busy_reference_primary_is_done_when_its_sync_requests_have_stopped()
     assert shelf.saved.inconsistent
     shelf.tick(2)
     shelf.store_all()
+    assert shelf.saved.inconsistent, "silence tells nothing: the primary may be dead"
+    shelf.request(WRITE, 556, 0, SECTOR, DATA)
+    shelf.store_all()
     assert not shelf.saved.inconsistent
+
+
+def test_s2_unflushed_copy_is_written_anew_by_a_reference_primary_and_good_after_a_flush() -> None:
+    shelf = Shelf(metadata(unflushed=True), features=Feature.NONE)
+    assert shelf.hello().bitmap == b"\xff" * MAP
+    shelf.request(WRITE, 1, 0, EXTENT, PIECE)
+    shelf.work()
+    shelf.request(KEEPALIVE, 0)
+    shelf.store_all()
+    assert shelf.saved.unflushed, "nothing was flushed since"
+    shelf.request(WRITE, 1, 0, EXTENT, PIECE)
+    shelf.request(FLUSH, 9)
+    shelf.work()
+    shelf.request(KEEPALIVE, 0)
+    shelf.store_all()
+    assert not shelf.saved.unflushed
 
 
 def test_s7_copy_that_is_read_from_by_a_reference_primary_stays_consistent() -> None:

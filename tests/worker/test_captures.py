@@ -163,6 +163,29 @@ def test_the_secondary_answers_as_the_genuine_one_did(
     assert area == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "session_number", "inconsistent"),
+    [
+        ("01-virgin-fullsync", 0, False),
+        ("02-virgin-memsync-crc32-lzf", 0, False),
+        ("05-outage-resync", -1, True),
+    ],
+)
+def test_only_a_synchronisation_of_what_is_lacking_leaves_the_copy_inconsistent_when_the_primary_dies(
+    shared_compat: Path, tmp_path: Path, name: str, session_number: int, inconsistent: bool
+) -> None:
+    of = scenario(shared_compat, name)
+    session = of.sessions()[session_number]
+    image = tmp_path / "image"
+    node = "nodeb" if session.initiator == "nodea" else "nodea"
+    image.write_bytes(of.image(node, "before"))
+    replay = Replay(of, session, image)
+    replay.fourth()
+    replay.run()
+    replay.end()
+    assert metadata_format.decode(image.read_bytes()[:4096]).inconsistent is inconsistent
+
+
 def test_no_hand_made_message_is_worse_than_a_closed_connection(shared_compat: Path, tmp_path: Path) -> None:
     """The probe of section 11: bad requests, bad hashes, unknown commands. The worker closes, it never breaks."""
     of = scenario(shared_compat, "11-synthetic-probe")

@@ -77,6 +77,18 @@ class Answer:
         """`_promised` may be said once this is done."""
         self._promised: SecondReply | None = None
         self._unsaved: tuple[SecondHello, str] | None = None
+        self.in_step = False
+        """By the counters the primary acknowledged nothing that this copy lacks."""
+
+    @property
+    def source(self) -> SyncSource:
+        """Who has the newer data, once it is decided."""
+        return SyncSource.UNDEFINED if self.verdict is None else self.verdict.source
+
+    @property
+    def full(self) -> bool:
+        """Every extent is to be copied."""
+        return self.verdict is not None and self.verdict.full
 
     def decide(self, hello: SecondHello) -> None:
         """Decide who has the newer data; `reply` follows."""
@@ -132,6 +144,8 @@ class Answer:
         owner, meta = self._owner, self._owner.meta
         verdict = source(meta.localcnt, meta.remotecnt, hello.localcnt, hello.remotecnt)
         self.verdict = verdict
+        in_step = meta.localcnt == hello.remotecnt and meta.remotecnt == hello.localcnt
+        self.in_step = in_step and not (meta.inconsistent or meta.unflushed)
         if verdict.split_brain:
             self._split_brain(hello)
             return

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from hast.config.model import SplitBrainPolicy
-from hast.format.constants import MAX_DATA_BYTES, Command, Feature, SyncSource
+from hast.format.constants import MAX_DATA_BYTES, REFERENCE_MAX_DATA_BYTES, Command, Feature, SyncSource
 from hast.replication.answer import Answer
 from hast.replication.answer import SecondHello as SecondHello
 from hast.replication.answer import SecondReply as SecondReply
@@ -40,8 +40,9 @@ DISK_OPERATIONS = frozenset((READ, WRITE, DELETE, FLUSH, ZERO))
 MARKS = frozenset((SYNC_BEGIN, SYNC_END, TAKE_LEAD))
 
 REFERENCE_SYNC_SEQ = 1
-"""A reference primary gives every synchronisation request this seq (section 5.5)."""
-REFERENCE_SYNC_QUIET_S = 30.0
+"""A reference primary gives every synchronisation request this seq (section 5.5), and its first client's write too."""
+REFERENCE_SYNC_QUIET_S = 5.0
+"""A reference primary copies piece after piece, one at a time. When it has sent other things for so long it is done."""
 TELL_AGAIN_S = 60.0
 MAX_ACTIVE = 2048
 MAX_ACTIVE_BYTES = 64 * 1024 * 1024
@@ -51,8 +52,8 @@ class Secondary:
     """The engine of one resource in role secondary, for one connection.
 
     `image` is the map on the disk. `features` is what message 2 agreed on. `flush_doubtful`: in this boot a worker
-    before this one may have been told that a flush failed, and not have noted it. `wall_offset_s` added to the `now` of
-    calls gives seconds since 1970.
+    before this one may have been told that a flush failed, and not have noted it. `fullsync`: the pair replicates in
+    that mode. `wall_offset_s` added to the `now` of calls gives seconds since 1970.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Secondary:
         sectorsize_bytes: int = 512,
         features: int = 0,
         flush_doubtful: bool = False,
+        fullsync: bool = False,
         policy: SplitBrainPolicy = SplitBrainPolicy.MANUAL,
         wall_offset_s: float = 0.0,
     ) -> None:
@@ -87,10 +89,16 @@ class Secondary:
         self._flushes: deque[tuple[int, Request]] = deque()
         self._told_s: dict[int, float] = {}
         """Operation → when its failure was last reported."""
-        self._good_before = False
-        """The copy was consistent until a reference primary began to write."""
+        self._guessing = Feature.SYNC_MARK not in self._features
+        """The primary does not say when a synchronisation begins and ends."""
+        self._fullsync = fullsync
+        self._mark_job: Store | None = None
         self._sync_seen = False
         self._sync_seen_s = 0.0
+        """When the last request of it came or was answered."""
+        self._sync_writes = 0
+        """Of that seq, under way."""
+        self._flushed_since_sync = False
         self._now = 0.0
         self._wall_offset_s = wall_offset_s
         if flush_doubtful:
@@ -136,9 +144,13 @@ class Secondary:
         if self._held:
             self._held.extend(batch)
             return
+        guessing = self._guessing
         for position, item in enumerate(batch):
             if not self._opened and item[0] in DISK_OPERATIONS and not self._refused(item):
                 self._open()
+                self._held.extend(batch[position:])
+                return
+            if guessing and self._must_mark(item):
                 self._held.extend(batch[position:])
                 return
             self._take(item)
@@ -154,6 +166,7 @@ class Secondary:
             if error:
                 self._count_error(request)
             if request.op == FLUSH:
+                self._flushed_since_sync = self._flushed_since_sync or not error
                 if error and error != errno.EOPNOTSUPP and not self.meta.unflushed:
                     self._marks[self._note_unflushed()] = (request.seq, error)
                 else:
@@ -178,7 +191,10 @@ class Secondary:
         self._answer.stored(job, error)
         if job is self._open_job:
             self._open_job = None
-            self._map_cleared(error)
+            self._go_on(error, "the activemap on the local disk could not be cleared")
+        if job is self._mark_job:
+            self._mark_job = None
+            self._go_on(error, "the local disk does not say that a synchronisation begins")
         answer = self._marks.pop(job, None)
         if answer is not None:
             self.effects.replies.append((answer[0], error or answer[1], False, None))
@@ -186,8 +202,6 @@ class Secondary:
     def tick(self, now: float) -> float:
         """Do what time asks for; returns when to be called next."""
         self._now = now
-        if self._opened and now - self._sync_seen_s > REFERENCE_SYNC_QUIET_S:
-            self._guess_consistent()
         return now + 1.0
 
     def status(self) -> dict[str, object]:
@@ -271,11 +285,13 @@ class Secondary:
         else:
             counters.writes += 1
             counters.write_bytes += request.length
-        if request.seq == REFERENCE_SYNC_SEQ and self._marks_by_guess():
-            self._sync_seen = True
-            self._sync_seen_s = self._now
+        if self._guessing and request.seq == REFERENCE_SYNC_SEQ:
+            self._sync_writes += 1
 
     def _write_over(self, request: Request) -> None:
+        if self._guessing and request.seq == REFERENCE_SYNC_SEQ:
+            self._sync_writes -= 1
+            self._sync_seen_s = self._now
         generation = request.mode
         left = self._writes[generation] - 1
         if left:
@@ -323,34 +339,55 @@ class Secondary:
 
     # -- marks on the disk ------------------------------------------------------------------------------------------
 
-    def _marks_by_guess(self) -> bool:
-        """The primary does not say when a synchronisation begins and ends."""
-        return Feature.SYNC_MARK not in self._features
+    def _must_mark(self, item: WireRequest) -> bool:
+        """What a request of a reference primary tells of its synchronisation; True when this disk has to say first that
+        the copy is inconsistent (S7).
+
+        Not so where nothing is lacking: in fullsync, with counters that agree, it repeats what both copies have.
+        """
+        op = item[0]
+        if not self._is_sync(item):
+            quiet_s = self._now - self._sync_seen_s
+            if (
+                self._sync_seen
+                and not self._sync_writes
+                and op in DISK_OPERATIONS
+                and quiet_s >= REFERENCE_SYNC_QUIET_S
+            ):
+                self._guess_consistent()
+            return False
+        self._sync_seen = True
+        self._sync_seen_s = self._now
+        self._flushed_since_sync = False
+        if self.meta.inconsistent or (self._fullsync and self._answer.in_step):
+            return False
+        self.meta = replace(self.meta, inconsistent=True)
+        self._mark_job = self.store_metadata("sync begins")
+        return True
+
+    def _is_sync(self, item: WireRequest) -> bool:
+        """A WRITE as section 5.11 tells of: its seq, never memsync, and a whole piece of an extent, so that the first
+        write of a client, which has the same seq, is hardly ever taken for one."""
+        op, seq, offset, length, _data, memsync = item
+        if op != WRITE or seq != REFERENCE_SYNC_SEQ or memsync or self._answer.source is not SyncSource.PRIMARY:
+            return False
+        piece = min(REFERENCE_MAX_DATA_BYTES, self.meta.extentsize_bytes)
+        return offset % piece == 0 and length == min(piece, self.meta.datasize_bytes - offset)
 
     def _open(self) -> None:
-        """The first request that touches the disk: the primary has stored our map by now, so ours is cleared.
-
-        With a reference primary nothing tells a synchronisation from the rest but its seq, so the copy is called
-        inconsistent until the primary is seen to be done with it (S7).
-        """
+        """The first request that touches the disk: the primary has stored our map by now, so ours is cleared."""
         self._opened = True
-        verdict = self._answer.verdict
-        if self._marks_by_guess() and verdict is not None and verdict.source is SyncSource.PRIMARY:
-            self._sync_seen_s = self._now
-            self._good_before = not self.meta.inconsistent
-            self.meta = replace(self.meta, inconsistent=True)
-            self.store_metadata("sync may begin")
         mapsize = self.meta.offset_bytes - MAP_OFFSET_BYTES
         self._open_job = Store("map cleared", offset_bytes=MAP_OFFSET_BYTES, data=bytes(mapsize))
         self.effects.stores.append(self._open_job)
 
-    def _map_cleared(self, error: int) -> None:
+    def _go_on(self, error: int, complaint: str) -> None:
+        """What was held for a durable write may be carried out."""
         held, self._held = self._held, []
         if error:
-            self.effects.drop = Drop("the activemap on the local disk could not be cleared")
-            return
-        for item in held:
-            self._take(item)
+            self.effects.drop = Drop(complaint)
+        else:
+            self.requests(held, self._now)
 
     def _take_mark(self, op: int, seq: int) -> None:
         if op == SYNC_BEGIN:
@@ -381,12 +418,15 @@ class Secondary:
         self.effects.stores.append(Store("activemap", offset_bytes=MAP_OFFSET_BYTES, data=image))
 
     def _guess_consistent(self) -> None:
-        """The reference primary seems to be done. A copy that was bad before is good only if it was seen to be synced:
-        such a primary may connect and never begin (section 4.2)."""
-        if self.meta.inconsistent and self._marks_by_guess() and (self._good_before or self._sync_seen):
-            self._sync_seen = False
-            self._good_before = True
-            self.meta = replace(self.meta, inconsistent=False, stale=False)
+        """The reference primary is done with the synchronisation that was seen. A copy that was bad before and saw none
+        stays so: such a primary may connect and never begin (section 4.2)."""
+        if not self._sync_seen:
+            return
+        self._sync_seen = False
+        healed = self._answer.full and self._flushed_since_sync
+        noted = replace(self.meta, inconsistent=False, stale=False, unflushed=self.meta.unflushed and not healed)
+        if noted != self.meta:
+            self.meta = noted
             self.store_metadata("sync seems to have ended")
 
     def store_metadata(self, reason: str) -> Store:

@@ -20,6 +20,7 @@ from hast.format.constants import (
     PROTOCOL_VERSION,
     SPLIT_BRAIN_TEXT,
     Feature,
+    Replication,
 )
 from hast.format.frame import FrameError
 from hast.format.reply import encode_replies
@@ -109,6 +110,7 @@ class SecondaryWorker(Worker):
             features=int(self._features),
             policy=self.resource.split_brain_policy,
             flush_doubtful=provider.flush_doubtful,
+            fullsync=self.resource.replication is Replication.FULLSYNC,
             wall_offset_s=wall_offset_s(self.reactor.now()),
         )
         self.engine = engine
