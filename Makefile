@@ -6,12 +6,14 @@
 VENV = .venv/bin
 STAMP = .venv/.stamp
 JOBS = 2
+SEEDS = 4000
+SEED_START = 0
 
 help:
 	@echo 'make demo         the whole story on two hosts in this machine (root: block devices and ZFS)'
 	@echo 'make test         lint, types and all tests'
 	@echo 'make bench        figures over NBD, in turns with qemu-storage-daemon'
-	@echo 'make sim          the deterministic simulator'
+	@echo 'make sim          the deterministic simulator (SEEDS=2000 SEED_START=7)'
 	@echo 'make torture      long fault injection in the lab'
 	@echo 'make test-kernel  the kernel nbd driver in a small virtual machine'
 	@echo 'make cover        branch coverage of format/ and replication/'
@@ -38,7 +40,7 @@ bench: $(STAMP)
 	@$(VENV)/python -m bench
 
 sim: $(STAMP)
-	@$(VENV)/python -m hast.sim
+	@$(VENV)/python -m hast.sim --seeds $(SEEDS) --start $(SEED_START)
 
 torture: $(STAMP)
 	$(VENV)/pytest -m slow tests/lab

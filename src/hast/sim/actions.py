@@ -468,9 +468,9 @@ def discard(run: Run, node: str) -> bool:
 
 def forget(run: Run) -> None:
     """Clients take what the serving node holds for the truth; what was written apart counts no more."""
-    run.clients.server_gone()
     run.truth.together()
     run.history.restart(run.node("primary").disk.data(), run.world.now)
+    run.clients.start_over()
 
 
 # -- the repair ---------------------------------------------------------------------------------------------------

@@ -87,6 +87,19 @@ class Clients:
         """The worker that served is gone: what was open is never answered."""
         self._open.clear()
 
+    def start_over(self) -> None:
+        """The history begins anew: reads under way are not judged, writes under way may still come."""
+        now = self.world.now
+        self._open = {request: opened for request, opened in self._open.items() if request.op != READ}
+        for request, (write, _began_s, fua) in self._open.items():
+            if write is not None:
+                again = self.history.begin(request.offset, request.length, write.value, now)
+                self._open[request] = (again, now, fua)
+        for request, error in self.direct.items():
+            if error is None and request.data is not None:
+                value = int.from_bytes(request.data, sys.byteorder)
+                self.history.begin(request.offset, request.length, value, now)
+
     def doubt_unconfirmed(self) -> None:
         """The primary is lost: what the peer had not confirmed for good goes with it (asynchronous replication)."""
         self.history.doubt(write for request, write in self._unflushed if request.left or request.remote_error)
