@@ -28,6 +28,7 @@ DEFAULT_SEEDS = 20
 ENOUGH = 0.95
 LONGEST_S = 3600
 UNIT_TESTS = ("tests/replication", "tests/election/test_arbiter.py", "tests/failover/test_witness_state.py")
+NO_UNIT_TESTS = "tests/replication/test_splitbrain_simulated.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,17 @@ def simulated(defect: Defect, seeds: int) -> Outcome:
 def unit_tested(defect: Defect) -> Outcome:
     """What the unit tests say of it."""
     with changed_copy(defect) as source:
-        options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "-rfE"]
+        options = [
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "--no-header",
+            "-rfE",
+            f"--ignore={NO_UNIT_TESTS}",
+        ]
         done = _python(source, ["-m", "pytest", *options, *UNIT_TESTS])
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]
     return Outcome(defect, 1, (failed or [_last_line(done.stdout)])[0] if done.returncode else "")
