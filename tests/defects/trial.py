@@ -1,51 +1,40 @@
-"""One process, one copy of src/: the simulator's default runs until one of them fails.
+"""One process, one copy of src/: the simulator's default runs until one of them complains.
 
-`python trial.py SEEDS [FIRST]`, with PYTHONPATH at the copy; prints one line of JSON: how many runs, and what the last
-one complained of ("" when all was well).
+`python trial.py FIRST SEEDS [--every N] [--skip SEED,...] [--all]`, with PYTHONPATH at the copy. Prints a line of JSON
+for the run that complained, [seed, runs so far, what it complained of] (with --all for each that did), and at the end
+one without seed: [null, runs, ""].
 """
 
 from __future__ import annotations
 
-import itertools
+import argparse
 import json
 import signal
-import sys
 import traceback
-from collections.abc import Callable, Iterator
 from types import FrameType
 
-from hast.format.constants import OUR_FEATURES, Feature, Replication
-from hast.sim.chaos import chaos_run
-from hast.sim.random_run import random_run
+from hast.sim.families import draw
+from hast.sim.run import execute
 
-RUN_S = 120
+RUN_S = 60
 """The longest that one run may take: a defect may also hang."""
 
-Trial = tuple[str, Callable[[], list[str]]]
 
-
-class Hangs(Exception):
+class Hangs(BaseException):
     """A run took longer than RUN_S."""
-
-
-def trials(first: int, seeds: int) -> Iterator[Trial]:
-    """The runs of `make sim`, in its order."""
-    for seed, mode in itertools.product(range(first, first + seeds), Replication):
-        yield f"plain {mode} {seed}", lambda s=seed, m=mode: random_run(s, m, OUR_FEATURES)[0]
-        yield f"chaos {mode} {seed}", lambda s=seed, m=mode: chaos_run(s, m, OUR_FEATURES)[0]
-        yield f"reference {mode} {seed}", lambda s=seed, m=mode: random_run(s, m, Feature.NONE)[0]
 
 
 def _alarm(_number: int, _frame: FrameType | None) -> None:
     raise Hangs
 
 
-def complaint(run: Callable[[], list[str]]) -> str:
-    """What is wrong with a run, in one clause."""
+def complaint(seed: int) -> str:
+    """What is wrong with the run of this seed, in one clause; empty when all is well."""
     signal.alarm(RUN_S)
     try:
-        wrong = run()
-        return wrong[0] if wrong else ""
+        schedule = draw(seed)
+        wrong = execute(schedule).wrong
+        return wrong[0].partition(": ")[2] or wrong[0] if wrong else ""
     except Hangs:
         return "hangs"
     except Exception as error:
@@ -56,15 +45,25 @@ def complaint(run: Callable[[], list[str]]) -> str:
 
 
 def main() -> None:
-    seeds, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    parser = argparse.ArgumentParser()
+    parser.add_argument("first", type=int)
+    parser.add_argument("seeds", type=int)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--skip", default="")
+    parser.add_argument("--all", action="store_true")
+    options = parser.parse_args()
+    skip = {int(seed) for seed in options.skip.split(",") if seed}
     signal.signal(signal.SIGALRM, _alarm)
     runs = 0
-    for name, run in trials(first, seeds):
+    for seed in range(options.first, options.first + options.seeds, options.every):
+        if seed in skip:
+            continue
         runs += 1
-        if wrong := complaint(run):
-            print(json.dumps({"runs": runs, "wrong": f"{name}: {wrong}"}))
-            return
-    print(json.dumps({"runs": runs, "wrong": ""}))
+        if wrong := complaint(seed):
+            print(json.dumps([seed, runs, wrong]), flush=True)
+            if not options.all:
+                return
+    print(json.dumps([None, runs, ""]))
 
 
 if __name__ == "__main__":
