@@ -1,7 +1,8 @@
-"""Clients at work on whichever node is primary; every answer is checked against the history of what was asked."""
+"""Clients at work on whichever node serves; every answer is checked against the history of what was asked."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from hast.replication.primary import Primary
@@ -9,44 +10,78 @@ from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO, Request
 from hast.sim.checker import History, Write
 from hast.sim.cluster import Cluster
 from hast.sim.disk import SECTOR_BYTES
-from hast.sim.world import World
+from hast.sim.node import Node
+from hast.sim.truth import Truth
 
-DEPTH = 12
+LENGTHS = (1, 1, 1, 1, 2, 3, 5, 10)
 
 
-@dataclass(slots=True)
-class Acknowledged:
-    """An answered write that no flush has covered yet. `request.left`: copies that have it still to confirm."""
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How clients work. `gap_s` mean time between batches, `batch` most operations of one, `depth` most unanswered;
+    `reads` and so on are shares of all operations, the rest are writes; `spread` sectors they touch, from the
+    first."""
 
-    request: Request
-    writes: list[Write]
-    ended_s: float
+    gap_s: float = 0.02
+    batch: int = 3
+    depth: int = 12
+    reads: float = 0.25
+    flushes: float = 0.06
+    zeroes: float = 0.05
+    discards: float = 0.04
+    fua: float = 0.1
+    spread: int = 10_000
 
 
 class Clients:
-    """Keep up to DEPTH operations under way, overlapping on purpose."""
+    """Overlap on purpose, and keep the history. They rest until told to work."""
 
-    def __init__(self, world: World, cluster: Cluster, datasize_bytes: int) -> None:
-        self.world = world
+    def __init__(self, cluster: Cluster, history: History, truth: Truth, datasize_bytes: int) -> None:
+        self.world = cluster.world
         self.cluster = cluster
-        self.datasize_bytes = datasize_bytes
-        self.history = History()
-        self.wrong: list[str] = []
-        self.errors = 0
-        """Operations that were answered with an error."""
-        self.working = True
-        self.answered = 0
+        self.history = history
+        self.truth = truth
+        self.habits = Habits()
+        self._shares: tuple[tuple[int, float], ...] = ()
+        self.working = False
+        self.answered = self.writes_answered = self.flushes_answered = self.errors = 0
+        self.direct: dict[Request, int | None] = {}
+        """Requests made by hand → their errno, None until they are answered."""
+        self._rng = cluster.world.stream("clients")
+        self._sectors = datasize_bytes // SECTOR_BYTES
         self._stamp = 0
-        self._open: dict[Request, tuple[list[Write], float]] = {}
-        self._unflushed: list[Acknowledged] = []
+        self._open: dict[Request, tuple[Write | None, float, bool]] = {}
+        """Unanswered operation → its write, when it was asked for, FUA."""
+        self._unflushed: list[tuple[Request, Write]] = []
+        """Answered writes that no flush has covered yet. `request.left`: copies that have it still to confirm."""
+        self._round = 0
+        self._told_s = -1.0
+        """When a flush was last answered with an error: nothing before that is promised to become durable."""
         for node in cluster.nodes.values():
             node.on_finished = self._finished
-        self._work()
 
     @property
     def open(self) -> int:
         """Operations without an answer."""
         return len(self._open)
+
+    def work(self, habits: Habits) -> None:
+        """From now on, in this way."""
+        self.habits = habits
+        self._shares = (
+            (READ, habits.reads),
+            (FLUSH, habits.flushes),
+            (ZERO, habits.zeroes),
+            (DELETE, habits.discards),
+        )
+        self.working = True
+        self._round += 1
+        self._work(self._round)
+
+    def rest(self) -> None:
+        """No new operations."""
+        self.working = False
+        self._round += 1
 
     def server_gone(self) -> None:
         """The worker that served is gone: what was open is never answered."""
@@ -54,84 +89,114 @@ class Clients:
 
     def doubt_unconfirmed(self) -> None:
         """The primary is lost: what the peer had not confirmed for good goes with it (asynchronous replication)."""
-        self.history.doubt(write for entry in self._unflushed if entry.request.left for write in entry.writes)
+        self.history.doubt(write for request, write in self._unflushed if request.left)
 
     def doubt_unflushed(self) -> None:
         """The only good copy lost its cache: what no flush covered may be gone, as on any single disk."""
-        self.history.doubt(write for entry in self._unflushed for write in entry.writes)
+        self.history.doubt(write for _request, write in self._unflushed)
 
-    def _work(self) -> None:
-        engine = self.cluster.engine()
-        node = self.cluster.primary()
-        if self.working and self.cluster.admitting and engine is not None and node is not None and self.open < DEPTH:
-            batch = [self._draw() for _ in range(self.world.rng.randint(1, 4))]
-            engine.submit(batch, self.world.now)
+    def submit(self, op: int, sector: int, sectors: int, fua: bool = False) -> None:
+        """One operation of this kind, now, if anybody serves."""
+        engine, node = self.cluster.engine(), self.cluster.primary()
+        if engine is not None and node is not None and self.cluster.admitting:
+            engine.submit([self._make(op, sector, min(sectors, self._sectors - sector), fua)], self.world.now)
             node.pump()
-        self.world.soon(self._work, 0.004)
 
-    def _draw(self) -> Request:
-        rng = self.world.rng
-        op = rng.choices((WRITE, READ, FLUSH, ZERO, DELETE), (60, 25, 6, 5, 4))[0]
-        if op == FLUSH:
-            request = Request(FLUSH, 0, 0, client=self)
-            self._open[request] = ([], self.world.now)
-            return request
-        sectors = self.datasize_bytes // SECTOR_BYTES
-        first = rng.randrange(sectors)
-        if rng.random() < 0.5:
-            first = first % 12
-        length = min(rng.choice((1, 1, 1, 2, 8, 20)), sectors - first) * SECTOR_BYTES
-        offset = first * SECTOR_BYTES
-        data = b""
-        if op == WRITE:
-            self._stamp += 1
-            data = self._stamp.to_bytes(8, "big") * (length // 8)
-        request = Request(op, offset, length, data or None, client=self, fua=op == WRITE and rng.random() < 0.1)
-        self.history.horizon_s = min((began_s for _writes, began_s in self._open.values()), default=self.world.now)
-        writes = [] if op == READ else self.history.begin(offset, data or bytes(length), self.world.now)
-        self._open[request] = (writes, self.world.now)
+    def write_directly(self, name: str, sector: int) -> Request | None:
+        """A write of one sector by a client of this node, whoever serves; the history does not know it."""
+        node = self.cluster.nodes[name]
+        if not isinstance(node.engine, Primary):
+            return None
+        self._stamp += 1
+        data = self._stamp.to_bytes(SECTOR_BYTES, sys.byteorder)
+        request = Request(WRITE, sector * SECTOR_BYTES, SECTOR_BYTES, data)
+        self.direct[request] = None
+        node.engine.submit([request], self.world.now)
+        node.pump()
         return request
 
-    def _finished(self, batch: list[Request]) -> None:
+    def _work(self, this_round: int) -> None:
+        if this_round != self._round:
+            return
+        habits, rng = self.habits, self._rng
+        engine, node = self.cluster.engine(), self.cluster.primary()
+        if engine is not None and node is not None and self.cluster.admitting and len(self._open) < habits.depth:
+            engine.submit([self._draw() for _ in range(1 + int(rng.random() * habits.batch))], self.world.now)
+            node.pump()
+        self.world.after(rng.random() * 2 * habits.gap_s, self._work, this_round)
+
+    def _draw(self) -> Request:
+        rng, habits = self._rng, self.habits
+        op, share = WRITE, rng.random()
+        for other, width in self._shares:
+            if share < width:
+                op = other
+                break
+            share -= width
+        sectors = min(habits.spread, self._sectors)
+        first = int(rng.random() * sectors)
+        length = min(LENGTHS[int(rng.random() * len(LENGTHS))], self._sectors - first)
+        return self._make(op, first, length, op == WRITE and rng.random() < habits.fua)
+
+    def _make(self, op: int, sector: int, sectors: int, fua: bool) -> Request:
+        now = self.world.now
+        if op == FLUSH:
+            request = Request(FLUSH, 0, 0, client=self)
+            self._open[request] = (None, now, False)
+            return request
+        offset, length = sector * SECTOR_BYTES, sectors * SECTOR_BYTES
+        data, value = None, 0
+        if op == WRITE:
+            self._stamp = value = self._stamp + 1
+            data = value.to_bytes(SECTOR_BYTES, sys.byteorder) * sectors
+        request = Request(op, offset, length, data, client=self, fua=fua)
+        self.history.horizon_s = min((began_s for _write, began_s, _fua in self._open.values()), default=now)
+        write = None if op == READ else self.history.begin(offset, length, value, now)
+        self._open[request] = (write, now, fua)
+        return request
+
+    def _finished(self, node: Node, batch: list[Request]) -> None:
         now = self.world.now
         for request in batch:
             opened = self._open.pop(request, None)
             if opened is None:
+                if request in self.direct:
+                    self.direct[request] = request.error
+                    self.truth.acknowledged_apart(node, request)
                 continue
             self.answered += 1
-            writes, began_s = opened
+            write, began_s, fua = opened
             if request.error:
                 self.errors += 1
-                self.world.note(f"{request} failed")
+                if fua or request.op == FLUSH:
+                    self._told_s = now
+                continue
+            self.truth.answered(node)
+            if write is not None:
+                self._written(node, request, write, fua)
             elif request.op == READ:
                 assert request.data is not None, "a read without data"
                 wrong = self.history.wrong(request.offset, bytes(request.data), began_s, now)
                 if wrong:
-                    self.complain(f"at {now:.3f} a read is wrong: {wrong}")
-            elif request.op == FLUSH:
-                self._flushed(began_s)
+                    self.truth.wrong(f"a read of {node.name} is wrong: {wrong}")
             else:
-                for write in writes:
-                    write.ended_s = now
-                    write.safe = request.fua
-                self._unflushed.append(Acknowledged(request, writes, now))
+                self._flushed(node, began_s)
 
-    def _flushed(self, began_s: float) -> None:
+    def _written(self, node: Node, request: Request, write: Write, fua: bool) -> None:
+        write.ended_s = self.world.now
+        self.writes_answered += 1
+        self.truth.acknowledged(node, request, write)
+        if fua:
+            self.truth.flushed(node, [write])
+            write.safe = True
+        else:
+            self._unflushed.append((request, write))
+
+    def _flushed(self, node: Node, began_s: float) -> None:
         """Everything answered before this flush was asked for can not be lost any more."""
-        for entry in self._unflushed:
-            if entry.ended_s < began_s:
-                for write in entry.writes:
-                    write.safe = True
-        self._unflushed = [entry for entry in self._unflushed if entry.ended_s >= began_s]
-
-    def complain(self, text: str) -> None:
-        """Something went wrong."""
-        self.wrong.append(text)
-        self.world.note(text)
-
-
-def protected(engine: Primary | None, link_alive: bool) -> bool:
-    """Both copies have all that was acknowledged, so the loss of one costs nothing (in fullsync and memsync)."""
-    if engine is None or not link_alive or not engine.core.connected or engine.sync.active:
-        return False
-    return not (engine.map.owed_local or engine.map.owed_remote)
+        self.flushes_answered += 1
+        covered = [write for _request, write in self._unflushed if write.ended_s < began_s]
+        self.truth.flushed(node, [write for write in covered if write.began_s > self._told_s])
+        for write in covered:
+            write.safe = True
+        self._unflushed = [entry for entry in self._unflushed if entry[1].ended_s >= began_s]

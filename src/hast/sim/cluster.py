@@ -1,21 +1,26 @@
-"""Two simulated hosts, the network between them, and the handshake, run on the real engines."""
+"""Two simulated hosts, the network between them, the handshake, roles and the arbiter, run on the real decisions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from hast.format.constants import OUR_FEATURES, Feature, Role
+from hast.replication.core import SYNC
 from hast.replication.handshake import Accepted, Refused, SecondReplyValues, check_second_reply
 from hast.replication.primary import Primary, Settings
-from hast.replication.promotion import may_use_copy
-from hast.replication.secondary import Secondary, SecondHello, SecondReply
-from hast.replication.types import Metadata
-from hast.sim.node import Node
+from hast.replication.promotion import PeerState, may_serve, may_use_copy
+from hast.replication.secondary import DISK_OPERATIONS, Secondary, SecondHello, SecondReply
+from hast.replication.types import Event, Metadata, Peer
+from hast.sim.arbiter import Dealings, Witness
+from hast.sim.node import Node, Watcher
 from hast.sim.world import World
 
 RETRY_S = 1.0
+NOTICE_S = 0.05
+DRAIN_S = 30.0
+POLL_S = 0.002
 
 
 class Link:
@@ -24,64 +29,100 @@ class Link:
     A `silent` link loses everything and tells nobody.
     """
 
-    def __init__(self, world: World, primary: Node, secondary: Node, latency_s: float) -> None:
-        self.world = world
+    def __init__(self, cluster: Cluster, primary: Node, secondary: Node) -> None:
         self.primary = primary
         self.secondary = secondary
+        self.primary_life = primary.life
         self.alive = True
         self.silent = False
-        self._latency_s = latency_s
-        self._times = {"to-secondary": 0.0, "to-primary": 0.0}
+        self._world = cluster.world
+        self._rng = cluster.rng
+        self._latency_s = cluster.latency_s
+        self._to_secondary_s = self._to_primary_s = 0.0
 
-    def send(self, direction: str, deliver: Callable[[], None]) -> None:
+    def to_secondary(self, deliver: Callable[..., None], *arguments: Any) -> None:
         """Deliver later, in order, if the link still lives by then."""
-        when = max(self._times[direction], self.world.now + self.world.rng.random() * self._latency_s)
-        self._times[direction] = when
+        now = self._world.now
+        when_s = self._to_secondary_s = max(self._to_secondary_s, now + self._rng.random() * self._latency_s)
+        self._world.after(when_s - now, self._arrive, deliver, arguments)
 
-        def arrive() -> None:
-            if self.alive and not self.silent:
-                deliver()
+    def to_primary(self, deliver: Callable[..., None], *arguments: Any) -> None:
+        """The same, the other way."""
+        now = self._world.now
+        when_s = self._to_primary_s = max(self._to_primary_s, now + self._rng.random() * self._latency_s)
+        self._world.after(when_s - now, self._arrive, deliver, arguments)
 
-        self.world.after(when - self.world.now, arrive)
+    def _arrive(self, deliver: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if self.alive and not self.silent:
+            deliver(*arguments)
+
+
+class HandshakeWatcher(Watcher, Protocol):
+    """Who compares what the handshake says with what is true."""
+
+    def answers(self, primary: Node, secondary: Node, hello: SecondHello, reply: SecondReply) -> None:
+        """Message 4 is about to be sent."""
+
+    def accepts(self, primary: Node, secondary: Node, peer: Peer) -> None:
+        """The primary is about to take message 4."""
 
 
 class Cluster:
-    """Nodes `a` and `b`. `primary` is the one that serves, if any; the other is secondary while it is up."""
+    """Nodes `a` and `b`. Clients use the one that was promoted last, `serving`; a primary connects to a secondary."""
 
-    def __init__(self, world: World, settings: Settings, metadata: Metadata, features: Feature = OUR_FEATURES) -> None:
+    def __init__(
+        self,
+        world: World,
+        settings: Settings,
+        metadata: Metadata,
+        watcher: HandshakeWatcher,
+        features: Feature = OUR_FEATURES,
+    ) -> None:
         self.world = world
+        self.rng = world.stream("network")
         self.settings = settings
         self.features = features
-        self.version = 2
+        self.watcher = watcher
         self.latency_s = 0.003
         self.nodes = {name: Node(world, name, metadata) for name in ("a", "b")}
         self.roles = {"a": Role.INIT, "b": Role.INIT}
+        self.serving = ""
+        self.witness = Witness(world)
+        self.dealings: dict[str, Dealings] = {}
         self.link: Link | None = None
+        self.links = 0
         self.network_up = True
-        self._unnoticed = 0
-        """Links that are gone while their primary does not know it yet."""
         self.split_brains = 0
-        self.refusals: list[str] = []
+        self.refusals: dict[str, int] = {}
+        """How often a handshake, or a promotion, was refused for this reason."""
         self.admitting = True
         """Clients are let in: a new primary has tried to reach its peer."""
+        self._entering: tuple[str, bool, bool] | None = None
+        """(name, force, resume) of the primary whose clients wait."""
+        self._unnoticed = 0
+        """Links that are gone while their primary does not know it yet."""
         for node in self.nodes.values():
-            node.on_sent = self._drain_wire
+            node.shell = self
+            node.watcher = watcher
         self._retry()
 
     def other(self, node: Node) -> Node:
         return self.nodes["b" if node.name == "a" else "a"]
 
     def primary(self) -> Node | None:
-        """The serving node, if one is."""
-        for name, role in self.roles.items():
-            if role is Role.PRIMARY and self.nodes[name].up:
-                return self.nodes[name]
-        return None
+        """The serving node, if it is up and primary."""
+        node = self.nodes.get(self.serving)
+        return node if node is not None and node.up and self.roles[node.name] is Role.PRIMARY else None
 
     def engine(self) -> Primary | None:
-        """The primary's engine."""
+        """Its engine."""
         node = self.primary()
         return node.engine if node is not None and isinstance(node.engine, Primary) else None
+
+    def refused(self, reason: str) -> None:
+        self.refusals[reason] = self.refusals.get(reason, 0) + 1
+
+    # -- roles --------------------------------------------------------------------------------------------------
 
     def may_promote(self, name: str) -> bool:
         """What the supervisor would say, without force. Without our extensions "inconsistent" is only a guess."""
@@ -90,100 +131,157 @@ class Cluster:
             meta = replace(meta, inconsistent=False)
         return may_use_copy(meta, force=False, resume=False).allowed
 
-    def promote(self, name: str, force: bool = False) -> None:
-        """The other is not primary any more. What the node took as secondary is carried out before it serves."""
-        self.world.note(f"{name}: role primary")
+    def promote(self, name: str, force: bool = False) -> bool:
+        """Make this node primary, if the arbiter and its copy allow it. What it took as secondary is carried out
+        first."""
+        self.world.note(f"{name}: role primary{', by force' if force else ''}")
+        if not force and not self.may_promote(name):
+            self.refused("promotion: the copy may not be used")
+            return False
+        if self.settings.arbiter:
+            lease = self.witness.acquire(name, force)
+            if lease is None:
+                self.refused("promotion: the arbiter refuses")
+                return False
+            self._end_dealings(name)
+            self.dealings[name] = Dealings(self.witness, _Patron(self, name), lease)
         self.cut("role change")
         node = self.nodes[name]
-        limit = self.world.now + 10.0
-        while not node.idle and self.world.now < limit:
-            self.world.run_until(self.world.now + 0.01)
+        self.world.run_till(lambda: node.idle, 10.0)
         self.roles[name] = Role.PRIMARY
+        self.serving = name
         self.serve(name, force)
+        return True
 
-    def serve(self, name: str, force: bool = False) -> None:
+    def serve(self, name: str, force: bool = False, resume: bool = False) -> None:
         """Start the primary's worker; clients are let in when it has tried to reach its peer."""
-        self.nodes[name].start_primary(self.settings, force)
         self.admitting = False
-        self._connect()
+        self._entering = (name, force, resume)
+        self.nodes[name].start_primary(self.settings, force)
+        self._connect(name)
         if self.link is None:
-            self.admitting = True
+            self._attempted(name, PeerState.UNREACHABLE)
 
-    def demote(self, name: str) -> None:
-        self.world.note(f"{name}: role secondary")
-        self.cut("role change")
-        self.roles[name] = Role.SECONDARY
+    def demote(self, name: str, role: Role = Role.SECONDARY) -> None:
+        """It serves no more, drained or not."""
+        self.world.note(f"{name}: role {role}")
+        if self.link is not None and name in (self.link.primary.name, self.link.secondary.name):
+            self.cut("role change")
+        self._end_dealings(name)
+        self.roles[name] = role
         self.nodes[name].stop()
+
+    def drain(self, name: str) -> bool:
+        """Let the primary come to its end; False when it does not."""
+        node = self.nodes[name]
+        engine = node.engine
+        if not isinstance(engine, Primary):
+            return True
+        engine.drain(self.world.now)
+        node.pump()
+        return self.world.run_till(lambda: engine.drained or node.engine is not engine, DRAIN_S)
 
     def restart_worker(self, name: str) -> None:
         """A process died; a primary's is replaced at once, a secondary's at the next connection."""
         self.world.note(f"{name}: worker killed")
         node = self.nodes[name]
-        self.cut("worker killed")
+        if self.link is not None and node in (self.link.primary, self.link.secondary):
+            self.cut("worker killed")
         node.stop()
-        if self.roles[name] is Role.PRIMARY:
-            self.serve(name)
+        if self.roles[name] is Role.PRIMARY and node.up:
+            if name in self.dealings:
+                self.dealings[name].worker_replaced()
+            self.serve(name, resume=True)
 
-    def crash(self, name: str) -> None:
-        self.nodes[name].crash()
+    def crash(self, name: str, keep: float) -> list[int]:
+        """Power cut; returns the sectors whose newest content was lost."""
+        dealings = self.dealings.pop(name, None)
+        if dealings is not None:
+            dealings.vanish()
+        gone = self.nodes[name].crash(keep)
         self.cut("power cut")
+        return gone
+
+    def _end_dealings(self, name: str) -> None:
+        dealings = self.dealings.pop(name, None)
+        if dealings is not None:
+            dealings.end()
+
+    def _attempted(self, name: str, state: PeerState) -> None:
+        """The first attempt at the peer ended: may clients be let in?"""
+        if self._entering is None or self._entering[0] != name:
+            return
+        _name, force, resume = self._entering
+        self._entering = None
+        self.admitting = True
+        verdict = may_serve(state, force, resume)
+        if not verdict.allowed:
+            self.refused(f"start: the peer is {state}")
+            self.world.note(f"{name}: does not start: {verdict.reason}")
+            self.demote(name)
+
+    # -- the link -----------------------------------------------------------------------------------------------
 
     def cut(self, reason: str) -> None:
         """The link is gone, and each end that lives sees it a little later; a secondary finishes what it took."""
         link, self.link = self.link, None
-        self.admitting = True
         if link is None or not link.alive:
             return
         link.alive = False
-        primary, secondary = link.primary, link.secondary
-        life, other_life = primary.life, secondary.life
+        self._attempted(link.primary.name, PeerState.UNREACHABLE)
         self._unnoticed += 1
+        self.world.after(self.rng.random() * NOTICE_S, self._notice, link.primary, link.primary.life, reason)
+        self.world.after(self.rng.random() * NOTICE_S, self._end, link.secondary, link.secondary.life)
 
-        def notice() -> None:
-            self._unnoticed -= 1
-            if primary.life == life and isinstance(primary.engine, Primary):
-                primary.engine.detach(reason, self.world.now)
-                primary.pump()
+    def _notice(self, node: Node, life: int, reason: str) -> None:
+        self._unnoticed -= 1
+        if node.life == life and isinstance(node.engine, Primary):
+            node.engine.detach(reason, self.world.now)
+            node.pump()
 
-        def end() -> None:
-            if secondary.life == other_life and isinstance(secondary.engine, Secondary):
-                if secondary.idle:
-                    secondary.stop()
-                else:
-                    self.world.soon(end, 0.01)
-
-        self.world.soon(notice, 0.05)
-        self.world.soon(end, 0.05)
-
-    # -- the handshake ------------------------------------------------------------------------------------------
+    def _end(self, node: Node, life: int) -> None:
+        if node.life == life and isinstance(node.engine, Secondary):
+            if node.idle:
+                node.stop()
+            else:
+                self.world.after(0.01, self._end, node, life)
 
     def _retry(self) -> None:
-        self._connect()
-        self.world.after(RETRY_S * (0.5 + self.world.rng.random()), self._retry)
+        for name, role in self.roles.items():
+            if role is Role.PRIMARY:
+                self._connect(name)
+        self.world.after(RETRY_S * (0.5 + self.rng.random()), self._retry)
 
-    def _connect(self) -> None:
-        node = self.primary()
-        if node is None or self.link is not None or not self.network_up or not isinstance(node.engine, Primary):
+    def _connect(self, name: str) -> None:
+        node = self.nodes[name]
+        engine = node.engine
+        if self.link is not None or not node.up or not self.network_up or not isinstance(engine, Primary):
             return
         peer = self.other(node)
-        if not peer.up or self.roles[peer.name] is not Role.SECONDARY or not peer.idle:
+        if not peer.up or self._unnoticed:
             return
-        if self._unnoticed:
+        if self.roles[peer.name] is Role.PRIMARY:
+            self._attempted(name, PeerState.PRIMARY)
             return
-        link = self.link = Link(self.world, node, peer, self.latency_s)
-        node.engine.begin_handshake(self.world.now)
+        if self.roles[peer.name] is not Role.SECONDARY or not peer.idle:
+            return
+        link = self.link = Link(self, node, peer)
+        self.links += 1
+        engine.begin_handshake(self.world.now)
         node.pump()
-        self._await_hello(link, node.engine)
+        self._await_hello(link, engine)
 
     def _await_hello(self, link: Link, engine: Primary) -> None:
         if not link.alive:
             return
         if not engine.hello_ready:
-            self.world.after(0.002, lambda: self._await_hello(link, engine))
+            self.world.after(POLL_S, self._await_hello, link, engine)
             return
-        hello = SecondHello(*engine.second_hello(), boot_id=link.primary.boot_id)
-        link.send("to-secondary", lambda: self._answer(link, hello))
-        self.world.after(self.settings.timeout_s, lambda: self._give_up(link, engine))
+        changes = engine.changes()
+        told = (changes.extents, changes.since_s) if Feature.SPLIT_BRAIN_INFO in self.features else (None, 0)
+        hello = SecondHello(*engine.second_hello(), link.primary.boot_id, *told)
+        link.to_secondary(self._answer, link, hello)
+        self.world.after(self.settings.timeout_s, self._give_up, link, engine)
 
     def _give_up(self, link: Link, engine: Primary) -> None:
         if link.alive and not engine.core.connected and self.link is link:
@@ -197,58 +295,136 @@ class Cluster:
         engine = node.start_secondary(int(self.features))
         engine.answer(hello, self.world.now)
         node.pump()
-        self._await_reply(link, engine)
+        self._await_reply(link, engine, hello)
 
-    def _await_reply(self, link: Link, engine: Secondary) -> None:
+    def _await_reply(self, link: Link, engine: Secondary, hello: SecondHello) -> None:
         if not link.alive:
             return
         reply = engine.reply
         if reply is None:
-            self.world.after(0.002, lambda: self._await_reply(link, engine))
+            self.world.after(POLL_S, self._await_reply, link, engine, hello)
             return
-        link.send("to-primary", lambda: self._accept(link, reply))
+        self.watcher.answers(link.primary, link.secondary, hello, reply)
+        link.to_primary(self._accept, link, reply)
 
     def _accept(self, link: Link, reply: SecondReply) -> None:
         node, engine = link.primary, link.primary.engine
         if not isinstance(engine, Primary):
             return
-        accepted = Accepted(self.version, b"t" * 16, self.features)
+        accepted = Accepted(2, b"t" * 16, self.features)
         boot = link.secondary.boot_id if self.features else b""
-        values = SecondReplyValues(*reply, boot_id=boot)
         try:
-            peer = check_second_reply(values, accepted, engine.core.meta)
+            peer = check_second_reply(SecondReplyValues(*reply, boot_id=boot), accepted, engine.core.meta)
         except Refused as refused:
-            self.split_brains += bool(refused.split_brain)
-            self.refusals.append(str(refused))
-            self.world.note(f"{node.name}: refused: {refused}")
-            self.cut(str(refused))
+            self._refused(link, engine, refused)
             return
+        self.watcher.accepts(node, link.secondary, peer)
         engine.attach(peer, self.world.now)
-        self.admitting = True
         node.pump()
+        self._attempted(node.name, PeerState.CONNECTED)
 
-    # -- the wire -------------------------------------------------------------------------------------------------
+    def _refused(self, link: Link, engine: Primary, refused: Refused) -> None:
+        self.world.note(f"{link.primary.name}: refused: {refused}")
+        self.refused(str(refused).split("(")[0])
+        if refused.peer_changes is not None:
+            self.split_brains += 1
+            engine.split_brain(refused.peer_changes)
+        self._attempted(link.primary.name, PeerState.SPLIT_BRAIN if refused.split_brain else PeerState.REFUSED)
+        self.cut(str(refused))
 
-    def _drain_wire(self, node: Node) -> None:
+    # -- what the engines say -------------------------------------------------------------------------------------
+
+    def event(self, node: Node, event: Event) -> None:
+        dealings = self.dealings.get(node.name)
+        if dealings is not None:
+            dealings.event(event.name)
+
+    def asked(self, node: Node, question: str) -> None:
+        dealings = self.dealings.get(node.name)
+        if dealings is not None:
+            dealings.ask()
+
+    def sent(self, node: Node) -> None:
         engine = node.engine
         if engine is None:
             return
         link = self.link
         effects = engine.effects
-        remote, effects.remote = effects.remote, []
-        replies, effects.replies = effects.replies, []
-        drop, effects.drop = effects.drop, None
-        if link is not None and link.alive:
-            if remote:
-                link.send("to-secondary", lambda: self._deliver(link.secondary, "requests", remote))
-            if replies:
-                link.send("to-primary", lambda: self._deliver(link.primary, "replies", replies))
-        if drop is not None:
+        if effects.remote:
+            remote, effects.remote = effects.remote, []
+            if link is not None and link.primary is node and isinstance(engine, Primary):
+                link.to_secondary(self._requests, link, remote, _sync_seqs(engine, remote))
+        if effects.replies:
+            replies, effects.replies = effects.replies, []
+            if link is not None and link.secondary is node:
+                link.to_primary(self._replies, link, replies)
+        if effects.drop is not None:
+            drop, effects.drop = effects.drop, None
             self.world.note(f"{node.name}: drops the link: {drop.reason}")
-            self.cut(drop.reason)
+            if link is not None and node in (link.primary, link.secondary):
+                self.cut(drop.reason)
 
-    def _deliver(self, node: Node, call: str, batch: list[Any]) -> None:
+    def _requests(self, link: Link, batch: list[Any], sync_seqs: list[int]) -> None:
+        node = link.secondary
         engine = node.engine
-        if engine is not None and hasattr(engine, call):
-            getattr(engine, call)(batch, self.world.now)
+        if isinstance(engine, Secondary):
+            node.sync_seqs.update(sync_seqs)
+            engine.requests(batch, self.world.now)
+            node.pump()
+
+    def _replies(self, link: Link, batch: list[Any]) -> None:
+        node = link.primary
+        engine = node.engine
+        if isinstance(engine, Primary):
+            engine.replies(batch, self.world.now)
+            node.pump()
+
+
+def _sync_seqs(engine: Primary, batch: list[Any]) -> list[int]:
+    """Of these requests those that change the peer's disk to synchronise it."""
+    if not engine.sync.active:
+        return []
+    pending = engine.core.pending
+    return [
+        item[1]
+        for item in batch
+        if item[0] in DISK_OPERATIONS and item[4] is not None and item[1] in pending and pending[item[1]].owner == SYNC
+    ]
+
+
+class _Patron:
+    """A primary, as its dealings with the arbiter see it."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.name = name
+        self._cluster = cluster
+
+    def answered(self, agreed: bool) -> None:
+        self._tell(lambda engine, now: engine.answered("outdate-peer", agreed, now))
+
+    def freeze(self, reason: str) -> None:
+        self._tell(lambda engine, now: engine.freeze(reason, now))
+
+    def thaw(self) -> None:
+        self._tell(lambda engine, now: engine.thaw(now))
+
+    def step_down(self, reason: str) -> None:
+        """Drain, then give up the role; nothing waits for it."""
+        self._cluster.world.note(f"{self.name}: steps down: {reason}")
+        self._tell(lambda engine, now: engine.drain(now))
+        self._watch(self._cluster.nodes[self.name].life)
+
+    def _watch(self, life: int) -> None:
+        cluster, node = self._cluster, self._cluster.nodes[self.name]
+        if node.life != life or not isinstance(node.engine, Primary):
+            return
+        if node.engine.drained:
+            cluster.demote(self.name)
+        else:
+            cluster.world.after(0.1, self._watch, life)
+
+    def _tell(self, call: Callable[[Primary, float], None]) -> None:
+        node = self._cluster.nodes[self.name]
+        if isinstance(node.engine, Primary):
+            call(node.engine, self._cluster.world.now)
             node.pump()

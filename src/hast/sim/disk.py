@@ -5,132 +5,189 @@ from __future__ import annotations
 import errno
 import random
 
-from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO, Metadata, Request
+from hast.replication.types import FLUSH, READ, WRITE, Metadata, Request
 
-SECTOR_BYTES = 512
-Sector = tuple[int, bytes]
-BLANK: Sector = (0, bytes(SECTOR_BYTES))
+SECTOR_BYTES = 8
+"""The unit that is written whole or not at all. Small, so that a copy of everything costs nothing."""
+MAP_OFFSET_BYTES = 4096
+STORE = 0
+"""Key of `failures` for writes of map and metadata."""
 
-
-class Flush:
-    """The cache's content at the moment a flush began: only that is made durable when it ends."""
-
-    __slots__ = ("metadata", "sectors")
-
-    def __init__(self, sectors: dict[int, Sector], metadata: tuple[int, Metadata] | None) -> None:
-        self.sectors = sectors
-        self.metadata = metadata
+Flush = dict[int, tuple[int, bytes]]
+"""What a flush that began covers: sector → its version and content at that moment."""
 
 
 class Disk:
-    """Sectors by number, each with the number of the write that made it; the metadata block is kept as a value.
+    """`view` is what a reader sees, `medium` what a crash leaves; both hold the whole provider, sector by sector.
 
-    Reads see the cache. `failures` counts down the coming operations of a kind that fail with EIO; a `broken` disk
-    fails everything.
+    The metadata block is kept as a value. A flush of the data makes the data area durable and nothing else; a durable
+    store makes its own bytes durable and nothing else. `failures` counts down the coming operations of a kind that
+    fail with EIO; a `broken` disk fails everything.
     """
 
     def __init__(self, metadata: Metadata) -> None:
-        self.size_bytes = metadata.offset_bytes + metadata.datasize_bytes
-        self._durable: dict[int, Sector] = {}
-        self._cache: dict[int, Sector] = {}
-        self._metadata_durable = (0, metadata)
-        self._metadata_cached: tuple[int, Metadata] | None = None
+        size_bytes = metadata.offset_bytes + metadata.datasize_bytes
+        self.view = bytearray(size_bytes)
+        self.medium = bytearray(size_bytes)
+        self.taken = bytearray(size_bytes)
+        """What the disk ever took last, crashes notwithstanding: whether a write reached it at all."""
+        self._first_data = metadata.offset_bytes // SECTOR_BYTES
+        self._cached: dict[int, int] = {}
+        """Sector → version, where the medium lacks it."""
+        self._durable: dict[int, int] = {}
         self._version = 0
-        self._dropped: set[int] = set()
-        """Versions that a failed flush covered: they stay readable, and no later flush makes them durable."""
-        self.failures = {READ: 0, WRITE: 0, FLUSH: 0}
+        self._lost: set[int] = set()
+        """Sectors whose content a failed flush covered: readable, and no later flush makes them durable."""
+        self._metadata = [metadata, metadata]
+        """As a reader sees it, and as a crash leaves it."""
+        self.failures = {READ: 0, WRITE: 0, FLUSH: 0, STORE: 0}
         self.broken = False
         self.slowness = 1.0
         """Factor on the time that operations take."""
+        self.failed = 0
+        """Operations that failed."""
 
     @property
     def metadata(self) -> Metadata:
         """As a reader sees it now."""
-        return (self._metadata_cached or self._metadata_durable)[1]
+        return self._metadata[0]
 
-    def fails(self, op: int) -> int:
+    @property
+    def durable_metadata(self) -> Metadata:
+        """As a crash leaves it."""
+        return self._metadata[1]
+
+    def fails(self, kind: int) -> int:
         """The errno of an operation that is about to be carried out, or 0."""
-        kind = WRITE if op in (ZERO, DELETE) else op
         if self.broken:
+            self.failed += 1
             return errno.EIO
         if self.failures[kind] > 0:
             self.failures[kind] -= 1
+            self.failed += 1
             return errno.EIO
         return 0
 
     def execute(self, request: Request) -> int:
         """Carry out a READ, WRITE, DELETE or ZERO of the data area; returns an errno."""
-        error = self.fails(request.op)
+        op = request.op
+        error = self.fails(op if op in self.failures else WRITE)
         if error:
             return error
-        offset = self.metadata.offset_bytes + request.offset
-        if request.op == READ:
-            request.data = self.read(offset, request.length)
-        elif request.op == WRITE:
+        offset = self._metadata[0].offset_bytes + request.offset
+        if op == READ:
+            request.data = bytes(self.view[offset : offset + request.length])
+        elif op == WRITE:
             assert request.data is not None, "a write without data"
             self.write(offset, bytes(request.data))
         else:
             self.write(offset, bytes(request.length))
         return 0
 
+    def write(self, offset: int, data: bytes) -> int:
+        """Into the cache; returns the version."""
+        assert not (offset | len(data)) % SECTOR_BYTES, "write of part of a sector"
+        end = offset + len(data)
+        self.view[offset:end] = data
+        self.taken[offset:end] = data
+        self._version = version = self._version + 1
+        cached = self._cached
+        sectors = range(offset // SECTOR_BYTES, end // SECTOR_BYTES)
+        for sector in sectors:
+            cached[sector] = version
+        if self._lost:
+            self._lost.difference_update(sectors)
+        return version
+
     def write_metadata(self, metadata: Metadata) -> None:
-        self._version += 1
-        self._metadata_cached = (self._version, metadata)
+        self._metadata[0] = metadata
 
-    def write(self, offset: int, data: bytes) -> None:
-        assert offset % SECTOR_BYTES == 0, "unaligned write"
-        assert len(data) % SECTOR_BYTES == 0, "write of part of a sector"
-        self._version += 1
+    def store_metadata(self, metadata: Metadata) -> None:
+        """Durably."""
+        self._metadata[1] = metadata
+
+    def store(self, offset: int, data: bytes, version: int) -> None:
+        """Make durable what `write` returned this version for."""
         for position in range(0, len(data), SECTOR_BYTES):
-            number = (offset + position) // SECTOR_BYTES
-            self._cache[number] = (self._version, data[position : position + SECTOR_BYTES])
+            sector = (offset + position) // SECTOR_BYTES
+            self._settle(sector, version, data[position : position + SECTOR_BYTES])
 
-    def read(self, offset: int, length: int) -> bytes:
-        first, last = offset // SECTOR_BYTES, -(-(offset + length) // SECTOR_BYTES)
-        sectors = (self._cache.get(n) or self._durable.get(n) or BLANK for n in range(first, last))
-        skip = offset - first * SECTOR_BYTES
-        return b"".join(data for _version, data in sectors)[skip : skip + length]
+    def data(self) -> memoryview:
+        """The data area, as a reader sees it now."""
+        return memoryview(self.view)[self._metadata[0].offset_bytes :]
 
     def data_area(self) -> bytes:
-        """All of it, as a reader sees it now."""
-        return self.read(self.metadata.offset_bytes, self.metadata.datasize_bytes)
+        """A copy of it."""
+        return bytes(self.data())
 
-    def durable_read(self, offset: int, length: int) -> bytes:
-        """What would be there after a crash that loses the whole cache."""
-        first, last = offset // SECTOR_BYTES, -(-(offset + length) // SECTOR_BYTES)
-        return b"".join(self._durable.get(n, BLANK)[1] for n in range(first, last))[:length]
+    def map(self) -> bytes:
+        """The map, as a reader sees it now."""
+        return bytes(self.view[MAP_OFFSET_BYTES : self._metadata[0].offset_bytes])
+
+    def is_marked(self, extent: int) -> bool:
+        """On the medium, in the map."""
+        return bool(self.medium[MAP_OFFSET_BYTES + (extent >> 3)] & (1 << (extent & 7)))
 
     def begin_flush(self) -> Flush:
-        sectors = {number: sector for number, sector in self._cache.items() if sector[0] not in self._dropped}
-        return Flush(sectors, self._metadata_cached)
+        view, first, lost = self.view, self._first_data, self._lost
+        return {
+            sector: (version, bytes(view[sector * SECTOR_BYTES : (sector + 1) * SECTOR_BYTES]))
+            for sector, version in self._cached.items()
+            if sector >= first and sector not in lost
+        }
 
     def fail_flush(self, flush: Flush) -> None:
         """A flush ended with an error; as on Linux the next one does not try again what this one failed."""
-        self._dropped.update(sector[0] for sector in flush.sectors.values())
+        self._lost.update(sector for sector, (version, _) in flush.items() if self._cached.get(sector) == version)
 
     def end_flush(self, flush: Flush) -> None:
-        for number, sector in flush.sectors.items():
-            if sector[0] > self._durable.get(number, BLANK)[0]:
-                self._durable[number] = sector
-            if self._cache.get(number) is sector:
-                del self._cache[number]
-        if flush.metadata is not None and flush.metadata[0] > self._metadata_durable[0]:
-            self._metadata_durable = flush.metadata
-            if self._metadata_cached is flush.metadata:
-                self._metadata_cached = None
+        for sector, (version, content) in flush.items():
+            self._settle(sector, version, content)
 
-    def crash(self, rng: random.Random) -> None:
-        """Power is lost: each cached sector reached the medium or not."""
-        for number, sector in self._cache.items():
-            if sector[0] not in self._dropped and rng.random() < 0.5:
-                self._durable[number] = sector
-        if self._metadata_cached is not None and rng.random() < 0.5:
-            self._metadata_durable = self._metadata_cached
-        self._cache.clear()
-        self._metadata_cached = None
+    def _settle(self, sector: int, version: int, content: bytes) -> None:
+        if version > self._durable.get(sector, 0):
+            self._durable[sector] = version
+            self.medium[sector * SECTOR_BYTES : (sector + 1) * SECTOR_BYTES] = content
+        if self._cached.get(sector) == version:
+            del self._cached[sector]
+
+    def evict(self) -> None:
+        """The kernel drops pages that a failed flush called clean: the medium's older content shows again."""
+        for sector in self._lost:
+            self._revert(sector)
+        self._lost.clear()
+
+    def holds(self, sector: int) -> bool:
+        """What a reader sees of this sector of the data area may still become durable."""
+        return sector + self._first_data not in self._lost
+
+    def crash(self, rng: random.Random, keep: float = 0.5) -> list[int]:
+        """Power is lost: each cached sector reached the medium, with probability `keep`, or not. Returns the sectors
+        of the data area that were lost."""
+        gone = []
+        for sector, version in sorted(self._cached.items()):
+            if sector not in self._lost and rng.random() < keep:
+                start = sector * SECTOR_BYTES
+                self.medium[start : start + SECTOR_BYTES] = self.view[start : start + SECTOR_BYTES]
+                self._durable[sector] = version
+            elif sector >= self._first_data:
+                gone.append(sector - self._first_data)
+        self.view[:] = self.medium
+        self._cached.clear()
+        self._lost.clear()
+        if rng.random() < keep:
+            self._metadata[1] = self._metadata[0]
+        self._metadata[0] = self._metadata[1]
+        return gone
 
     def recreate(self, metadata: Metadata, rng: random.Random) -> None:
         """Another disk, with other things on it, on which `hastctl create` was run."""
         self.__init__(metadata)  # type: ignore[misc]
-        for number in range(metadata.offset_bytes // SECTOR_BYTES, self.size_bytes // SECTOR_BYTES):
-            self._durable[number] = (0, rng.randbytes(SECTOR_BYTES))
+        foreign = rng.getrandbits(8 * metadata.datasize_bytes).to_bytes(metadata.datasize_bytes, "big")
+        for image in (self.view, self.medium, self.taken):
+            image[metadata.offset_bytes :] = foreign
+
+    def _revert(self, sector: int) -> None:
+        start = sector * SECTOR_BYTES
+        self.view[start : start + SECTOR_BYTES] = self.medium[start : start + SECTOR_BYTES]
+        del self._cached[sector]

@@ -5,43 +5,90 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from hast.replication.primary import Primary, Settings
 from hast.replication.secondary import Secondary
-from hast.replication.standing import OUTDATE_PEER
-from hast.replication.types import FLUSH, READ, Effects, Metadata, Request, Store
-from hast.sim.disk import Disk, Flush
+from hast.replication.types import FLUSH, READ, Event, Metadata, Request, Store
+from hast.sim.disk import SECTOR_BYTES, STORE, Disk, Flush
 from hast.sim.world import World
 
-MAP_OFFSET_BYTES = 4096
 OPERATION_S = 0.004
 
 
+class Watcher(Protocol):
+    """Who compares what the engine does with what is true."""
+
+    def executes(self, node: Node, request: Request) -> None:
+        """This write of the data area is about to change the disk."""
+        ...
+
+    def writes_map(self, node: Node, job: Store) -> None:
+        """This part of the map is about to be written."""
+        ...
+
+    def asks_store(self, node: Node, job: Store) -> None:
+        """The engine asked for this durable write just now."""
+        ...
+
+    def happened(self, node: Node, event: Event) -> None:
+        """The engine told of this just now."""
+        ...
+
+    def wrong(self, text: str) -> None:
+        """A rule is broken."""
+        ...
+
+
+class Shell(Protocol):
+    """Who carries what the engine says to the others."""
+
+    def sent(self, node: Node) -> None: ...
+    def event(self, node: Node, event: Event) -> None: ...
+    def asked(self, node: Node, question: str) -> None: ...
+
+
 class Node:
-    """One host. `engine` is None while it is down or idle. The cluster sets the callbacks."""
+    """One host. `engine` is None while it is down or idle. The cluster sets `shell`, `watcher` and `on_finished`."""
+
+    shell: Shell
+    watcher: Watcher
 
     def __init__(self, world: World, name: str, metadata: Metadata) -> None:
         self.world = world
         self.name = name
         self.disk = Disk(metadata)
+        self.rng = world.stream(f"node {name}")
         self.engine: Primary | Secondary | None = None
-        self.boot_id = world.rng.randbytes(16)
+        self.boot_id = self.rng.getrandbits(128).to_bytes(16, "big")
         self.life = 0
         """Counts engines: what an earlier one started is not reported to a later one."""
         self.up = True
-        self.on_sent: Callable[[Node], None] = lambda node: None
-        self.on_finished: Callable[[list[Request]], None] = lambda batch: None
-        self.arbiter: Callable[[Node], bool] = lambda node: True
+        self.sync_seqs: set[int] = set()
+        """Of the requests that reached this secondary: those that synchronise."""
+        self.on_finished: Callable[[Node, list[Request]], None] = lambda node, batch: None
         self._stores: deque[Store] = deque()
         self._storing = False
         self._writing: list[Request] = []
+        self._reading: set[Request] = set()
+        self._under_way = 0
 
     def start_primary(self, settings: Settings, force: bool = False) -> Primary:
         meta = self.disk.metadata
-        image = self.disk.read(MAP_OFFSET_BYTES, meta.offset_bytes - MAP_OFFSET_BYTES)
-        resuid = self.world.rng.getrandbits(63) + 1
+        image = self.disk.map()
+        resuid = self.rng.getrandbits(63) + 1
         self.stop()
-        engine = Primary(settings, meta, image, fresh_resuid=resuid, boot_id=self.boot_id, force=force)
+        engine = Primary(
+            settings,
+            meta,
+            image,
+            sectorsize_bytes=SECTOR_BYTES,
+            fresh_resuid=resuid,
+            boot_id=self.boot_id,
+            force=force,
+            wall_offset_s=1e9,
+        )
+        engine.map._unit_bytes = SECTOR_BYTES
         self.engine = engine
         self._tick(self.life)
         self.pump()
@@ -49,9 +96,14 @@ class Node:
 
     def start_secondary(self, features: int) -> Secondary:
         self.stop()
-        meta = self.disk.metadata
-        image = self.disk.read(MAP_OFFSET_BYTES, meta.offset_bytes - MAP_OFFSET_BYTES)
-        engine = self.engine = Secondary(meta, image, features=features)
+        engine = self.engine = Secondary(
+            self.disk.metadata,
+            self.disk.map(),
+            sectorsize_bytes=SECTOR_BYTES,
+            features=features,
+            wall_offset_s=1e9,
+        )
+        self.sync_seqs = set()
         self._tick(self.life)
         return engine
 
@@ -59,32 +111,47 @@ class Node:
     def idle(self) -> bool:
         """A secondary has carried out all that it was given."""
         engine = self.engine
-        return not isinstance(engine, Secondary) or (engine.idle and not self._stores)
+        if not isinstance(engine, Secondary):
+            return True
+        if not engine.idle or self._stores:
+            return False
+        if self._under_way:
+            self.watcher.wrong(
+                f"S10: the secondary on {self.name} is idle, with {self._under_way} operations under way"
+            )
+        return True
+
+    @property
+    def storing(self) -> bool:
+        """A durable write is under way."""
+        return self._storing
 
     def stop(self) -> None:
         """The process ends; the kernel's cache lives on, and what it was just doing is carried out or not."""
         if self.up:
             for request in self._writing:
-                if self.world.rng.random() < 0.5:
+                if self.rng.random() < 0.5:
                     self.disk.execute(request)
-            if self._storing and self.world.rng.random() < 0.5:
+            if self._storing and self.rng.random() < 0.5:
                 self._write_job(self._stores[0])
         self.engine = None
         self.life += 1
         self._stores.clear()
         self._storing = False
         self._writing = []
+        self._reading = set()
+        self._under_way = 0
 
-    def crash(self) -> None:
-        """Power cut."""
+    def crash(self, keep: float) -> list[int]:
+        """Power cut; returns the sectors of the data area whose newest content was lost."""
         self.stop()
         self.up = False
-        self.disk.crash(self.world.rng)
         self.world.note(f"{self.name}: power cut")
+        return self.disk.crash(self.rng, keep)
 
     def boot(self) -> None:
         self.up = True
-        self.boot_id = self.world.rng.randbytes(16)
+        self.boot_id = self.rng.getrandbits(128).to_bytes(16, "big")
         self.world.note(f"{self.name}: boots")
 
     def pump(self) -> None:
@@ -92,107 +159,114 @@ class Node:
         engine = self.engine
         if engine is None:
             return
-        effects: Effects = engine.effects
+        effects = engine.effects
         if effects.stores:
-            self._stores.extend(effects.stores)
-            effects.stores = []
+            stores, effects.stores = effects.stores, []
+            for job in stores:
+                self.watcher.asks_store(self, job)
+            self._stores.extend(stores)
             self._next_store()
-        local, effects.local = effects.local, []
-        for request in local:
-            self._execute(request, self.life)
-        for event in effects.events:
-            self.world.note(f"{self.name}: {event.name}: {event.text}")
-        effects.events = []
-        for question in effects.ask:
-            self._ask(question, self.life)
-        effects.ask = []
-        finished, effects.finished = effects.finished, []
-        if finished:
-            self.on_finished(finished)
-        self.on_sent(self)
-
-    def _ask(self, question: str, life: int) -> None:
-        assert question == OUTDATE_PEER, "an unknown question to the arbiter"
-
-        def answer() -> None:
-            if life == self.life and isinstance(self.engine, Primary):
-                self.engine.answered(question, self.arbiter(self), self.world.now)
-                self.pump()
-
-        self.world.soon(answer, 0.05)
+        if effects.local:
+            local, effects.local = effects.local, []
+            for request in local:
+                self._execute(request)
+        if effects.events:
+            events, effects.events = effects.events, []
+            for event in events:
+                self.world.note(f"{self.name}: {event.name}: {event.text}")
+                self.watcher.happened(self, event)
+                self.shell.event(self, event)
+        if effects.ask:
+            questions, effects.ask = effects.ask, []
+            for question in questions:
+                self.shell.asked(self, question)
+        if effects.finished:
+            finished, effects.finished = effects.finished, []
+            self.on_finished(self, finished)
+        self.shell.sent(self)
 
     def _tick(self, life: int) -> None:
         engine = self.engine
         if life != self.life or engine is None:
             return
-        when = engine.tick(self.world.now)
-        self.world.after(max(when - self.world.now, 0.001), lambda: self._tick(life))
+        now = self.world.now
+        when_s = engine.tick(now)
+        self.world.after(max(when_s - now, 0.001), self._tick, life)
         self.pump()
 
-    def _soon(self, call: Callable[[], None]) -> None:
-        self.world.soon(call, OPERATION_S * self.disk.slowness)
+    def _delay_s(self) -> float:
+        return self.rng.random() * OPERATION_S * self.disk.slowness
 
     # -- durable writes -----------------------------------------------------------------------------------------
 
-    def _write_job(self, job: Store) -> None:
+    def _write_job(self, job: Store) -> int:
         if job.metadata is not None:
             self.disk.write_metadata(job.metadata)
-        else:
-            self.disk.write(job.offset_bytes, job.data)
+            return 0
+        self.watcher.writes_map(self, job)
+        return self.disk.write(job.offset_bytes, job.data)
 
     def _next_store(self) -> None:
-        if self._storing or not self._stores:
+        if self._stores and not self._storing:
+            self._storing = True
+            self.world.after(self._delay_s(), self._written, self._stores[0], self.life)
+
+    def _written(self, job: Store, life: int) -> None:
+        if life != self.life:
             return
-        self._storing = True
-        job, life = self._stores[0], self.life
+        if self.disk.fails(STORE):
+            self._stored(job, -1, life)
+            return
+        version = self._write_job(job)
+        if job.flush:
+            self.world.after(self._delay_s(), self._stored, job, version, life)
+        else:
+            self._stored(job, version, life)
 
-        def written() -> None:
-            if life != self.life:
-                return
-            if self.disk.broken:
-                done(None)
-                return
-            self._write_job(job)
-            if job.flush:
-                flush = self.disk.begin_flush()
-                self._soon(lambda: done(flush))
+    def _stored(self, job: Store, version: int, life: int) -> None:
+        if life != self.life or self.engine is None:
+            return
+        failed = version < 0 or self.disk.broken
+        if job.flush and not failed:
+            if job.metadata is not None:
+                self.disk.store_metadata(job.metadata)
             else:
-                done(None)
-
-        def done(flush: Flush | None) -> None:
-            if life != self.life or self.engine is None:
-                return
-            if flush is not None:
-                self.disk.end_flush(flush)
-            self._storing = False
-            self._stores.popleft()
-            self.engine.stored(job, errno.EIO if self.disk.broken else 0, self.world.now)
-            self._next_store()
-            self.pump()
-
-        self._soon(written)
+                self.disk.store(job.offset_bytes, job.data, version)
+        self._storing = False
+        self._stores.popleft()
+        self.engine.stored(job, errno.EIO if failed else 0, self.world.now)
+        self._next_store()
+        self.pump()
 
     # -- the data area ------------------------------------------------------------------------------------------
 
-    def _execute(self, request: Request, life: int) -> None:
+    def _execute(self, request: Request) -> None:
+        self._under_way += 1
         if request.op == FLUSH:
-            flush = self.disk.begin_flush()
-            self._soon(lambda: self._flushed(request, flush, life))
+            self.world.after(self._delay_s(), self._flushed, request, self.disk.begin_flush(), self.life)
             return
+        self._check_order(request)
         if request.op != READ:
-            self._check_order(request)
             self._writing.append(request)
-        self._soon(lambda: self._executed(request, life))
+        elif request.owner:
+            self._reading.add(request)
+        self.world.after(self._delay_s(), self._executed, request, self.life)
 
     def _check_order(self, request: Request) -> None:
-        """S5: the engine never lets two overlapping writes be under way together."""
+        """S5: the engine never lets two overlapping writes be under way together, nor a write and a copying read."""
+        if request.op == READ and not request.owner:
+            return
         end = request.offset + request.length
         for other in self._writing:
-            overlap = other.offset < end and request.offset < other.offset + other.length
-            assert not overlap, f"S5: {self.name} was given {request} while {other} is under way"
+            if other.offset < end and request.offset < other.offset + other.length:
+                self.watcher.wrong(f"S5: {self.name} was given {request} while {other} is under way")
+        if request.op != READ:
+            for other in self._reading:
+                if other.offset < end and request.offset < other.offset + other.length:
+                    self.watcher.wrong(f"S5: {self.name} was given {request} while it is copied by {other}")
 
     def _flushed(self, request: Request, flush: Flush, life: int) -> None:
-        if life != self.life or self.engine is None:
+        if life != self.life:
             return
         request.local_error = self.disk.fails(FLUSH)
         if request.local_error:
@@ -202,27 +276,18 @@ class Node:
         self._done(request)
 
     def _executed(self, request: Request, life: int) -> None:
-        if life != self.life or self.engine is None:
+        if life != self.life:
             return
         if request.op != READ:
             self._writing.remove(request)
-            self._check_marked(request)
+            self.watcher.executes(self, request)
+        elif request.owner:
+            self._reading.discard(request)
         request.local_error = self.disk.execute(request)
         self._done(request)
 
-    def _check_marked(self, request: Request) -> None:
-        """S1: on the primary, the extents of a write are marked on the medium before the write begins."""
-        if not isinstance(self.engine, Primary):
-            return
-        meta = self.disk.metadata
-        durable = self.disk.durable_read(MAP_OFFSET_BYTES, meta.offset_bytes - MAP_OFFSET_BYTES)
-        first = request.offset // meta.extentsize_bytes
-        last = (request.offset + request.length - 1) // meta.extentsize_bytes
-        for extent in range(first, last + 1):
-            marked = durable[extent >> 3] & (1 << (extent & 7))
-            assert marked, f"S1: {self.name} writes extent {extent}, which is not marked on the disk"
-
     def _done(self, request: Request) -> None:
         assert self.engine is not None, "done without an engine"
+        self._under_way -= 1
         self.engine.local_done([request], self.world.now)
         self.pump()

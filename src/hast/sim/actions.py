@@ -1,0 +1,547 @@
+"""What may be done to a pair, each action by its name and with plain arguments: the vocabulary of a schedule.
+
+An action decides by what is true when it is carried out: whether a loss has to be excused, and whether there is
+anything to act upon. One that finds nothing to do returns False.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hast.format.constants import Role
+from hast.replication.standing import Record
+from hast.replication.sync import Stage
+from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO
+from hast.sim.clients import Habits
+from hast.sim.disk import STORE
+from hast.sim.node import Node
+from hast.sim.small import fresh_metadata
+
+if TYPE_CHECKING:
+    from hast.sim.run import Run
+
+OPERATIONS = {"read": READ, "write": WRITE, "flush": FLUSH, "store": STORE, "zero": ZERO, "discard": DELETE}
+PROMOTE_AGAIN_S = 4.0
+
+# -- time and clients -------------------------------------------------------------------------------------------
+
+
+def work(run: Run, **habits: Any) -> None:
+    """Clients work, in this way."""
+    run.clients.work(Habits(**habits))
+
+
+def rest(run: Run) -> None:
+    """Clients fall silent."""
+    run.clients.rest()
+
+
+def wait(run: Run, seconds: float = 0.0) -> None:
+    run.world.run_for(seconds)
+
+
+def until(run: Run, what: str, most_s: float) -> bool:
+    """Go on at the very moment at which this becomes true, if it does so in time."""
+    begin = UNTIL[what](run)
+    return run.world.run_till(begin, most_s)
+
+
+def operation(run: Run, op: str, sector: int = 0, sectors: int = 1, fua: bool = False) -> None:
+    """One operation of a client."""
+    run.clients.submit(OPERATIONS[op], sector, sectors, fua)
+
+
+def settle(run: Run) -> None:
+    """Clients rest until both copies are equal; compare."""
+    run.settle()
+
+
+def _counts(get: Callable[[Run], int]) -> Callable[[Run], Callable[[], bool]]:
+    def begin(run: Run) -> Callable[[], bool]:
+        before = get(run)
+        return lambda: get(run) > before
+
+    return begin
+
+
+def _stage(*stages: Stage) -> Callable[[Run], Callable[[], bool]]:
+    def begin(run: Run) -> Callable[[], bool]:
+        def there() -> bool:
+            engine = run.engine()
+            return engine is not None and engine.sync.stage in stages
+
+        return there
+
+    return begin
+
+
+def _copied(run: Run) -> Callable[[], bool]:
+    def there() -> bool:
+        engine = run.engine()
+        return engine is not None and engine.sync.stage is Stage.COPYING and engine.sync.done_bytes > 0
+
+    return there
+
+
+def _in_handshake(run: Run) -> Callable[[], bool]:
+    def there() -> bool:
+        engine = run.engine()
+        return run.cluster.link is not None and engine is not None and not engine.core.connected
+
+    return there
+
+
+def _unconnected(run: Run) -> Callable[[], bool]:
+    def there() -> bool:
+        engine = run.engine()
+        return engine is None or not engine.core.connected
+
+    return there
+
+
+def _going_ahead(run: Run) -> Callable[[], bool]:
+    def there() -> bool:
+        engine = run.engine()
+        return engine is not None and engine.standing.ahead is Record.UNDER_WAY
+
+    return there
+
+
+def _giving_lead(run: Run) -> Callable[[], bool]:
+    def there() -> bool:
+        engine = run.engine()
+        return engine is not None and engine.standing.peer_leads is Record.UNDER_WAY
+
+    return there
+
+
+UNTIL: dict[str, Callable[[Run], Callable[[], bool]]] = {
+    "acknowledged": _counts(lambda run: run.clients.writes_answered),
+    "flushed": _counts(lambda run: run.clients.flushes_answered),
+    "opening": _stage(Stage.OPENING),
+    "copying": _stage(Stage.COPYING),
+    "copied": _copied,
+    "flushing": _stage(Stage.FLUSHING),
+    "closing": _stage(Stage.CLOSING),
+    "handshake": _in_handshake,
+    "connected": lambda run: run.linked,
+    "unconnected": _unconnected,
+    "protected": lambda run: run.protected,
+    "in step": lambda run: run.in_step,
+    "primary stores": lambda run: lambda: run.node("primary").storing,
+    "secondary stores": lambda run: lambda: run.node("secondary").storing,
+    "going ahead": _going_ahead,
+    "giving lead": _giving_lead,
+    "disk failed": lambda run: lambda: sum(n.disk.failed for n in run.cluster.nodes.values()) > run.failures_seen,
+}
+
+# -- the network ------------------------------------------------------------------------------------------------
+
+
+def network(run: Run, up: bool) -> None:
+    """The cable is pulled, or plugged in."""
+    run.cluster.network_up = up
+    if not up:
+        run.cluster.cut("cable pulled")
+
+
+def cut(run: Run) -> bool:
+    """The connections die; the next attempt succeeds."""
+    was = run.cluster.link is not None
+    run.cluster.cut("connection lost")
+    return was
+
+
+def silence(run: Run) -> bool:
+    """Packets are lost without a word; only the engine's own patience ends the connection."""
+    link = run.cluster.link
+    if link is None:
+        return False
+    link.silent = True
+    return True
+
+
+def latency(run: Run, seconds: float) -> None:
+    """Another route, on which a message takes up to so long."""
+    run.cluster.cut("another route")
+    run.cluster.latency_s = seconds
+
+
+# -- hosts and processes ----------------------------------------------------------------------------------------
+
+
+def kill(run: Run, node: str) -> bool:
+    """kill -9 of the worker; a primary's is started again at once, a secondary's at the next connection."""
+    target = run.node(node)
+    if not target.up:
+        return False
+    if target.name == run.cluster.serving:
+        run.clients.server_gone()
+    run.cluster.restart_worker(target.name)
+    return True
+
+
+def power_off(run: Run, node: str, keep: float = 0.5) -> bool:
+    """Power cut; `keep`: the chance of each cached sector to have reached the medium."""
+    target = run.node(node)
+    if not target.up:
+        return False
+    serving = target.name == run.cluster.serving
+    if serving:
+        if run.strict and (run.is_async or not run.protected()):
+            run.clients.doubt_unflushed()
+        run.clients.server_gone()
+    engine = run.engine()
+    alone = not serving and (engine is None or bool(engine.map.owed_local) or not engine.core.local_ok)
+    gone = run.cluster.crash(target.name, keep)
+    if not run.strict or alone:
+        run.truth.excuse_lost(target, gone)
+    return True
+
+
+def power_on(run: Run, node: str) -> bool:
+    """The host boots and takes the role it had, if its copy may still be used in it; else the other serves."""
+    target = run.node(node)
+    if target.up:
+        return False
+    target.boot()
+    if run.cluster.roles[target.name] is Role.PRIMARY:
+        run.cluster.roles[target.name] = Role.SECONDARY
+        if not _serve(run, target):
+            run.truth.states.add("the other serves after a power cut")
+            _serve(run, run.cluster.other(target))
+    return True
+
+
+def _serve(run: Run, node: Node) -> bool:
+    """Promote it without force; a node that serves apart from the other would not be given up for it."""
+    other = run.cluster.other(node)
+    if run.cluster.roles[other.name] is Role.PRIMARY and other.up:
+        return False
+    return node.up and not node.disk.broken and run.cluster.promote(node.name)
+
+
+def take_over(run: Run, keep: float = 0.5) -> bool:
+    """The primary loses power, and the other takes over if its copy may be used; the first returns as secondary."""
+    node = run.node("primary")
+    engine = run.engine()
+    peer = run.cluster.other(node)
+    if engine is None or not run.linked() or not peer.up:
+        return False
+    whole = run.peer_whole() and (bool(run.features) or run.protected())
+    copying = bool(run.features) and engine.sync.stage in (Stage.COPYING, Stage.FLUSHING) and not engine.core.peer_whole
+    if not (whole or copying):
+        return False
+    if run.is_async:
+        run.clients.doubt_unconfirmed()
+    if not whole:
+        run.clients.doubt_unflushed()
+    run.clients.server_gone()
+    run.cluster.crash(node.name, keep)
+    run.cluster.roles[node.name] = Role.SECONDARY
+    if copying:
+        run.truth.states.add("fail-over during a synchronisation")
+        if run.cluster.may_promote(peer.name):
+            run.truth.wrong(f"S7: {peer.name} may be used in the middle of a synchronisation")
+        node.boot()
+        return _back(run, node, peer)
+    run.truth.states.add("fail-over")
+    if not _promote_in_time(run, peer):
+        run.truth.states.add("fail-over refused")
+        if not run.schedule.arbiter:
+            run.truth.wrong(f"{peer.name} cannot take over, although its copy is whole")
+        node.boot()
+        return _back(run, node, peer)
+    run.world.run_for(1.0)
+    node.boot()
+    return True
+
+
+def _back(run: Run, node: Node, peer: Node) -> bool:
+    if not _promote_in_time(run, node):
+        run.truth.states.add("nobody could serve after a fail-over")
+        _promote_in_time(run, peer)
+    return True
+
+
+def _promote_in_time(run: Run, node: Node) -> bool:
+    """As failover does: again and again for a while, since a lease has to end first."""
+    limit_s = run.world.now + PROMOTE_AGAIN_S
+    while True:
+        if run.cluster.promote(node.name, force=not run.features and not run.schedule.arbiter):
+            return True
+        if run.world.now >= limit_s or not run.cluster.may_promote(node.name):
+            return False
+        run.world.run_for(0.5)
+
+
+def site_power_off(run: Run, keep: float = 0.5) -> bool:
+    """Both hosts lose power; only the secondary comes back at first, and serves."""
+    node = run.node("primary")
+    peer = run.cluster.other(node)
+    if run.is_async or not run.protected() or not node.up:
+        return False
+    run.clients.doubt_unflushed()
+    run.clients.server_gone()
+    run.cluster.crash(node.name, keep)
+    run.cluster.crash(peer.name, keep)
+    run.cluster.roles[node.name] = Role.SECONDARY
+    run.world.run_for(0.5)
+    peer.boot()
+    if not _promote_in_time(run, peer):
+        node.boot()
+        return _back(run, node, peer)
+    run.world.run_for(1.0)
+    node.boot()
+    return True
+
+
+def switch(run: Run) -> bool:
+    """Drain the primary and swap the roles, if the other has everything; else the same serves on."""
+    node, engine = run.node("primary"), run.engine()
+    if engine is None:
+        return False
+    if not run.cluster.drain(node.name):
+        run.truth.wrong("S10: a demotion did not come to its end")
+    if node.engine is not engine or run.cluster.roles[node.name] is not Role.PRIMARY:
+        return False
+    habits, working = run.clients.habits, run.clients.working
+    run.clients.rest()
+    if run.clients.open:
+        run.truth.wrong(f"S10: a demotion ended with {run.clients.open} operations unanswered")
+    run.clients.server_gone()
+    peer = run.cluster.other(node)
+    good = run.peer_whole() and peer.up and run.cluster.may_promote(peer.name)
+    run.cluster.demote(node.name)
+    if not (good and _promote_in_time(run, peer)):
+        _back(run, node, peer)
+    if working:
+        run.clients.work(habits)
+    return True
+
+
+def promote(run: Run, node: str, force: bool = False) -> bool:
+    """By hand, whatever the other is."""
+    target = run.node(node)
+    if not target.up or run.cluster.roles[target.name] is Role.PRIMARY:
+        return False
+    return run.cluster.promote(target.name, force)
+
+
+def demote(run: Run, node: str) -> bool:
+    """Drain it, then make it secondary."""
+    target = run.node(node)
+    if run.cluster.roles[target.name] is not Role.PRIMARY or not target.up:
+        return False
+    if not run.cluster.drain(target.name):
+        run.truth.wrong("S10: a demotion did not come to its end")
+    if run.cluster.roles[target.name] is Role.PRIMARY:
+        if target.name == run.cluster.serving:
+            run.clients.server_gone()
+        run.cluster.demote(target.name)
+    return True
+
+
+# -- disks ------------------------------------------------------------------------------------------------------
+
+
+def fail(run: Run, node: str, op: str, count: int = 1) -> None:
+    """The next operations of this kind fail with EIO; what a failed flush covered never reaches the medium."""
+    run.failures_seen = sum(each.disk.failed for each in run.cluster.nodes.values())
+    run.node(node).disk.failures[OPERATIONS[op]] = count
+
+
+def slow(run: Run, node: str, factor: float) -> None:
+    """The disk takes its time."""
+    run.node(node).disk.slowness = factor
+
+
+def break_disk(run: Run, node: str) -> bool:
+    """The disk fails for good, at a time when the other copy has everything."""
+    target = run.node(node)
+    serving = target.name == run.cluster.serving
+    if not (run.peer_whole() if serving else run.protected()):
+        return False
+    target.disk.broken = True
+    return True
+
+
+def replace_disk(run: Run, node: str) -> bool:
+    """Another disk, on which `hastctl create` is run: everything is copied. A primary swaps the roles first."""
+    target = run.node(node)
+    other = run.cluster.other(target)
+    if not target.up or not other.up:
+        return False
+    if target.name == run.cluster.serving:
+        if not target.disk.broken:
+            return False
+        run.clients.server_gone()
+        run.cluster.demote(target.name, Role.INIT)
+        if not run.cluster.may_promote(other.name):
+            run.truth.wrong("the copy that took over from a broken disk may not be used")
+        run.cluster.promote(other.name, force=True)
+    elif not (target.disk.broken or run.protected()):
+        return False
+    else:
+        run.cluster.demote(target.name, Role.INIT)
+    run.world.run_for(0.5)
+    target.disk.recreate(fresh_metadata(), target.rng)
+    run.truth.apart[target.name].clear()
+    run.cluster.roles[target.name] = Role.SECONDARY
+    return True
+
+
+# -- who may serve ------------------------------------------------------------------------------------------------
+
+
+def reach(run: Run, node: str, up: bool) -> None:
+    """A node can, or cannot, talk to the arbiter."""
+    run.cluster.witness.reach[run.node(node).name] = up
+
+
+def arbiter_delay(run: Run, seconds: float) -> None:
+    """The arbiter takes up to so long to answer."""
+    run.cluster.witness.delay_s = seconds
+
+
+def restart_arbiter(run: Run) -> None:
+    """The witness starts again from what it keeps."""
+    run.cluster.witness.restart()
+
+
+def freeze(run: Run) -> bool:
+    """By hand: hold all that would change data."""
+    engine = run.engine()
+    if engine is None:
+        return False
+    engine.freeze("by hand", run.world.now)
+    return True
+
+
+def thaw(run: Run) -> bool:
+    engine, node = run.engine(), run.cluster.primary()
+    if engine is None or node is None:
+        return False
+    engine.thaw(run.world.now)
+    node.pump()
+    return True
+
+
+def write_apart(run: Run, node: str, sector: int) -> bool:
+    """A client of this very node writes one sector."""
+    return run.clients.write_directly(run.node(node).name, sector) is not None
+
+
+def expect_split_brain(run: Run, seconds: float = 6.0) -> bool:
+    """One node served while the other did: where both acknowledged a write, no handshake may succeed."""
+    for name in ("a", "b"):
+        if not run.truth.lacked_by_other(name):
+            return False
+    run.truth.states.add("split brain")
+    run.split_brain_due = True
+    before = {name: node.disk.data_area() for name, node in run.cluster.nodes.items()}
+    found = run.cluster.split_brains
+    run.world.run_for(seconds)
+    if run.cluster.split_brains < found + 2:
+        run.truth.wrong(f"S8: split brain was found {run.cluster.split_brains - found} times in {seconds:g} s")
+    for name, node in run.cluster.nodes.items():
+        if node.disk.data_area() != before[name] and not run.clients.working:
+            run.truth.wrong(f"S8: the copy of {name} was changed in a split brain")
+    return True
+
+
+def discard(run: Run, node: str) -> bool:
+    """As `hastctl resolve --discard-local` on a secondary: what it alone has is given up at the next handshake."""
+    target = run.node(node)
+    if run.cluster.roles[target.name] is Role.PRIMARY or not target.idle:
+        return False
+    ordered = replace(target.disk.metadata, discard=True)
+    target.stop()
+    run.cluster.cut("resolve")
+    target.disk.write_metadata(ordered)
+    target.disk.store_metadata(ordered)
+    return True
+
+
+def forget(run: Run) -> None:
+    """Clients take what the serving node holds for the truth; what was written apart counts no more."""
+    run.clients.server_gone()
+    run.history.restart(run.node("primary").disk.data(), run.world.now)
+
+
+# -- the repair ---------------------------------------------------------------------------------------------------
+
+
+def heal(run: Run) -> None:
+    """Everything that can be repaired without a new disk is."""
+    cluster = run.cluster
+    cluster.network_up = True
+    cluster.latency_s = 0.003
+    cluster.witness.reach = {"a": True, "b": True}
+    cluster.witness.delay_s = 0.05
+    for node in cluster.nodes.values():
+        node.disk.failures = dict.fromkeys(node.disk.failures, 0)
+        node.disk.slowness = 1.0
+        if not node.up:
+            power_on(run, node.name)
+        if node.disk.broken:
+            replace_disk(run, node.name)
+    engine = run.engine()
+    if engine is not None and engine.writes.frozen == "by hand":
+        thaw(run)
+    if engine is not None and not engine.core.local_ok:
+        kill(run, "primary")
+    if run.cluster.primary() is None:
+        for name in (cluster.serving, cluster.other(cluster.nodes[cluster.serving]).name):
+            if _serve_in_time(run, cluster.nodes[name]):
+                break
+
+
+def _serve_in_time(run: Run, node: Node) -> bool:
+    limit_s = run.world.now + PROMOTE_AGAIN_S
+    while not _serve(run, node):
+        if run.world.now >= limit_s:
+            return False
+        run.world.run_for(0.5)
+    return run.cluster.primary() is not None
+
+
+ACTIONS: dict[str, Callable[..., bool | None]] = {
+    action.__name__.replace("_", " "): action
+    for action in (
+        work,
+        rest,
+        wait,
+        until,
+        operation,
+        settle,
+        network,
+        cut,
+        silence,
+        latency,
+        kill,
+        power_off,
+        power_on,
+        take_over,
+        site_power_off,
+        switch,
+        promote,
+        demote,
+        fail,
+        slow,
+        break_disk,
+        replace_disk,
+        reach,
+        arbiter_delay,
+        restart_arbiter,
+        freeze,
+        thaw,
+        write_apart,
+        expect_split_brain,
+        discard,
+        forget,
+        heal,
+    )
+}

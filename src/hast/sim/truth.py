@@ -1,0 +1,338 @@
+"""What the simulator knows and the engine cannot: what both disks really hold. Compared with what the engine says.
+
+The engine's records, answers and marks are statements about both copies; here each is held against the disks at the
+moment it is made, so that a wrong one is found even if chance heals it a moment later.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Iterator
+
+from hast.format.constants import Feature, SyncSource
+from hast.replication.answer import SecondHello, SecondReply
+from hast.replication.core import SYNC
+from hast.replication.primary import Primary
+from hast.replication.secondary import Secondary
+from hast.replication.types import Event, Metadata, Peer, Request, Store
+from hast.sim.checker import History, Write
+from hast.sim.cluster import Cluster
+from hast.sim.disk import MAP_OFFSET_BYTES, SECTOR_BYTES, Disk
+from hast.sim.node import Node
+
+MOST_WRONG = 20
+
+
+class Truth:
+    """`wrong` lists what went wrong. The cluster is set before anything happens."""
+
+    cluster: Cluster
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.complaints: list[str] = []
+        self.states: set[str] = set()
+        """States of the engine that the run came through."""
+        self.apart: dict[str, dict[int, int]] = {"a": {}, "b": {}}
+        """Node → sector → value that was acknowledged there while the nodes were apart, by hand."""
+
+    def wrong(self, text: str) -> None:
+        """A rule is broken."""
+        world = self.cluster.world
+        world.note(f"WRONG: {text}")
+        if len(self.complaints) < MOST_WRONG:
+            self.complaints.append(f"at {world.now:.3f}: {text}")
+
+    # -- what the engine has carried out -------------------------------------------------------------------------
+
+    def executes(self, node: Node, request: Request) -> None:
+        """S1: the map on the primary's medium names the extent; S7: a copy that is synchronised says so on its own."""
+        engine = node.engine
+        if isinstance(engine, Primary):
+            if request.owner != SYNC:
+                self._check_marked(node, node, request)
+            elif not self._says_bad(node.disk.durable_metadata) and not engine.map.owed_remote:
+                self.wrong(f"S7: {node.name} takes the first piece of its peer's data with no mark on its disk")
+        elif isinstance(engine, Secondary):
+            if request.seq in node.sync_seqs:
+                marks = Feature.SYNC_MARK in self.cluster.features
+                if marks and not node.disk.durable_metadata.inconsistent:
+                    self.wrong(f"S7: {node.name} is synchronised with no mark on its disk")
+            else:
+                self._check_marked_for_peer(node, request)
+
+    def _check_marked_for_peer(self, node: Node, request: Request) -> None:
+        link, other = self.cluster.link, self.cluster.other(node)
+        if link is None or link.primary is not other or not isinstance(other.engine, Primary):
+            return
+        if other.engine.core.local_ok and not other.disk.broken:
+            self._check_marked(other, node, request)
+
+    def _check_marked(self, node: Node, writer: Node, request: Request) -> None:
+        for extent in self._extents(node, request.offset, request.length):
+            if not node.disk.is_marked(extent):
+                self.wrong(f"S1: {writer.name} writes extent {extent}, which is not marked on the disk of {node.name}")
+
+    def writes_map(self, node: Node, job: Store) -> None:
+        """S2: a bit is cleared only where the media of both copies hold the same, and no cache holds anything else.
+
+        A secondary clears its map when the primary's has taken it over.
+        """
+        start = job.offset_bytes - MAP_OFFSET_BYTES
+        old = int.from_bytes(node.disk.map()[start : start + len(job.data)], "little")
+        first = start * 8
+        extents = -(-node.disk.metadata.datasize_bytes // node.disk.metadata.extentsize_bytes)
+        cleared = old & ~int.from_bytes(job.data, "little") & ((1 << max(0, extents - first)) - 1)
+        if not cleared:
+            return
+        other = self.cluster.other(node)
+        if isinstance(node.engine, Secondary):
+            primary = other.engine
+            if isinstance(primary, Primary) and primary.core.local_ok and job.reason == "map cleared":
+                taken = int.from_bytes(other.disk.medium[job.offset_bytes :][: len(job.data)], "little")
+                if cleared & ~taken:
+                    self.wrong(f"S1: {node.name} clears its map before that of {other.name} has taken it over")
+            return
+        if node.disk.metadata.resuid != other.disk.metadata.resuid:
+            return
+        while cleared:
+            extent = first + (cleared & -cleared).bit_length() - 1
+            cleared &= cleared - 1
+            reason = self._differs_durably(extent)
+            if reason:
+                self.wrong(f"S2: {node.name} clears the bit of extent {extent}, {reason}")
+
+    def _differs_durably(self, extent: int) -> str:
+        a, b = self.cluster.nodes["a"].disk, self.cluster.nodes["b"].disk
+        start, end = self._span(a, extent)
+        if a.view[start:end] != b.view[start:end]:
+            return "where the copies differ"
+        for name, disk in (("a", a), ("b", b)):
+            if disk.view[start:end] != disk.medium[start:end]:
+                return f"which is not durable on {name}"
+        return ""
+
+    def asks_store(self, node: Node, job: Store) -> None:
+        """S9: "in step" is written when both copies are equal, apart from what is being written."""
+        if job.reason == "in step" and isinstance(node.engine, Primary) and self._alive(node):
+            differing = [e for e in self._differing() if e not in node.engine.map.inflight]
+            if differing:
+                self.wrong(f"S9: {node.name} calls the copies in step, and extents {_some(differing)} differ")
+
+    def happened(self, node: Node, event: Event) -> None:
+        """S3: when a link goes live, every extent that differs is known to be owed."""
+        self.states.add(event.name)
+        engine = node.engine
+        if event.name != "connect" or not isinstance(engine, Primary) or not self._alive(node):
+            return
+        amap = engine.map
+        differing = [
+            e for e in self._differing() if not (e in amap.owed_local or e in amap.owed_remote or e in amap.inflight)
+        ]
+        if differing:
+            self.wrong(f"S3: {node.name} goes live, and does not know that extents {_some(differing)} differ")
+        source = "local" if amap.owed_local else "remote"
+        self.states.add(f"joined, {source} owed" if amap.owed_local or amap.owed_remote else "joined, nothing owed")
+
+    # -- the handshake -------------------------------------------------------------------------------------------
+
+    def answers(self, primary: Node, secondary: Node, hello: SecondHello, reply: SecondReply) -> None:
+        """S7: a copy that is to be filled says so on its disk before it is promised; S8: both went on apart."""
+        if reply.errmsg is not None:
+            return
+        durable = secondary.disk.durable_metadata
+        if reply.virgin and not hello.virgin and not durable.inconsistent:
+            self.wrong(f"S7: {secondary.name} will be copied as a whole with no mark on its disk")
+        if reply.syncsrc is SyncSource.SECONDARY and durable.inconsistent:
+            self.wrong(f"S7: {secondary.name} is inconsistent and becomes the source")
+        lacks = {name: self.lacked_by_other(name) for name in ("a", "b")}
+        if lacks["a"] and lacks["b"] and reply.discards is None and not durable.inconsistent:
+            self.wrong("S8: split brain is not seen: both nodes acknowledged what the other lacks")
+
+    def accepts(self, primary: Node, secondary: Node, peer: Peer) -> None:
+        """What was written apart is settled by one of them giving up."""
+        if peer.discards is not None:
+            self.apart[secondary.name].clear()
+
+    def lacked_by_other(self, name: str) -> list[int]:
+        view = self.cluster.other(self.cluster.nodes[name]).disk.data().cast("Q")
+        return [sector for sector, value in self.apart[name].items() if view[sector] != value]
+
+    # -- answers to clients ----------------------------------------------------------------------------------------
+
+    def answered(self, node: Node) -> None:
+        """S10: a primary that was demoted, or refused, answers nothing with success."""
+        engine = node.engine
+        if isinstance(engine, Primary) and engine.drained:
+            self.wrong(f"S10: {node.name} answers after its demotion")
+
+    def acknowledged_apart(self, node: Node, request: Request) -> None:
+        """A write made by hand was answered."""
+        if not request.error:
+            assert request.data is not None
+            value = int.from_bytes(request.data, sys.byteorder)
+            self.apart[node.name][request.offset // SECTOR_BYTES] = value
+            self._check_arbiter(node, request)
+
+    def _check_arbiter(self, node: Node, request: Request) -> None:
+        """S11: what the peer lacks is acknowledged only when the arbiter has recorded that."""
+        other = self.cluster.other(node)
+        start = other.disk.metadata.offset_bytes + request.offset
+        if self.cluster.settings.arbiter and bytes(other.disk.taken[start:][: request.length]) != request.data:
+            self._check_alone(node, "write")
+
+    def acknowledged(self, node: Node, request: Request, write: Write) -> None:
+        """S4, S6, S8: an answered write is on both copies, or the one that lacks it is known, durably, to be old."""
+        other = self.cluster.other(node)
+        early = request.left > 0
+        here, there = self._has(node, write, crashed=False), early or self._has(other, write, crashed=False)
+        if here and there:
+            return
+        if early:
+            self.wrong(f"S4: {write.first}-{write.last} is acknowledged before {node.name} has it")
+        elif not here and not there:
+            self.wrong(f"S4: {write.first}-{write.last} is acknowledged, and on neither copy")
+        elif not self._same_resource(node, other):
+            return
+        elif not there:
+            self._check_alone(node, f"write {write.first}-{write.last}")
+        else:
+            self._check_led(other, node, write)
+
+    def _check_alone(self, node: Node, what: str) -> None:
+        """The other lacks something: only if this node's counter says so, durably, and the arbiter knows."""
+        meta, others = node.disk.durable_metadata, self.cluster.other(node).disk.metadata
+        self.states.add("goes alone")
+        if meta.localcnt <= others.remotecnt:
+            self.wrong(f"S8: a {what} that only {node.name} has is acknowledged, and its counter says nothing of it")
+        if self.cluster.features and meta.inconsistent and not self._alive(node):
+            self.wrong(f"S7: {node.name} acknowledges a {what} alone, and calls itself inconsistent")
+        if self.cluster.settings.arbiter and self.cluster.witness.sole != node.name:
+            self.wrong(f"S11: a {what} that only {node.name} has is acknowledged, and the arbiter does not know of it")
+
+    def _check_led(self, leader: Node, node: Node, write: Write) -> None:
+        """The serving node lacks something: only if the other's records, and its own, say so durably."""
+        self.states.add("peer leads")
+        if Feature.TAKE_LEAD not in self.cluster.features:
+            return
+        meta = leader.disk.durable_metadata
+        if meta.localcnt <= node.disk.metadata.remotecnt:
+            self.wrong(f"S6: a write that only {leader.name} has is acknowledged, and its counter says nothing of it")
+        if not isinstance(node.engine, Primary):
+            return
+        if node.engine.core.local_ok and not self._says_bad(node.disk.durable_metadata):
+            self.wrong(f"S6: a write that {node.name} lacks is acknowledged, and its disk does not call itself stale")
+        for extent in self._extents(leader, write.first * SECTOR_BYTES, (write.last - write.first + 1) * SECTOR_BYTES):
+            if not leader.disk.is_marked(extent) and not node.disk.is_marked(extent):
+                self.wrong(f"S6: only {leader.name} has extent {extent}, and no map names it")
+
+    def flushed(self, node: Node, writes: Iterable[Write]) -> None:
+        """S4: what an acknowledged flush covers is durable on both copies, or the one that lacks it is known to be old.
+
+        In async mode only what the peer had confirmed is promised of its copy.
+        """
+        other = self.cluster.other(node)
+        if not self._same_resource(node, other):
+            return
+        for write in writes:
+            for number in range(write.first, write.last + 1):
+                place = self.history.place_of(number, write)
+                if place < 0 or write.ended_s == math.inf:
+                    continue
+                here, there = self._durable(node, number, place), self._durable(other, number, place)
+                if here and there:
+                    continue
+                if not here and not there:
+                    self.wrong(f"S4: a flush of {node.name} is acknowledged, and sector {number} is durable nowhere")
+                elif there:
+                    self._check_flush_led(other, node, number)
+                elif not self._is_async():
+                    self._check_alone(node, f"flush of sector {number}")
+
+    def _check_flush_led(self, leader: Node, node: Node, number: int) -> None:
+        """Durable on the peer alone: the peer leads, or, where it lacks something itself, a map names the extent."""
+        engine = node.engine
+        if isinstance(engine, Primary) and engine.core.peer_whole:
+            self._check_led(leader, node, Write(0, 0.0, number, number))
+            return
+        for extent in self._extents(node, number * SECTOR_BYTES, SECTOR_BYTES):
+            if not node.disk.is_marked(extent) and not leader.disk.is_marked(extent):
+                self.wrong(f"S2: sector {number} is durable only on {leader.name}, and no map names its extent")
+
+    def _is_async(self) -> bool:
+        return str(self.cluster.settings.replication) == "async"
+
+    def _has(self, node: Node, write: Write, crashed: bool) -> bool:
+        """This copy has the write or a later one; crashes that undid it count only if `crashed`."""
+        disk = node.disk
+        image = memoryview(disk.view if crashed else disk.taken)[disk.metadata.offset_bytes :].cast("Q")
+        value = write.value
+        for number in range(write.first, write.last + 1):
+            if image[number] == value:
+                continue
+            place = self.history.place(number, image[number])
+            if place < self.history.place_of(number, write):
+                return False
+        return True
+
+    def _durable(self, node: Node, number: int, place: int) -> bool:
+        disk = node.disk
+        start = disk.metadata.offset_bytes + number * SECTOR_BYTES
+        value = int.from_bytes(disk.medium[start : start + SECTOR_BYTES], sys.byteorder)
+        return self.history.place(number, value) >= place
+
+    # -- the failures that excuse a loss -----------------------------------------------------------------------------
+
+    def excuse_lost(self, node: Node, gone: Iterable[int]) -> None:
+        """A power cut took these sectors' newest content: what no other place holds is lost for good, and whoever
+        reads it may see something older."""
+        other = self.cluster.other(node).disk
+        mine, theirs = node.disk.data().cast("Q"), other.data().cast("Q")
+        for number in gone:
+            place = self.history.place(number, mine[number])
+            if other.holds(number):
+                place = max(place, self.history.place(number, theirs[number]))
+            self.history.doubt_sector(number, place)
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _alive(self, node: Node) -> bool:
+        """The engine's link is really there, and its peer the same as in the handshake."""
+        link = self.cluster.link
+        return link is not None and link.primary is node and link.alive and link.secondary.engine is not None
+
+    def _same_resource(self, node: Node, other: Node) -> bool:
+        return node.disk.metadata.resuid == other.disk.metadata.resuid != 0
+
+    @staticmethod
+    def _says_bad(meta: Metadata) -> bool:
+        return meta.inconsistent or meta.stale
+
+    def _differing(self) -> list[int]:
+        a, b = (node.disk for node in self.cluster.nodes.values())
+        if a.data() == b.data():
+            return []
+        return list(self._differing_extents(a, b))
+
+    def _differing_extents(self, a: Disk, b: Disk) -> Iterator[int]:
+        meta = a.metadata
+        for extent in range(-(-meta.datasize_bytes // meta.extentsize_bytes)):
+            start, end = self._span(a, extent)
+            if a.view[start:end] != b.view[start:end]:
+                yield extent
+
+    @staticmethod
+    def _span(disk: Disk, extent: int) -> tuple[int, int]:
+        meta = disk.metadata
+        start = meta.offset_bytes + extent * meta.extentsize_bytes
+        return start, min(start + meta.extentsize_bytes, meta.offset_bytes + meta.datasize_bytes)
+
+    @staticmethod
+    def _extents(node: Node, offset: int, length: int) -> range:
+        size_bytes = node.disk.metadata.extentsize_bytes
+        return range(offset // size_bytes, (offset + length - 1) // size_bytes + 1)
+
+
+def _some(extents: list[int]) -> str:
+    return ", ".join(map(str, extents[:4])) + (f" and {len(extents) - 4} more" if len(extents) > 4 else "")
