@@ -25,7 +25,7 @@ from catalogue import Defect, load
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-DEFAULT_SEEDS = 540
+DEFAULT_SEEDS = 4000
 ENOUGH = 0.95
 LONGEST_S = 3600
 UNIT_TESTS = ("tests/replication", "tests/election/test_arbiter.py", "tests/failover/test_witness_state.py")
