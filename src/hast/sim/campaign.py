@@ -116,3 +116,10 @@ def _outcomes(jobs: Sequence[Job], processes: int) -> Iterator[Outcome]:
 
 def _listed(counter: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
+
+
+def runs(first: int, seeds: int) -> Iterator[tuple[str, Callable[[], list[str]]]]:
+    """The runs of `make sim`, in its order: each with its name, and a call that carries it out and returns what went
+    wrong."""
+    for seed in range(first, first + seeds):
+        yield f"seed {seed}", lambda seed=seed: run_job(Job(seed)).wrong  # type: ignore[misc]

@@ -103,7 +103,7 @@ class Clients:
             node.pump()
 
     def write_directly(self, name: str, sector: int) -> Request | None:
-        """A write of one sector by a client of this node, whoever serves; the history does not know it."""
+        """A write of one sector by a client of this node, whoever serves; in the history it is never acknowledged."""
         node = self.cluster.nodes[name]
         if not isinstance(node.engine, Primary):
             return None
@@ -111,6 +111,7 @@ class Clients:
         data = self._stamp.to_bytes(SECTOR_BYTES, sys.byteorder)
         request = Request(WRITE, sector * SECTOR_BYTES, SECTOR_BYTES, data)
         self.direct[request] = None
+        self.history.begin(request.offset, SECTOR_BYTES, self._stamp, self.world.now)
         node.engine.submit([request], self.world.now)
         node.pump()
         return request

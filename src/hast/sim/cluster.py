@@ -20,6 +20,10 @@ from hast.sim.world import World
 RETRY_S = 1.0
 NOTICE_S = 0.05
 DRAIN_S = 30.0
+KNOCK_S = 0.1
+UNREACHABLE_WAIT_S = 0.7
+TALKING_WAIT_S = 3.0
+"""As in the worker's start gate."""
 POLL_S = 0.002
 
 
@@ -154,13 +158,23 @@ class Cluster:
         return True
 
     def serve(self, name: str, force: bool = False, resume: bool = False) -> None:
-        """Start the primary's worker; clients are let in when it has tried to reach its peer."""
+        """Start the primary's worker; clients are let in when it has heard its peer, or has waited for long enough."""
         self.admitting = False
         self._entering = (name, force, resume)
-        self.nodes[name].start_primary(self.settings, force)
+        node = self.nodes[name]
+        node.start_primary(self.settings, force)
+        self._knock(name, node.life, self.world.now)
+
+    def _knock(self, name: str, life: int, began_s: float) -> None:
+        """The first attempt at the peer, made again until it is heard. A peer that talks is waited for longer."""
+        if self._entering is None or self._entering[0] != name or self.nodes[name].life != life:
+            return
         self._connect(name)
-        if self.link is None:
+        waited_s = self.world.now - began_s
+        if waited_s >= (UNREACHABLE_WAIT_S if self.link is None else TALKING_WAIT_S):
             self._attempted(name, PeerState.UNREACHABLE)
+        else:
+            self.world.after(KNOCK_S, self._knock, name, life, began_s)
 
     def demote(self, name: str, role: Role = Role.SECONDARY) -> None:
         """It serves no more, drained or not."""
@@ -228,7 +242,6 @@ class Cluster:
         if link is None or not link.alive:
             return
         link.alive = False
-        self._attempted(link.primary.name, PeerState.UNREACHABLE)
         self._unnoticed += 1
         self.world.after(self.rng.random() * NOTICE_S, self._notice, link.primary, link.primary.life, reason)
         self.world.after(self.rng.random() * NOTICE_S, self._end, link.secondary, link.secondary.life)

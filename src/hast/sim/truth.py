@@ -168,8 +168,9 @@ class Truth:
             self.wrong(f"S10: {node.name} answers after its demotion")
 
     def acknowledged_apart(self, node: Node, request: Request) -> None:
-        """A write made by hand was answered."""
-        if not request.error:
+        """A write made by hand was answered. An early answer, in async mode, promises nothing where the arbiter may
+        refuse to record it."""
+        if not request.error and not (request.left and self.cluster.settings.arbiter):
             assert request.data is not None
             value = int.from_bytes(request.data, sys.byteorder)
             self.apart[node.name][request.offset // SECTOR_BYTES] = value
@@ -247,8 +248,12 @@ class Truth:
                     self.wrong(f"S4: a flush of {node.name} is acknowledged, and sector {number} is durable nowhere")
                 elif there:
                     self._check_flush_led(other, node, number)
-                elif not self._is_async():
+                elif not self._is_async() and not self._marks(other, number):
                     self._check_alone(node, f"flush of sector {number}")
+
+    def _marks(self, node: Node, number: int) -> bool:
+        """This node's own map names the sector's extent, so that the next handshake does."""
+        return node.disk.is_marked(number * SECTOR_BYTES // node.disk.metadata.extentsize_bytes)
 
     def _check_flush_led(self, leader: Node, node: Node, number: int) -> None:
         """Durable on the peer alone: the peer leads, or, where it lacks something itself, a map names the extent."""
@@ -256,9 +261,8 @@ class Truth:
         if isinstance(engine, Primary) and engine.core.peer_whole:
             self._check_led(leader, node, Write(0, 0.0, number, number))
             return
-        for extent in self._extents(node, number * SECTOR_BYTES, SECTOR_BYTES):
-            if not node.disk.is_marked(extent) and not leader.disk.is_marked(extent):
-                self.wrong(f"S2: sector {number} is durable only on {leader.name}, and no map names its extent")
+        if not self._marks(node, number) and not self._marks(leader, number):
+            self.wrong(f"S2: sector {number} is durable only on {leader.name}, and no map names its extent")
 
     def _is_async(self) -> bool:
         return str(self.cluster.settings.replication) == "async"
@@ -286,12 +290,13 @@ class Truth:
 
     def excuse_lost(self, node: Node, gone: Iterable[int]) -> None:
         """A power cut took these sectors' newest content: what no other place holds is lost for good, and whoever
-        reads it may see something older."""
+        reads it may see something older. A copy that calls itself bad holds nothing."""
         other = self.cluster.other(node).disk
+        good = not self._says_bad(other.durable_metadata)
         mine, theirs = node.disk.data().cast("Q"), other.data().cast("Q")
         for number in gone:
             place = self.history.place(number, mine[number])
-            if other.holds(number):
+            if good and other.holds(number):
                 place = max(place, self.history.place(number, theirs[number]))
             self.history.doubt_sector(number, place)
 
