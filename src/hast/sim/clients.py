@@ -89,7 +89,7 @@ class Clients:
 
     def doubt_unconfirmed(self) -> None:
         """The primary is lost: what the peer had not confirmed for good goes with it (asynchronous replication)."""
-        self.history.doubt(write for request, write in self._unflushed if request.left)
+        self.history.doubt(write for request, write in self._unflushed if request.left or request.remote_error)
 
     def doubt_unflushed(self) -> None:
         """The only good copy lost its cache: what no flush covered may be gone, as on any single disk."""

@@ -241,6 +241,7 @@ class Cluster:
         link, self.link = self.link, None
         if link is None or not link.alive:
             return
+        self.watcher.cut(link.primary)
         link.alive = False
         self._unnoticed += 1
         self.world.after(self.rng.random() * NOTICE_S, self._notice, link.primary, link.primary.life, reason)

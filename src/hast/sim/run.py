@@ -53,6 +53,7 @@ class Run:
         self.cluster: Cluster = Cluster(self.world, settings, fresh_metadata(), self.truth, self.features)
         self.truth.cluster = self.cluster
         self.clients: Clients = Clients(self.cluster, self.history, self.truth, DATASIZE_BYTES)
+        self.truth.doubt_unconfirmed = self.clients.doubt_unconfirmed
         self.carried_out: list[str] = []
         self.failures_seen: int = 0
         self.split_brain_due = False

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from hast.format.constants import Feature, SyncSource
+from hast.format.constants import Feature, Replication, SyncSource
 from hast.replication.answer import SecondHello, SecondReply
 from hast.replication.core import SYNC
 from hast.replication.primary import Primary
@@ -28,6 +28,8 @@ class Truth:
     """`wrong` lists what went wrong. The cluster is set before anything happens."""
 
     cluster: Cluster
+    doubt_unconfirmed: Callable[[], None]
+    """The peer's copy is taken for the truth: what it had not confirmed may be lost (asynchronous replication)."""
 
     def __init__(self, history: History) -> None:
         self.history = history
@@ -126,6 +128,8 @@ class Truth:
         engine = node.engine
         if event.name != "connect" or not isinstance(engine, Primary) or not self._alive(node):
             return
+        if self.lacked_by_other("a") and self.lacked_by_other("b"):
+            self.wrong("S8: split brain is not seen: both nodes acknowledged what the other lacks")
         amap = engine.map
         differing = [
             e for e in self._differing() if not (e in amap.owed_local or e in amap.owed_remote or e in amap.inflight)
@@ -138,7 +142,7 @@ class Truth:
     # -- the handshake -------------------------------------------------------------------------------------------
 
     def answers(self, primary: Node, secondary: Node, hello: SecondHello, reply: SecondReply) -> None:
-        """S7: a copy that is to be filled says so on its disk before it is promised; S8: both went on apart."""
+        """S7: a copy that is to be filled says so on its disk before it is promised."""
         if reply.errmsg is not None:
             return
         durable = secondary.disk.durable_metadata
@@ -146,14 +150,21 @@ class Truth:
             self.wrong(f"S7: {secondary.name} will be copied as a whole with no mark on its disk")
         if reply.syncsrc is SyncSource.SECONDARY and durable.inconsistent:
             self.wrong(f"S7: {secondary.name} is inconsistent and becomes the source")
-        lacks = {name: self.lacked_by_other(name) for name in ("a", "b")}
-        if lacks["a"] and lacks["b"] and reply.discards is None and not durable.inconsistent:
-            self.wrong("S8: split brain is not seen: both nodes acknowledged what the other lacks")
 
     def accepts(self, primary: Node, secondary: Node, peer: Peer) -> None:
         """What was written apart is settled by one of them giving up."""
         if peer.discards is not None:
             self.apart[secondary.name].clear()
+
+    def cut(self, primary: Node) -> None:
+        """A peer that leads, and is lost: what it had not confirmed for good is then only on a copy that missed
+        something (memsync and async, in which that may be acknowledged)."""
+        if self._peer_leads(primary):
+            self.doubt_unconfirmed()
+
+    def _peer_leads(self, node: Node) -> bool:
+        engine = node.engine
+        return isinstance(engine, Primary) and (bool(engine.map.owed_local) or engine.core.meta.stale)
 
     def lacked_by_other(self, name: str) -> list[int]:
         view = self.cluster.other(self.cluster.nodes[name]).disk.data().cast("Q")
@@ -187,6 +198,8 @@ class Truth:
         """S4, S6, S8: an answered write is on both copies, or the one that lacks it is known, durably, to be old."""
         other = self.cluster.other(node)
         early = request.left > 0
+        if early and not self._alive(node) and self._peer_leads(node):
+            self.history.doubt([write])
         here, there = self._has(node, write, crashed=False), early or self._has(other, write, crashed=False)
         if here and there:
             return
@@ -209,7 +222,8 @@ class Truth:
             self.wrong(f"S8: a {what} that only {node.name} has is acknowledged, and its counter says nothing of it")
         if self.cluster.features and meta.inconsistent and not self._alive(node):
             self.wrong(f"S7: {node.name} acknowledges a {what} alone, and calls itself inconsistent")
-        if self.cluster.settings.arbiter and self.cluster.witness.sole != node.name:
+        bad = self._says_bad(self.cluster.other(node).disk.durable_metadata)
+        if self.cluster.settings.arbiter and self.cluster.witness.sole != node.name and not bad:
             self.wrong(f"S11: a {what} that only {node.name} has is acknowledged, and the arbiter does not know of it")
 
     def _check_led(self, leader: Node, node: Node, write: Write) -> None:
@@ -265,7 +279,7 @@ class Truth:
             self.wrong(f"S2: sector {number} is durable only on {leader.name}, and no map names its extent")
 
     def _is_async(self) -> bool:
-        return str(self.cluster.settings.replication) == "async"
+        return self.cluster.settings.replication is Replication.ASYNC
 
     def _has(self, node: Node, write: Write, crashed: bool) -> bool:
         """This copy has the write or a later one; crashes that undid it count only if `crashed`."""
