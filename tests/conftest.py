@@ -1,8 +1,9 @@
-"""Fixtures shared by all rooms' tests."""
+"""Fixtures shared by all rooms' tests; makes the helpers in support/ importable."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ settings.register_profile("hast", deadline=None)
 settings.load_profile("hast")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
 
 
 @pytest.fixture(scope="session")

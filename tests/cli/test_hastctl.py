@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
-from daemon import Daemon, free_port, wait_for
 from daemon_fixtures import MakeDaemon
+
+from daemon import Daemon, free_port, wait_for
 
 
 def hastctl(*arguments: str, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from daemon import Daemon, alive, free_port, wait_for
 from daemon_fixtures import MakeDaemon
+
+from daemon import Daemon, alive, free_port, wait_for
 
 
 def hastd(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -18,13 +18,14 @@ import traceback
 from pathlib import Path
 
 from hast.config.model import Device
-from hast.node import device, paths
-from hast.node.device import Attachment
+from hast.daemon import paths
+from hast.device import device
+from hast.device.device import Attachment
 
 SIZE = 96 << 20
 DISK = Path("/tmp/disk.img")
 MOUNT = Path("/mnt")
-WORKER = Path(__file__).resolve().parent.parent / "node" / "ram_worker.py"
+WORKER = Path(__file__).resolve().parent.parent / "support" / "ram_worker.py"
 BLKDISCARD, BLKZEROOUT, BLKSSZGET, BLKGETSIZE64 = 0x1277, 0x127F, 0x1268, 0x80081272
 SUCCESS = "KERNEL NBD: ALL STEPS PASSED"
 
@@ -183,7 +184,7 @@ async def clean_up_after_a_kill() -> None:
     script = (
         "import asyncio, os\n"
         "from hast.config.model import Device\n"
-        "from hast.node import device\n"
+        "from hast.device import device\n"
         "async def main():\n"
         "    attachment = device.choose(Device.NBD, 'disk1', 'disk1')\n"
         "    await attachment.prepare()\n"

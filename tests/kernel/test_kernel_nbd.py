@@ -28,8 +28,8 @@ def test_the_kernel_nbd_device_works_and_outlives_its_worker() -> None:
         pytest.skip(str(error))
     initramfs = build_initramfs(
         Path(__file__).with_name("inside.py"),
-        [REPOSITORY / "src", REPOSITORY / "tests" / "node"],
-        ["ram_worker", "hast.node.nbd_helper", "hast.node.device_helper"],
+        [REPOSITORY / "src", REPOSITORY / "tests" / "support"],
+        ["ram_worker", "hast.device.nbd_helper", "hast.device.device_helper"],
         ["mkfs.ext4", "e2fsck"],
         module,
     )

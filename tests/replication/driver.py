@@ -63,21 +63,59 @@ def marked(data: bytes) -> set[int]:
 
 
 class Disk:
-    """Data area in memory, and what reads of it return."""
+    """A data area behind a cache: reads see the cache, `crash` leaves what a good flush covered.
+
+    `failures` counts down the coming operations of a kind that fail. What a failed flush covered stays readable and is
+    not tried again by the next one, as on Linux: only another write of it is.
+    """
 
     def __init__(self, size: int = EXTENT * EXTENTS) -> None:
         self.data = bytearray(size)
         self.map = bytes(MAP)
+        self.boot = 0
+        self.failures: dict[int, int] = {}
+        self.doubtful = False
+        """A worker may have been told of a failed flush, and not have noted it."""
+        self._medium = bytearray(size)
+        self._cached: set[int] = set()
+
+    def outcome(self, request: Request) -> int:
+        """Carry a request out; returns an errno."""
+        if self.failures.get(request.op):
+            self.failures[request.op] -= 1
+            if request.op == FLUSH:
+                self._cached.clear()
+                self.doubtful = True
+            return EIO
+        self.execute(request)
+        return 0
 
     def execute(self, request: Request) -> None:
         start, end = request.offset, request.offset + request.length
         if request.op == READ:
             request.data = bytes(self.data[start:end])
-        elif request.op == WRITE:
-            assert request.data is not None
-            self.data[start:end] = request.data
-        elif request.op in (ZERO, DELETE):
-            self.data[start:end] = bytes(request.length)
+            return
+        if request.op == FLUSH:
+            for sector in self._cached:
+                place = slice(sector * SECTOR, (sector + 1) * SECTOR)
+                self._medium[place] = self.data[place]
+            self._cached.clear()
+            return
+        self.data[start:end] = request.data if request.op == WRITE and request.data else bytes(request.length)
+        self._cached.update(range(start // SECTOR, -(-end // SECTOR)))
+
+    def end(self, under_way: list[Request]) -> None:
+        """The worker is killed: the flush that it waited for comes to its end, and nobody is told how."""
+        for request in under_way:
+            if request.op == FLUSH:
+                self.outcome(request)
+
+    def crash(self) -> None:
+        """Power cut: the whole cache is lost."""
+        self.boot += 1
+        self.doubtful = False
+        self.data[:] = self._medium
+        self._cached.clear()
 
     def store(self, job: Store) -> None:
         if job.metadata is None:
@@ -119,6 +157,7 @@ class Rig:
             boot_id=boot_id,
             fresh_resuid=fresh_resuid,
             force=force,
+            flush_doubtful=self.disk.doubtful,
         )
         self.take()
         if started:
@@ -192,9 +231,7 @@ class Rig:
         """Carry out these local operations, or all there are."""
         for request in requests or tuple(self.local):
             self.local.remove(request)
-            request.local_error = error
-            if not error:
-                self.disk.execute(request)
+            request.local_error = error or self.disk.outcome(request)
             self.call(self.engine.local_done, [request])
 
     def reply(self, seq: int, error: int = 0, data: bytes | None = None, received: bool = False) -> None:
@@ -280,7 +317,7 @@ class Shelf:
         self.stores: list[Store] = []
         self.events: list[Event] = []
         self.drops: list[str] = []
-        self.engine = Secondary(meta, on_disk, features=int(features))
+        self.engine = Secondary(meta, on_disk, features=int(features), flush_doubtful=self.disk.doubtful)
         self.take()
 
     def take(self) -> None:
@@ -338,9 +375,7 @@ class Shelf:
     def finish_local(self, *requests: Request, error: int = 0) -> None:
         for request in requests or tuple(self.local):
             self.local.remove(request)
-            request.local_error = error
-            if not error:
-                self.disk.execute(request)
+            request.local_error = error or self.disk.outcome(request)
             self.engine.local_done([request], self.now)
             self.take()
 
@@ -356,13 +391,18 @@ class Shelf:
 
 
 class Pair:
-    """A primary and its secondary, each carrying out everything at once."""
+    """A primary and its secondary, each carrying out everything at once, or `step` by step."""
 
     def __init__(self, rig: Rig, shelf: Shelf, features: int = OUR_FEATURES) -> None:
         self.rig, self.shelf, self.features = rig, shelf, int(features)
 
     def connect(self) -> None:
         """The whole handshake; then everything there is to do. Raises Refused."""
+        self.attach()
+        self.run()
+
+    def attach(self) -> None:
+        """The whole handshake. Raises Refused."""
         rig, shelf = self.rig, self.shelf
         rig.remote.clear()
         shelf.replies.clear()
@@ -374,12 +414,11 @@ class Pair:
         reply = shelf.engine.reply
         assert reply is not None
         accepted = Accepted(2, b"t" * 16, Feature(self.features))
-        boot_id = BOOT_B if self.features else b""
+        boot_id = boot_of(BOOT_B, shelf.disk) if self.features and shelf.engine.cache_known else b""
         rig.call(
             rig.engine.attach,
             check_second_reply(SecondReplyValues(*reply, boot_id=boot_id), accepted, rig.engine.core.meta),
         )
-        self.run()
 
     def run(self) -> None:
         """Until nothing is left to do."""
@@ -393,6 +432,37 @@ class Pair:
             answers, shelf.replies = shelf.replies, []
             rig.call(rig.engine.replies, answers)
 
+    def step(self) -> bool:
+        """Carry out one thing, the same one in every run of a test; False when nothing is left to do."""
+        rig, shelf = self.rig, self.shelf
+        if rig.stores:
+            rig.store()
+        elif shelf.stores:
+            shelf.store()
+        elif rig.local:
+            rig.finish_local(rig.local[0])
+        elif shelf.local:
+            shelf.finish_local(shelf.local[0])
+        elif rig.remote:
+            shelf.requests(rig.remote.pop(0))
+        elif shelf.replies:
+            rig.call(rig.engine.replies, [shelf.replies.pop(0)])
+        else:
+            return False
+        return True
+
     def new_secondary(self) -> None:
         """The secondary's worker is replaced."""
         self.shelf = Shelf(self.shelf.saved, self.shelf.disk.map, self.features, self.shelf.disk)
+
+    def new_primary(self) -> None:
+        """The primary's worker is replaced."""
+        old = self.rig
+        settings, boot_id = old.engine.core.settings, boot_of(BOOT_A, old.disk)
+        self.rig = Rig(old.saved, old.disk.map, settings, boot_id=boot_id, disk=old.disk)
+        self.rig.now = old.now
+
+
+def boot_of(host: bytes, disk: Disk) -> bytes:
+    """What this host's kernel calls this boot."""
+    return host[:-1] + bytes([disk.boot]) if disk.boot else host

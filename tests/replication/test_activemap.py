@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from driver import EXTENT, EXTENTS, MAP, image, marked
 from hypothesis import settings
@@ -9,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hast.replication.activemap import Activemap
+from hast.replication.bitmap import Bitmap
 
 
 def made(on_disk: bytes = bytes(MAP), keepdirty: int = 4) -> Activemap:
@@ -62,9 +67,61 @@ def test_keepdirty_extents_are_the_most_recently_written() -> None:
         amap.clock += 1
         amap.begin(extent, extent)
         amap.end(extent, extent)
-    amap.arm({5, 6, 7})
+    amap.arm(amap.arming.copy())
     assert amap.stale_bits(False) == [6]
     assert set(amap.stale_bits(True)) == {5, 6, 7}
+
+
+def calls_of(work: Callable[[], Any]) -> int:
+    """How many functions, Python's and built in, this work calls."""
+    count = 0
+
+    def counted(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(counted)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_work_on_the_whole_map_does_not_grow_with_the_number_of_extents() -> None:
+    """8 TiB in extents of 2 MiB, all owed by a new peer: no loop over four million extents."""
+    extents = 1 << 22
+    amap = Activemap(extents << 21, 1 << 21, extents // 8, 512, 64, bytes(extents // 8))
+    everything = bytes([0xFF]) * (extents // 8)
+
+    def join() -> None:
+        amap.mark(everything)
+        amap.take_image()
+        amap.arm(amap.arming.copy())
+        amap.owed_remote.merge(everything)
+
+    assert calls_of(join) < 200
+    assert amap.owed_remote.count == amap.armed.count == extents
+    assert not amap.arming
+    amap.owed_remote.clear()
+
+    def clean() -> None:
+        amap.disarm(amap.stale_bits(True), amap.flush_begins())
+
+    assert calls_of(clean) < 200
+    assert not amap.armed
+    taken = amap.take_image()
+    assert taken == (0, bytes(extents // 8))
+
+
+def test_map_of_a_peer_names_what_is_armed_and_what_is_on_its_way_once() -> None:
+    amap = made(image(3))
+    amap.begin(4, 4)
+    amap.mark(image(3, 4, 5))
+    assert set(amap.arming) == {4, 5}
+    taken = amap.take_image()
+    assert taken is not None
+    assert marked(taken[1]) == {3, 4, 5}
 
 
 class ActivemapMachine(RuleBasedStateMachine):
@@ -78,8 +135,8 @@ class ActivemapMachine(RuleBasedStateMachine):
         self.running: list[tuple[int, int]] = []
         self.unflushed: set[int] = set()
         """Extents with a confirmed write that no flush covered."""
-        self.job: tuple[set[int], set[int]] | None = None
-        self.flush: tuple[int, list[int], set[int]] | None = None
+        self.job: tuple[Bitmap, set[int]] | None = None
+        self.flush: tuple[int, Bitmap | list[int], set[int]] | None = None
 
     @rule(first=st.integers(0, 15), more=st.integers(0, 2))
     def begin(self, first: int, more: int) -> None:
@@ -98,7 +155,7 @@ class ActivemapMachine(RuleBasedStateMachine):
         if taken is not None:
             image_now = bytearray(image(*self.disk))
             image_now[taken[0] : taken[0] + len(taken[1])] = taken[1]
-            self.job = (set(self.map.arming), marked(bytes(image_now)))
+            self.job = (self.map.arming.copy(), marked(bytes(image_now)))
 
     @precondition(lambda self: self.job is not None)
     @rule()

@@ -15,7 +15,7 @@ steps = st.lists(
         st.tuples(st.just("add"), st.integers(0, SIZE - 1)),
         st.tuples(st.just("discard"), st.integers(0, SIZE - 1)),
         st.tuples(st.just("merge"), bits),
-        st.tuples(st.just("subtract"), bits),
+        st.tuples(st.sampled_from(["subtract", "unite", "intersect"]), bits),
         st.tuples(st.sampled_from(["fill", "clear"]), st.none()),
     ),
     max_size=30,
@@ -32,8 +32,15 @@ def made(members: set[int]) -> Bitmap:
     return bitmap
 
 
-@given(steps, st.integers(0, SIZE + 5))
-def test_agrees_with_a_set(script: list[tuple[str, object]], start: int) -> None:
+@given(steps, st.integers(0, SIZE + 5), st.sampled_from([0, 64]))
+def test_agrees_with_a_set(script: list[tuple[str, object]], start: int, few: int) -> None:
+    """`few`: the number of bits up to which they are handled one by one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hast.replication.bitmap._FEW_BITS", few)
+        agree(script, start)
+
+
+def agree(script: list[tuple[str, object]], start: int) -> None:
     bitmap, model = Bitmap(SIZE), set[int]()
     for action, value in script:
         if action == "add":
@@ -52,6 +59,13 @@ def test_agrees_with_a_set(script: list[tuple[str, object]], start: int) -> None
             assert isinstance(value, set)
             bitmap.subtract(made(value))
             model -= value
+        elif action in ("unite", "intersect"):
+            assert isinstance(value, set)
+            before = bitmap
+            bitmap = bitmap.copy()
+            getattr(bitmap, action)(made(value))
+            assert list(before) == sorted(model)
+            model = model | value if action == "unite" else model & value
         elif action == "fill":
             bitmap.fill()
             model = set(range(SIZE))
@@ -60,6 +74,7 @@ def test_agrees_with_a_set(script: list[tuple[str, object]], start: int) -> None
             model = set()
     assert list(bitmap) == sorted(model)
     assert bitmap.count == len(model)
+    assert bitmap.last() == max(model, default=-1)
     assert bool(bitmap) == bool(model)
     assert bytes(bitmap.data) == packed(model)
     assert bitmap.next(start) == min((n for n in model if n >= start), default=-1)

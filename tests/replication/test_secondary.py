@@ -193,6 +193,7 @@ def test_disk_errors_are_answered_and_counted(op: int, counter: str) -> None:
     length = 0 if op == FLUSH else SECTOR
     shelf.request(op, 5, 0, length, DATA if op == WRITE else None)
     shelf.finish_local(error=EIO)
+    shelf.store_all()
     assert shelf.replies == [(5, EIO, False, None)]
     assert getattr(shelf.engine.counters, counter) == 1
     assert [event.name for event in shelf.events] == ["disk-failed"]

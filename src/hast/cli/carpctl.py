@@ -15,8 +15,8 @@ from hast.config import carpconf
 from hast.config.carp_model import DEFAULT_CARP_CONF
 from hast.config.host import this_host
 from hast.config.model import ConfigError
+from hast.daemon.paths import run_directory
 from hast.net.carpd import CONTROL_NAME, control_path
-from hast.node.paths import run_directory
 
 EX_USAGE = 64
 EX_UNAVAILABLE = 69

@@ -16,13 +16,13 @@ from hast.config import carpconf
 from hast.config.carp_model import DEFAULT_CARP_CONF, CarpConfiguration
 from hast.config.host import this_host
 from hast.config.model import ConfigError
+from hast.daemon import logs
+from hast.daemon.daemonize import daemonize
+from hast.daemon.pidfile import Pidfile, PidfileError
+from hast.daemon.sockets import SocketError, bind_unix
 from hast.format.carp import PROTOCOL
 from hast.net.carpd import Carpd, control_path
 from hast.net.netlink import NetworkError
-from hast.node import logs
-from hast.node.daemonize import daemonize
-from hast.node.pidfile import Pidfile, PidfileError
-from hast.node.sockets import SocketError, bind_unix
 
 EX_USAGE = 64
 EX_OSERR = 71

@@ -38,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     from hast.config.failoverconf import load
     from hast.config.model import ConfigError
+    from hast.daemon.paths import run_directory
     from hast.failover.hastd import HastdError
     from hast.failover.state import RunFiles, StateError
-    from hast.node.paths import run_directory
 
     try:
         configuration = load(options.config)

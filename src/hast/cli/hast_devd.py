@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Exit codes: 0; 64 usage, 65 and 66 replay, 71 and 75 pidfile, 72 and 78 configuration."""
     options = _parser().parse_args(argv)
     from hast.config.devdconf import load
-    from hast.node.pidfile import PidfileError
+    from hast.daemon.pidfile import PidfileError
 
     try:
         configuration = load(options.config)
@@ -86,11 +86,11 @@ def _replay(configuration: DevdConfiguration, path: str) -> int:
 
 def _serve(configuration: DevdConfiguration, options: argparse.Namespace) -> int:
     from hast.config.devdconf import load
+    from hast.daemon import logs
+    from hast.daemon.daemonize import daemonize
+    from hast.daemon.paths import run_directory
+    from hast.daemon.pidfile import Pidfile
     from hast.failover.devd.daemon import Settings, serve
-    from hast.node import logs
-    from hast.node.daemonize import daemonize
-    from hast.node.paths import run_directory
-    from hast.node.pidfile import Pidfile
 
     config = os.path.abspath(options.config)
     settings = Settings(
@@ -121,7 +121,7 @@ def _log_to_file(path: str | None) -> None:
         return
     import socket
 
-    from hast.node.logs import LineFormatter
+    from hast.daemon.logs import LineFormatter
 
     class Formatter(LineFormatter):
         def format(self, record: logging.LogRecord) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from hast.config.address import AddressError, parse_address
+from hast.daemon import logs
+from hast.daemon.daemonize import daemonize
+from hast.daemon.pidfile import Pidfile, PidfileError
 from hast.failover.arbiters.witness import DEFAULT_WITNESS_PORT
 from hast.failover.arbiters.witness_server import StateError, StateFile, Witness, WitnessServer
-from hast.node import logs
-from hast.node.daemonize import daemonize
-from hast.node.pidfile import Pidfile, PidfileError
 
 DEFAULT_STATE = "/var/lib/hast/witness.json"
 DEFAULT_PIDFILE = "/var/run/hast-witness.pid"

@@ -98,8 +98,8 @@ def _size(label: str) -> Callable[[click.Context, click.Parameter, str | None], 
 @click.argument("names", nargs=-1, required=True)
 def create(context: click.Context, names: tuple[str, ...], extentsize: int, keepdirty: int, mediasize: int) -> None:
     """Initialize the local providers of NAMES. Metadata and map are overwritten, data is not touched."""
-    from hast.node import provision
-    from hast.node.provider_open import ProviderError
+    from hast.worker.disk import provision
+    from hast.worker.disk.provider_open import ProviderError
 
     session = _session(context)
     configuration = session.configuration()
@@ -277,8 +277,8 @@ def _print_json(entries: Sequence[dict[str, Any]]) -> None:
 def dump(context: click.Context, names: tuple[str, ...]) -> None:
     """Show the metadata on the local providers of NAMES, of all by default; hastd is not needed."""
     from hast.cli import output
-    from hast.node import provision
-    from hast.node.provider_open import ProviderError
+    from hast.worker.disk import provision
+    from hast.worker.disk.provider_open import ProviderError
 
     configuration = _session(context).configuration()
     wanted = list(configuration.resources) if not names or names[0] == "all" else list(names)

@@ -1,7 +1,7 @@
 """hastd: command line, configuration, sockets, pidfile, going into the background (specification section 8.1).
 
 `main` is the console script. Everything that can fail at start fails here, on the terminal, with one line and a
-sysexits code; from then on `node/supervisor.py` runs.
+sysexits code; from then on `supervisor/supervisor.py` runs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from hast.config.model import Configuration, Resource
+    from hast.daemon.pidfile import Pidfile
     from hast.election.arbiter import Verdict
-    from hast.node.arbiter_link import Dealings
-    from hast.node.pidfile import Pidfile
-    from hast.node.supervisor import Opened, Options
+    from hast.supervisor.arbiter_link import Dealings
+    from hast.supervisor.supervisor import Opened, Options
 
 USAGE = "usage: hastd [-dFht] [-c config] [-P pidfile]"
 DEFAULT_CONFIG = "/etc/hast.conf"
@@ -82,9 +82,10 @@ def _run(arguments: Arguments) -> int:
     from hast.config import hastconf
     from hast.config.host import this_host
     from hast.config.model import ConfigError
-    from hast.node.pidfile import Pidfile, PidfileError
-    from hast.node.sockets import SocketError, open_control, open_listeners, unlink_control
-    from hast.node.supervisor import Opened, Options
+    from hast.daemon.pidfile import Pidfile, PidfileError
+    from hast.daemon.sockets import SocketError, open_control, unlink_control
+    from hast.supervisor.peer_sockets import open_listeners
+    from hast.supervisor.supervisor import Opened, Options
 
     def load() -> Configuration:
         return hastconf.load(arguments.config, this_host())
@@ -116,8 +117,8 @@ def _run(arguments: Arguments) -> int:
 
 def _claim_run_directory() -> Pidfile | None:
     """One hastd for each run directory, because a start clears away what is there. None where it cannot be written."""
-    from hast.node import paths
-    from hast.node.pidfile import Pidfile
+    from hast.daemon import paths
+    from hast.daemon.pidfile import Pidfile
 
     try:
         directory = paths.make_run_directory()
@@ -140,8 +141,8 @@ def _serve(arguments: Arguments, configuration: Configuration, options: Options,
 
     import setproctitle
 
-    from hast.node import daemonize, logs
-    from hast.node.supervisor import Supervisor
+    from hast.daemon import daemonize, logs
+    from hast.supervisor.supervisor import Supervisor
 
     def claim() -> None:
         for pidfile in (opened.pidfile, opened.run_lock):

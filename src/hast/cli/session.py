@@ -47,7 +47,7 @@ class Session:
     def client(self) -> ControlClient:
         """The daemon's control connection; its address comes from the daemon's record where that is current."""
         from hast.cli.client import ControlClient
-        from hast.node import config_record
+        from hast.daemon import config_record
 
         address = config_record.read(self.config_path) or self.configuration().control
         self._tell(f"configuration {self.config_path}, hastd at {address}")

@@ -19,12 +19,12 @@ from hast.config.failover_model import (
     PoolKind,
     Service,
 )
+from hast.daemon import paths
 from hast.election.failover import Item
 from hast.failover.hastd import Hastd, HastdError
 from hast.failover.isolation import Isolation
 from hast.failover.part import Part
 from hast.failover.roles import DelayPart, DevicePart, RolePart
-from hast.node import paths
 
 STATUS_S = 5.0
 

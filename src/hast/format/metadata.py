@@ -28,6 +28,7 @@ class Flag(IntFlag):
     INCONSISTENT = 1
     STALE = 2
     DISCARD = 4
+    UNFLUSHED = 8
 
 
 class MetadataError(ValueError):
@@ -72,6 +73,8 @@ class Metadata:
     """When this copy first took writes that the other lacks, in seconds since 1970; 0 when it holds none."""
     discard: bool = False
     """The operator's order: at the next split brain the changes of this copy are thrown away."""
+    unflushed: bool = False
+    """A flush of this copy failed (S2): a read may show what the medium lacks, until it is written again."""
 
 
 _ROLES = frozenset(Role)
@@ -131,14 +134,15 @@ def decode(block: Buffer) -> Metadata:
         boot_id=bytes(fields.get("bootid", NvType.UINT8_ARRAY) or b""),
         ahead_since_s=fields.get("aheadsince", NvType.UINT64) or 0,
         discard=bool(flags & Flag.DISCARD),
+        unflushed=bool(flags & Flag.UNFLUSHED),
     )
     _check_sizes(metadata)
     return metadata
 
 
-def _flags_of(metadata: Metadata) -> tuple[bool, bool, bool]:
+def _flags_of(metadata: Metadata) -> tuple[bool, bool, bool, bool]:
     """In the order of `Flag`."""
-    return metadata.inconsistent, metadata.stale, metadata.discard
+    return metadata.inconsistent, metadata.stale, metadata.discard, metadata.unflushed
 
 
 def _check_extra_fields(fields: Nv, block: bytes) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 
 from hast.config.carp_model import DEFAULT_CARP_CONTROL, CarpConfiguration
 from hast.config.model import ConfigError
+from hast.daemon.paths import run_directory
 from hast.election.carp_types import State, StateChanged
 from hast.election.demotion import BY_HAND, MAX_SKEW, CopyState, Demotion
 from hast.format import carp
@@ -28,7 +29,6 @@ from hast.net.group import Group
 from hast.net.netlink import LinkView, Netlink, NetworkError
 from hast.net.record import AddressRecord
 from hast.net.sockets import SegmentSockets
-from hast.node.paths import run_directory
 
 LOOK_AGAIN_S = 5.0
 """Links and addresses are looked at this often even when the kernel tells of no change."""

@@ -14,10 +14,10 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
+from hast.daemon.conversation import ConversationError, receive_frame, send_frame
 from hast.election.demotion import CopyState
 from hast.format import control, frame, nv
 from hast.format.constants import MAX_CONTROL_BODY_BYTES, PROTOCOL_VERSION
-from hast.node.conversation import ConversationError, receive_frame, send_frame
 
 POLL_S = 1.0
 """How often hastd is asked while its event stream is not there."""

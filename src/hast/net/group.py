@@ -17,6 +17,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from hast.config.carp_model import VirtualHost
+from hast.daemon import logs
 from hast.election.carp import Vhid
 from hast.election.carp_types import Advertise, Announce, Effect, Note, SetAddresses, Settings, State, StateChanged
 from hast.election.counter import COUNTS_PER_US
@@ -25,7 +26,6 @@ from hast.format.carp import Advertisement, Authenticator, encode
 from hast.net.netlink import LinkView, Netlink, NetworkError, source_address
 from hast.net.record import AddressRecord
 from hast.net.sockets import SegmentSockets
-from hast.node import logs
 
 _log = logging.getLogger("hast.carpd")
 _DRAIN_DEADLINE_S = 5.0

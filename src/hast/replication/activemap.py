@@ -7,8 +7,6 @@ copies confirmed and a flush covered (S2).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from hast.replication.bitmap import Bitmap
 
 
@@ -41,8 +39,9 @@ class Activemap:
         self.armed.merge(image)
         self._image = bytearray(mapsize_bytes)
         self._image[: len(self.armed.data)] = self.armed.data
-        self._changed: set[int] = set()
-        self.arming: set[int] = set()
+        self._changed: tuple[int, int] | None = None
+        """The first and the last unit of the image that the disk does not show yet."""
+        self.arming = Bitmap(self.extents)
         self.inflight: dict[int, int] = {}
         self.hot: dict[int, int] = {}
         """Extents written since they were last clean → the clock of the last write to them."""
@@ -69,7 +68,8 @@ class Activemap:
                 armed = False
                 if extent not in self.arming:
                     self.arming.add(extent)
-                    self._set(extent)
+                    self._image[extent >> 3] |= 1 << (extent & 7)
+                    self._touch(extent, extent)
         return armed
 
     def end(self, first: int, last: int) -> None:
@@ -89,20 +89,24 @@ class Activemap:
             return bool(data[first >> 3] & (1 << (first & 7)))
         return all(extent in self.armed for extent in range(first, last + 1))
 
-    def arm(self, extents: set[int]) -> None:
+    def arm(self, extents: Bitmap) -> None:
         """The map with these bits is on the disk, durably."""
-        for extent in extents:
-            self.armed.add(extent)
-        self.arming -= extents
+        self.armed.unite(extents)
+        self.arming.subtract(extents)
 
     def mark(self, image: bytes) -> None:
         """Take over the bits of a peer's map; they are armed once the map is stored."""
-        before = Bitmap(self.extents)
-        before.merge(image)
-        for extent in before:
-            if extent not in self.armed and extent not in self.arming:
-                self.arming.add(extent)
-                self._set(extent)
+        fresh = Bitmap(self.extents)
+        fresh.merge(image)
+        fresh.subtract(self.armed)
+        fresh.subtract(self.arming)
+        if not fresh:
+            return
+        self.arming.unite(fresh)
+        shown = self.armed.copy()
+        shown.unite(self.arming)
+        self._show(shown)
+        self._touch(fresh.next(0), fresh.last())
 
     def flush_begins(self) -> int:
         """A flush of both copies begins; returns the clock that tells what it covers.
@@ -115,51 +119,69 @@ class Activemap:
             self.hot[extent] = self.clock
         return covered
 
-    def stale_bits(self, everything: bool) -> list[int]:
-        """Armed extents that a flush of both copies, started now, would allow to clear.
+    def stale_bits(self, everything: bool) -> Bitmap | list[int]:
+        """Armed extents that a flush of both copies, started now, would allow to clear; a map where it is `everything`.
 
         Left out: extents with writes in flight, owed extents, and, unless `everything`, the `keepdirty` most
         recently written ones.
         """
-        candidates: Iterable[int] = self.armed
-        if not everything:
-            oldest_first = sorted(self.hot, key=self.hot.__getitem__)
-            candidates = oldest_first[: max(0, len(oldest_first) - self.keepdirty)]
-        return [
-            extent
-            for extent in candidates
-            if extent in self.armed
-            and extent not in self.inflight
-            and extent not in self.owed_remote
-            and extent not in self.owed_local
-        ]
+        if everything:
+            stale = self.armed.copy()
+            self._drop_unclean(stale)
+            return stale
+        oldest_first = sorted(self.hot, key=self.hot.__getitem__)
+        candidates = oldest_first[: max(0, len(oldest_first) - self.keepdirty)]
+        return [extent for extent in candidates if extent in self.armed and self._clean(extent)]
 
     def crowded(self) -> bool:
         """Enough extents have left the keepdirty list to make a flush for them worth while."""
         return len(self.hot) > 2 * self.keepdirty + 16
 
-    def disarm(self, extents: list[int], clock: int) -> bool:
+    def disarm(self, extents: Bitmap | list[int], clock: int) -> bool:
         """Clear the bits of these extents, except where a write came after `clock`; True when the image changed."""
+        if isinstance(extents, Bitmap):
+            return self._disarm_map(extents, clock)
         changed = False
         for extent in extents:
-            if extent in self.inflight or extent in self.owed_remote or extent in self.owed_local:
+            if not self._clean(extent):
                 continue
             assert extent not in self.arming, "S1: a bit on its way to the disk is not cleared"
             if self.hot.get(extent, -1) > clock or not self.armed.discard(extent):
                 continue
             self.hot.pop(extent, None)
             self._image[extent >> 3] &= ~(1 << (extent & 7)) & 0xFF
-            self._changed.add((extent >> 3) // self._unit_bytes)
+            self._touch(extent, extent)
             changed = True
         return changed
 
+    def _disarm_map(self, extents: Bitmap, clock: int) -> bool:
+        cleared = extents.copy()
+        cleared.intersect(self.armed)
+        self._drop_unclean(cleared)
+        for extent, written in self.hot.items():
+            if written > clock:
+                cleared.discard(extent)
+        if not cleared:
+            return False
+        armed = self.armed.copy()
+        armed.subtract(cleared)
+        shown = armed.copy()
+        shown.unite(self.arming)
+        assert shown.count == armed.count + self.arming.count, "S1: a bit on its way to the disk is not armed"
+        self.armed = armed
+        self.hot = {extent: written for extent, written in self.hot.items() if extent not in cleared}
+        self._show(shown)
+        self._touch(cleared.next(0), cleared.last())
+        return True
+
     def take_image(self) -> tuple[int, bytes] | None:
         """What has to be written to make the disk's map equal to the image: (offset within the map, bytes)."""
-        if not self._changed:
+        if self._changed is None:
             return None
-        start = min(self._changed) * self._unit_bytes
-        end = min((max(self._changed) + 1) * self._unit_bytes, self.mapsize_bytes)
-        self._changed.clear()
+        first, last = self._changed
+        start = first * self._unit_bytes
+        end = min((last + 1) * self._unit_bytes, self.mapsize_bytes)
+        self._changed = None
         self.updates += 1
         return start, bytes(self._image[start:end])
 
@@ -169,6 +191,23 @@ class Activemap:
         extents += sum(1 for e in self.inflight if e not in self.owed_remote and e not in self.owed_local)
         return extents * self.extentsize_bytes
 
-    def _set(self, extent: int) -> None:
-        self._image[extent >> 3] |= 1 << (extent & 7)
-        self._changed.add((extent >> 3) // self._unit_bytes)
+    def _clean(self, extent: int) -> bool:
+        """Neither in flight nor owed to a copy."""
+        return extent not in self.inflight and extent not in self.owed_remote and extent not in self.owed_local
+
+    def _drop_unclean(self, extents: Bitmap) -> None:
+        extents.subtract(self.owed_remote)
+        extents.subtract(self.owed_local)
+        for extent in self.inflight:
+            extents.discard(extent)
+
+    def _show(self, extents: Bitmap) -> None:
+        """The image is to name just these."""
+        self._image[: len(extents.data)] = extents.data
+
+    def _touch(self, first: int, last: int) -> None:
+        """The image changed from this extent to that one."""
+        low, high = (first >> 3) // self._unit_bytes, (last >> 3) // self._unit_bytes
+        if self._changed is not None:
+            low, high = min(low, self._changed[0]), max(high, self._changed[1])
+        self._changed = low, high

@@ -135,6 +135,8 @@ class Answer:
         if verdict.split_brain:
             self._split_brain(hello)
             return
+        if verdict.source is SyncSource.PRIMARY and meta.unflushed and not self._features:
+            verdict = self.verdict = Verdict(SyncSource.PRIMARY, full=True)
         if verdict.source is SyncSource.SECONDARY and meta.inconsistent:
             self.reply = self._refusal("This copy is inconsistent (a synchronization into it was interrupted).")
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hast.replication.bitmap import Bitmap
 from hast.replication.core import MAP_OFFSET_BYTES, Core
 from hast.replication.types import Request, Store
 
@@ -16,7 +17,7 @@ class Arming:
         self._launch = launch
         self._parked: list[Request] = []
         self._job: Store | None = None
-        self._extents: set[int] = set()
+        self._extents = Bitmap(core.map.extents)
 
     @property
     def busy(self) -> bool:
@@ -41,7 +42,7 @@ class Arming:
         if image is None:
             return
         offset, data = image
-        self._extents = set(core.map.arming)
+        self._extents = core.map.arming.copy()
         flush = bool(self._extents) and core.settings.metaflush
         self._job = Store("activemap", offset_bytes=MAP_OFFSET_BYTES + offset, data=data, flush=flush)
         core.effects.stores.append(self._job)
@@ -53,7 +54,6 @@ class Arming:
         self._job = None
         amap = self._core.map
         amap.arm(self._extents)
-        self._extents = set()
         parked, self._parked = self._parked, []
         for request in parked:
             if amap.is_armed(request.first, request.last):

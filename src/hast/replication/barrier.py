@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from hast.replication.bitmap import Bitmap
 from hast.replication.core import BARRIER, EIO, EOPNOTSUPP, Core
 from hast.replication.types import FLUSH, Request
 
@@ -19,7 +20,9 @@ class Owner(Protocol):
         """A flush of both copies begins now."""
         ...
 
-    def flushed(self, waiting: list[Request], cleanable: list[int], clock: int, local: int, remote: int | None) -> None:
+    def flushed(
+        self, waiting: list[Request], cleanable: Bitmap | list[int], clock: int, local: int, remote: int | None
+    ) -> None:
         """A flush ended. `local`, `remote`: errno or 0; remote None when the peer was not asked."""
         ...
 
@@ -33,7 +36,7 @@ class Barrier:
         self._waiting: list[Request] = []
         self._running: list[Request] | None = None
         self._flush: Request | None = None
-        self._cleanable: list[int] = []
+        self._cleanable: Bitmap | list[int] = []
         self._clock = 0
         self._local = 0
         self._remote: int | None = None
@@ -47,6 +50,11 @@ class Barrier:
     def idle(self) -> bool:
         """No flush under way and none waiting."""
         return self._running is None and not self._waiting and not self._wanted
+
+    @property
+    def running(self) -> bool:
+        """A flush is under way."""
+        return self._running is not None
 
     def add(self, request: Request) -> None:
         """This request is to be answered after a flush that begins from now on."""

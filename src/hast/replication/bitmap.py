@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 _SCAN_BYTES = 4096
 _ZEROS = bytes(_SCAN_BYTES)
+_FEW_BITS = 64
+"""Up to so many bits are handled one by one; more are handled with the map as one integer."""
 
 
 class Bitmap:
@@ -50,6 +52,13 @@ class Bitmap:
         self.count -= 1
         return True
 
+    def copy(self) -> Bitmap:
+        """The same bits, in a map of their own."""
+        twin = Bitmap(self.size)
+        twin.data[:] = self.data
+        twin.count = self.count
+        return twin
+
     def merge(self, image: bytes | bytearray) -> None:
         """Set every bit that is set in `image`; bits beyond the size, and bytes missing at its end, are ignored."""
         length = len(self.data)
@@ -57,10 +66,35 @@ class Bitmap:
         value |= int.from_bytes(self.data, "little")
         self._load(value)
 
+    def unite(self, other: Bitmap) -> None:
+        """Set every bit that is set in `other`, a map of the same size."""
+        if other.count > _FEW_BITS:
+            self._load(int.from_bytes(self.data, "little") | int.from_bytes(other.data, "little"))
+        else:
+            for bit in other:
+                self.add(bit)
+
+    def unite_but(self, other: Bitmap, excepted: Bitmap) -> None:
+        """Set every bit that is set in `other` and clear in `excepted`, maps of the same size."""
+        more = other.copy()
+        more.subtract(excepted)
+        self.unite(more)
+
     def subtract(self, other: Bitmap) -> None:
-        """Clear every bit that is set in `other`."""
-        value = int.from_bytes(self.data, "little") & ~int.from_bytes(other.data, "little")
-        self._load(value)
+        """Clear every bit that is set in `other`, a map of the same size."""
+        if other.count > _FEW_BITS:
+            self._load(int.from_bytes(self.data, "little") & ~int.from_bytes(other.data, "little"))
+        else:
+            for bit in other:
+                self.discard(bit)
+
+    def intersect(self, other: Bitmap) -> None:
+        """Clear every bit that is clear in `other`, a map of the same size."""
+        self._load(int.from_bytes(self.data, "little") & int.from_bytes(other.data, "little"))
+
+    def last(self) -> int:
+        """The highest set bit, or -1."""
+        return int.from_bytes(self.data, "little").bit_length() - 1
 
     def fill(self) -> None:
         """Set every bit."""

@@ -80,6 +80,8 @@ class Core:
         self.effects = Effects()
         self.counters = Counters()
         self.now = 0.0
+        self.boot_id = metadata.boot_id
+        """Of this boot of the host."""
         self.wall_offset_s = 0.0
         """Added to `now` it gives seconds since 1970."""
         self.peer: Peer | None = None
@@ -88,6 +90,8 @@ class Core:
         self.max_data_bytes = REFERENCE_MAX_DATA_BYTES
         """Largest data block of one request to this peer."""
         self.connected = False
+        self.peer_unflushed = False
+        """A flush of the peer's copy failed, or may have: what its reads show may not be on its medium (S2)."""
         self.peer_marked = False
         """The peer was told that its copy is inconsistent, and not yet that it is good again."""
         self.local_ok = True
@@ -99,15 +103,24 @@ class Core:
         self._seq = 0
 
     def meet(self, peer: Peer) -> None:
-        """This is the peer of the connection that is being made."""
+        """This is the peer of the connection that is being made.
+
+        One that tells no boot id either lost what it did not flush, or had a flush fail, or cannot tell.
+        """
         self.peer = peer
         self.features = Feature(peer.features)
+        self.peer_unflushed = self.peer_unflushed or not peer.boot_id
         self.max_data_bytes = MAX_DATA_BYTES if Feature.BIG_DATA in self.features else REFERENCE_MAX_DATA_BYTES
 
     @property
     def peer_whole(self) -> bool:
         """The peer's copy lacks nothing: it may be the only one that holds a write."""
         return not self.peer_marked and not self.map.owed_remote
+
+    @property
+    def lacking(self) -> bool:
+        """This copy lacks writes that the peer has, or says so on its disk: it may not go on alone (S8)."""
+        return bool(self.map.owed_local) or self.meta.stale or self.meta.inconsistent
 
     def event(self, name: str, text: str, level: str = "info") -> None:
         """Tell operators, hooks and logs."""

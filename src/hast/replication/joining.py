@@ -37,7 +37,7 @@ class Joining:
         self._virgin = False
         self._hold_until_s = 0.0
         self._start_job: Store | None = None
-        self._suspect: set[int] = set()
+        self._suspect = Bitmap(core.map.extents)
         """Extents the last peer confirmed but did not flush; owed if that peer's kernel restarted since."""
         self._suspect_boot = b""
 
@@ -88,13 +88,15 @@ class Joining:
             self.unhold()
             core.effects.drop = Drop("counters moved during the handshake; it has to be repeated")
             return
-        if inbound:
-            self.writes.standing.abandon()
         core.meet(peer)
         if peer.discards is not None:
             self._tell_resolved(peer.discards)
         self._merge(peer, inbound)
+        if core.map.owed_local:
+            self.writes.standing.abandon()
         if core.local_ok:
+            if core.meta.boot_id != core.boot_id and not (core.map.owed_local and core.map.owed_remote):
+                self._job = core.store_metadata("caches compared", boot_id=core.boot_id)
             if peer.virgin and core.meta.localcnt == 0:
                 self._job = core.store_metadata("first connection", localcnt=1)
             if core.map.owed_local and not core.map.owed_remote and not core.meta.inconsistent:
@@ -136,11 +138,16 @@ class Joining:
 
     def _merge(self, peer: Peer, inbound: bool) -> None:
         amap = self._core.map
+        meta = self._core.meta
         if not (peer.boot_id and peer.boot_id == self._suspect_boot):
-            for extent in self._suspect:
-                if extent not in amap.owed_local:
-                    amap.owed_remote.add(extent)
-        self._suspect = set()
+            if not (inbound or meta.stale or meta.inconsistent):
+                # Owed here since a flush failed: the peer has lost its cache, ours still shows what was written.
+                amap.owed_remote.unite(amap.owed_local)
+                amap.owed_local.clear()
+            amap.owed_remote.unite_but(self._suspect, amap.owed_local)
+        self._suspect = Bitmap(amap.extents)
+        if meta.unflushed or self._core.peer_unflushed:
+            amap.owed_remote.unite_but(amap.armed, amap.owed_local)
         if self._cache_lost and not inbound and self._in_step(peer):
             amap.owed_local.merge(amap.armed.data)
         self._cache_lost = False
@@ -156,11 +163,8 @@ class Joining:
     def changes(self) -> Bitmap:
         """Extents that this node changed since the copies were last in step, as far as it knows."""
         amap = self._core.map
-        changed = Bitmap(amap.extents)
-        changed.merge(amap.owed_remote.data)
-        for extent in self._suspect:
-            if extent not in changed:
-                changed.add(extent)
+        changed = amap.owed_remote.copy()
+        changed.unite(self._suspect)
         return changed
 
     def _tell_resolved(self, discards: int) -> None:
@@ -198,4 +202,6 @@ class Joining:
         assert core.peer is not None, "connected to nobody"
         amap = core.map
         self._suspect_boot = core.peer.boot_id
-        self._suspect = {e for e in amap.armed if e not in amap.owed_remote and e not in amap.owed_local}
+        self._suspect = amap.armed.copy()
+        self._suspect.subtract(amap.owed_remote)
+        self._suspect.subtract(amap.owed_local)

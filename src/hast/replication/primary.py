@@ -45,7 +45,9 @@ class Primary:
 
     `metadata` and `image` are what the provider holds (the map, mapsize bytes). `fresh_resuid` is a random non-zero
     number, used when the resource has none. `boot_id` names this boot of the host's kernel. `force` takes this copy
-    for good although its metadata says otherwise. `wall_offset_s` added to the `now` of calls gives seconds since 1970.
+    for good although its metadata says otherwise. `flush_doubtful`: in this boot a worker before this one may have
+    been told that a flush failed, and not have noted it. `wall_offset_s` added to the `now` of calls gives seconds
+    since 1970.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Primary:
         fresh_resuid: int = 0,
         boot_id: bytes = b"",
         force: bool = False,
+        flush_doubtful: bool = False,
         wall_offset_s: float = 0.0,
     ) -> None:
         if force and (metadata.stale or metadata.inconsistent):
@@ -73,12 +76,12 @@ class Primary:
         )
         self.core = Core(settings, metadata, self.map)
         self.core.wall_offset_s = wall_offset_s
+        self.core.boot_id = boot_id
         self.effects: Effects = self.core.effects
         rebooted = metadata.boot_id != boot_id and metadata.boot_id != b""
         crashed = metadata.prevrole == Role.PRIMARY and rebooted
-        self._joining = Joining(
-            self.core, fresh_resuid, cache_lost=crashed and settings.replication is not Replication.ASYNC
-        )
+        cache_lost = crashed and settings.replication is not Replication.ASYNC
+        self._joining = Joining(self.core, fresh_resuid, cache_lost)
         self.writes = Writes(self.core, self._joining)
         self._joining.writes = self.writes
         self._reads = Reads(self.core, self.writes.finish)
@@ -95,7 +98,12 @@ class Primary:
         # A worker before this one may have left its last map in the cache only: write it again, durably (S1).
         image = image[:mapsize_bytes]
         self.effects.stores.append(Store("activemap again", offset_bytes=MAP_OFFSET_BYTES, data=bytes(image)))
-        role = {"prevrole": str(Role.PRIMARY), "boot_id": boot_id, "discard": False}
+        role = {
+            "prevrole": str(Role.PRIMARY),
+            "boot_id": metadata.boot_id if cache_lost else boot_id,
+            "discard": False,
+            "unflushed": metadata.unflushed or flush_doubtful,
+        }
         self._joining.wait_for(self.core.store_metadata("role primary", **role))
         if metadata.discard:
             text = "The order to discard this copy's changes is void: the copy is used as primary."
@@ -380,6 +388,7 @@ class Primary:
         """The end of every call: one map job and one flush at a time, started when there is cause."""
         self.writes.arming.store()
         self._joining.settle()
+        self.standing.settle()
         if self.core.connected:
             self.sync.pump()
         self.barrier.start()

@@ -50,8 +50,9 @@ MAX_ACTIVE_BYTES = 64 * 1024 * 1024
 class Secondary:
     """The engine of one resource in role secondary, for one connection.
 
-    `image` is the map on the disk. `features` is what message 2 agreed on. `wall_offset_s` added to the `now` of calls
-    gives seconds since 1970.
+    `image` is the map on the disk. `features` is what message 2 agreed on. `flush_doubtful`: in this boot a worker
+    before this one may have been told that a flush failed, and not have noted it. `wall_offset_s` added to the `now` of
+    calls gives seconds since 1970.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Secondary:
         *,
         sectorsize_bytes: int = 512,
         features: int = 0,
+        flush_doubtful: bool = False,
         policy: SplitBrainPolicy = SplitBrainPolicy.MANUAL,
         wall_offset_s: float = 0.0,
     ) -> None:
@@ -75,8 +77,8 @@ class Secondary:
         self._lead = False
         self._open_job: Store | None = None
         self._held: list[WireRequest] = []
-        self._marks: dict[Store, int] = {}
-        """Job → seq of the command that is answered when it is done."""
+        self._marks: dict[Store, tuple[int, int]] = {}
+        """Job → (seq, errno) of what is answered when it is done."""
         self._active = 0
         self._active_bytes = 0
         self._generation = 0
@@ -91,6 +93,13 @@ class Secondary:
         self._sync_seen_s = 0.0
         self._now = 0.0
         self._wall_offset_s = wall_offset_s
+        if flush_doubtful:
+            self._note_unflushed()
+
+    @property
+    def cache_known(self) -> bool:
+        """What reads show will be on the medium after a good flush: the boot id may be told."""
+        return not self.meta.unflushed
 
     @property
     def congested(self) -> bool:
@@ -100,7 +109,7 @@ class Secondary:
     @property
     def idle(self) -> bool:
         """Everything that was taken is carried out."""
-        return not (self._active or self._held)
+        return not (self._active or self._held or self._marks)
 
     # -- message 3 ------------------------------------------------------------------------------------------------
 
@@ -145,7 +154,10 @@ class Secondary:
             if error:
                 self._count_error(request)
             if request.op == FLUSH:
-                replies.append((request.seq, error, False, None))
+                if error and error != errno.EOPNOTSUPP and not self.meta.unflushed:
+                    self._marks[self._note_unflushed()] = (request.seq, error)
+                else:
+                    replies.append((request.seq, error, False, None))
                 continue
             data: Buffer | None = request.data if request.op == READ and not error else None
             replies.append((request.seq, error, False, data))
@@ -167,9 +179,9 @@ class Secondary:
         if job is self._open_job:
             self._open_job = None
             self._map_cleared(error)
-        seq = self._marks.pop(job, 0)
-        if seq:
-            self.effects.replies.append((seq, error, False, None))
+        answer = self._marks.pop(job, None)
+        if answer is not None:
+            self.effects.replies.append((answer[0], error or answer[1], False, None))
 
     def tick(self, now: float) -> float:
         """Do what time asks for; returns when to be called next."""
@@ -348,7 +360,7 @@ class Secondary:
             if self._lead:
                 self._lead = False
                 self._store_map(0)
-            self.meta = replace(self.meta, inconsistent=False, stale=False, ahead_since_s=0)
+            self.meta = replace(self.meta, inconsistent=False, stale=False, unflushed=False, ahead_since_s=0)
             job = self.store_metadata("sync ended")
         else:
             self._opened = self._lead = True
@@ -357,7 +369,12 @@ class Secondary:
             self.meta = replace(self.meta, localcnt=self.meta.localcnt + 1, ahead_since_s=since_s)
             job = self.store_metadata("this copy leads")
             self.event("take-lead", "The primary's own disk failed: this copy is now the one to trust.", "warning")
-        self._marks[job] = seq
+        self._marks[job] = (seq, 0)
+
+    def _note_unflushed(self) -> Store:
+        """The kernel tells a failed flush once: this disk says so until everything marked was written again (S2)."""
+        self.meta = replace(self.meta, unflushed=True)
+        return self.store_metadata("flush failed")
 
     def _store_map(self, value: int) -> None:
         image = bytes([value]) * (self.meta.offset_bytes - MAP_OFFSET_BYTES)

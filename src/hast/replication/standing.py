@@ -43,12 +43,45 @@ class Standing:
         self._waiting_lead: list[Request] = []
         self._lead_command: Request | None = None
         self._stale_job: Store | None = None
+        self._back_job: Store | None = None
+        self._ahead_missed = False
+        """The peer lacks a write, and this node could not say that it is ahead because it lacked writes itself."""
 
     def reset(self) -> None:
         """The copies are in step again: what waited to be answered alone is on both."""
         self.ahead = Record.ABSENT
         self.peer_leads = Record.ABSENT
+        self._ahead_missed = False
         self._release(self._waiting_ahead, True)
+
+    @property
+    def leads(self) -> bool:
+        """Our disk says that this copy lacks nothing."""
+        return not self._core.lacking and self._back_job is None
+
+    def settle(self) -> None:
+        """The end of every call: who leads follows the facts (S8)."""
+        core = self._core
+        if core.map.owed_local or self._lead_command is not None or self._stale_job is not None:
+            return
+        if (core.meta.stale or core.meta.inconsistent) and core.connected and core.local_ok:
+            self._take_lead_back()
+        if self._ahead_missed and not core.lacking:
+            self._ahead_missed = False
+            if core.map.owed_remote:
+                self.go_ahead()
+
+    def _take_lead_back(self) -> None:
+        """Nothing is owed to this copy after a good flush of both. What the peer lacks by now makes this node ahead:
+        without this the next write that the peer misses would be taken for a second history."""
+        core, peer = self._core, self._core.peer
+        assert peer is not None, "connected to nobody"
+        self.peer_leads = Record.ABSENT
+        localcnt = max(core.meta.localcnt, peer.remotecnt)
+        self._back_job = core.store_metadata(
+            "lead taken back", localcnt=localcnt, remotecnt=peer.localcnt, inconsistent=False, stale=False
+        )
+        self._ahead_missed = True
 
     def link_lost(self) -> None:
         """The peer's counters will be told anew, its lead included."""
@@ -80,6 +113,9 @@ class Standing:
         core = self._core
         if self.ahead is not Record.ABSENT:
             return
+        if core.lacking:
+            self._ahead_missed = True
+            return
         self.ahead = Record.UNDER_WAY
         if core.settings.arbiter:
             core.effects.ask.append(OUTDATE_PEER)
@@ -88,7 +124,9 @@ class Standing:
 
     def ask_again(self) -> None:
         """The operator lets writes go on after a refusal."""
-        if self._waiting_ahead and not self._core.connected:
+        if self._core.lacking:
+            self.abandon()
+        elif self._waiting_ahead and not self._core.connected:
             self.go_ahead()
 
     def answered(self, agreed: bool) -> None:
@@ -131,6 +169,9 @@ class Standing:
             self._stale_job = None
             self._settle_lead()
             return True
+        if job is self._back_job:
+            self._back_job = None
+            return True
         if job is not self._ahead_job:
             return False
         self._ahead_job = None
@@ -160,6 +201,8 @@ class Standing:
 
     def _raise_localcnt(self) -> None:
         core = self._core
+        assert not core.meta.stale, "S8: a copy that follows claims to be ahead"
+        assert not core.meta.inconsistent, "S8: a copy that follows claims to be ahead"
         since_s = core.meta.ahead_since_s or int(core.now + core.wall_offset_s)
         self._ahead_job = core.store_metadata("localcnt raised", localcnt=core.meta.localcnt + 1, ahead_since_s=since_s)
 

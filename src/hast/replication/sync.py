@@ -1,9 +1,13 @@
 """Synchronisation, driven by the primary in either direction (section 5.11), with many pieces in flight.
 
-A piece locks its range, is read from the newer copy and written to the older one. An extent whose pieces all succeeded
+A piece locks its range, is read from the newer copy and written to the older one; also to the newer one itself where a
+flush of that failed: only another write makes its next flush tell the truth (S2). An extent whose pieces all succeeded
 is *copied*; it stops being owed only after a flush of both copies that began later (S2). A piece that failed leaves its
 extent owed (S3); failed extents are tried again later. Client operations go first: while there are any, few pieces are
 kept in flight.
+
+A pass copies in one direction. What this copy lacks comes first, and the record that it leads again, so that no copy is
+marked inconsistent while it is the only one to be trusted (S7, S8).
 """
 
 from __future__ import annotations
@@ -46,8 +50,18 @@ class Owner(Protocol):
 
     last_client_s: float
 
+    @property
+    def flushing(self) -> bool:
+        """A flush is under way, and may turn out to fail."""
+        ...
+
     def want_flush(self) -> None:
         """Flush both copies soon."""
+        ...
+
+    @property
+    def leads(self) -> bool:
+        """Our disk says that this copy lacks nothing."""
         ...
 
     def in_step(self) -> Store:
@@ -85,6 +99,8 @@ class Sync:
         self._cursor = 0
         self._extents: dict[int, _Progress] = {}
         self._current = -1
+        self._owed = core.map.owed_remote
+        """What this pass copies."""
         self._copied: dict[int, bool] = {}
         """Extent → a flush that covers it has begun."""
         self._unflushed_bytes = 0
@@ -114,12 +130,20 @@ class Sync:
         self._retry_at_s = 0.0
         self._announced = False
         self.total_bytes = self._owed_bytes()
+        if not self.total_bytes and self._owner.flushing:
+            self.stage = Stage.FLUSHING
+            return
         if not self.total_bytes:
             self._close()
             return
+        self._owed = core.map.owed_local or core.map.owed_remote
+        outbound = self._owed is core.map.owed_remote
+        if outbound and not self._owner.leads:
+            self._retry_at_s = core.now
+            return
         self._announced = True
         core.event("syncstart", f"Synchronization started. {self.total_bytes} bytes to go, from {self._direction()}.")
-        if core.map.owed_remote and Feature.SYNC_MARK in core.features:
+        if outbound and Feature.SYNC_MARK in core.features:
             self.stage = Stage.OPENING
             core.peer_marked = True
             self._command = core.send_command(Command.SYNC_BEGIN)
@@ -131,6 +155,12 @@ class Sync:
         self._copied.pop(extent, None)
         progress = self._extents.get(extent)
         if progress is not None:
+            progress.failed = True
+
+    def all_owed_again(self) -> None:
+        """A flush failed: what was copied before it counts for nothing."""
+        self._copied.clear()
+        for progress in self._extents.values():
             progress.failed = True
 
     def pump(self) -> None:
@@ -166,10 +196,14 @@ class Sync:
         self.pump()
 
     def retry_later(self) -> None:
-        """Something became owed while no pass is under way."""
+        """Something became owed while no pass is under way. What this copy lacks has only the peer: at once."""
         core = self._core
-        if self.stage is Stage.OFF and core.connected and core.local_ok and not self._retry_at_s:
-            self._retry_at_s = self._core.now + FIRST_RETRY_S
+        if self.stage is not Stage.OFF or not core.connected or not core.local_ok:
+            return
+        if core.map.owed_local:
+            self._retry_at_s = core.now
+        elif not self._retry_at_s:
+            self._retry_at_s = core.now + FIRST_RETRY_S
 
     def start_piece(self, piece: Request) -> None:
         """The range is ours: read it from the newer copy."""
@@ -185,30 +219,46 @@ class Sync:
 
     def local_done(self, piece: Request) -> None:
         """The local disk read or wrote a piece."""
-        core = self._core
-        if piece.local_error:
-            if piece.op == READ:
-                core.counters.read_errors += 1
-            else:
-                core.counters.write_errors += 1
+        counters = self._core.counters
+        if piece.op == WRITE:
+            counters.write_errors += piece.local_error != 0
+            self._written(piece)
+        elif piece.local_error:
+            counters.read_errors += 1
             self._piece_over(piece, failed=True)
-        elif piece.op == WRITE or not core.connected or piece.mode != self._session:
-            self._piece_over(piece, failed=piece.op != WRITE)
         else:
-            piece.op = WRITE
-            core.send(piece)
+            self._write(piece)
 
     def remote_done(self, piece: Request, error: int) -> None:
         """The peer sent or stored a piece, or could not."""
-        core = self._core
-        if error or not core.connected or not core.local_ok or piece.mode != self._session:
+        if piece.op == WRITE:
+            piece.remote_error = error
+            self._written(piece)
+        elif error:
             self._piece_over(piece, failed=True)
-        elif piece.op == WRITE:
-            self._piece_over(piece, failed=False)
         else:
-            piece.op = WRITE
-            piece.local_error = 0
+            self._write(piece)
+
+    def _write(self, piece: Request) -> None:
+        """The newer copy's data is there: `piece.cookie`, it is the peer's."""
+        core = self._core
+        here = piece.cookie or core.meta.unflushed
+        there = not piece.cookie or core.peer_unflushed
+        if not core.connected or piece.mode != self._session or (here and not core.local_ok):
+            self._piece_over(piece, failed=True)
+            return
+        piece.op = WRITE
+        piece.local_error = 0
+        piece.left = here + there
+        if there:
+            core.send(piece)
+        if here:
             core.effects.local.append(piece)
+
+    def _written(self, piece: Request) -> None:
+        piece.left -= 1
+        if piece.left == 0:
+            self._piece_over(piece, failed=bool(piece.local_error or piece.remote_error))
 
     def flush_begins(self) -> None:
         """What is copied by now will be covered by this flush."""
@@ -222,12 +272,11 @@ class Sync:
         for extent in covered:
             del self._copied[extent]
             if ok:
-                core.map.owed_local.discard(extent)
-                core.map.owed_remote.discard(extent)
+                self._owed.discard(extent)
         if self.stage is Stage.FLUSHING and not self._copied:
-            if core.map.owed_local or core.map.owed_remote:
+            if self._owed_bytes():
                 self.stage = Stage.OFF
-                self._retry_at_s = core.now + RETRY_S
+                self._retry_at_s = core.now + (RETRY_S if self._owed else 0.0)
             else:
                 self._close()
         return covered
@@ -341,7 +390,7 @@ class Sync:
         piece.seq = self._current
         piece.client = progress
         piece.mode = self._session
-        piece.cookie = self._current in self._core.map.owed_local
+        piece.cookie = self._owed is self._core.map.owed_local
         progress.next += length
         progress.left += 1
         self._tokens -= length
@@ -350,11 +399,9 @@ class Sync:
     def _next_extent(self) -> bool:
         amap = self._core.map
         while True:
-            local, remote = amap.owed_local.next(self._cursor), amap.owed_remote.next(self._cursor)
-            candidates = [extent for extent in (local, remote) if extent >= 0]
-            if not candidates:
+            extent = self._owed.next(self._cursor)
+            if extent < 0:
                 return False
-            extent = min(candidates)
             self._cursor = extent + 1
             if extent in self._copied or extent in self._extents:
                 continue

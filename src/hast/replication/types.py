@@ -1,6 +1,6 @@
 """The vocabulary between the engine and its shell: requests, wire tuples, jobs, effects.
 
-The shell (`node/`, or the simulator) hands batches in by calling the engine, then drains `Effects` and carries them
+The shell (`worker/`, or the simulator) hands batches in by calling the engine, then drains `Effects` and carries them
 out; it decides nothing. The engine performs no I/O and reads no clock: every call that needs the time is given it.
 
 One `Request` object travels the whole way of an operation: the export creates it, the engine orders it, the provider

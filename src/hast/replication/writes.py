@@ -12,6 +12,7 @@ from typing import Protocol
 from hast.format.constants import Feature
 from hast.replication.arming import Arming
 from hast.replication.barrier import Barrier
+from hast.replication.bitmap import Bitmap
 from hast.replication.core import (
     CLIENT,
     EIO,
@@ -133,7 +134,7 @@ class Writes:
     def _launch(self, request: Request) -> None:
         core = self._core
         assert request.op in TRACKED, "only writes are launched"
-        if not core.connected and (core.map.owed_local or not core.local_ok):
+        if not core.connected and (core.lacking or not core.local_ok):
             self._refuse(request)
             return
         mode = request.mode = self._mode
@@ -203,7 +204,7 @@ class Writes:
         if not request.acked:
             request.acked = True
             self._acknowledge(request)
-        elif request.remote_error and not self._core.map.owed_local:
+        elif request.remote_error:
             self.standing.go_ahead()
 
     def finish(self, request: Request, error: int) -> None:
@@ -255,7 +256,7 @@ class Writes:
         if local and remote:
             self.finish(request, local if local != ENOTCONN else EIO)
         elif remote:
-            if self._core.map.owed_local:
+            if self._core.lacking:
                 self.finish(request, EIO)
             elif self.standing.may_go_alone(request):
                 self._conclude(request)
@@ -289,16 +290,19 @@ class Writes:
         """A flush of both copies begins now."""
         self.sync.flush_begins()
 
-    def flushed(self, waiting: list[Request], cleanable: list[int], clock: int, local: int, remote: int | None) -> None:
+    def flushed(
+        self, waiting: list[Request], cleanable: Bitmap | list[int], clock: int, local: int, remote: int | None
+    ) -> None:
         """A flush of both copies ended."""
         both = local == 0 and remote == 0
+        if local and self._core.local_ok:
+            self._local_flush_failed(there=remote == 0)
+        if remote and remote != ENOTCONN:
+            self._remote_flush_failed(remote)
         covered = self.sync.flush_ended(both)
         if both:
-            self._core.map.disarm(cleanable + covered, clock)
-        elif local and remote == 0 and self._core.local_ok:
-            self._local_flush_failed()
-        elif local == 0 and remote and remote != ENOTCONN:
-            self._remote_flush_failed(remote)
+            self._core.map.disarm(cleanable, clock)
+            self._core.map.disarm(covered, clock)
         for request in waiting:
             request.local_error = request.local_error or local
             if remote:
@@ -309,6 +313,16 @@ class Writes:
             failed = request.local_error or request.remote_error
             if failed or self.standing.settled_ahead(request):
                 self._acknowledge(request)
+
+    @property
+    def leads(self) -> bool:
+        """Our disk says that this copy lacks nothing."""
+        return self.standing.leads
+
+    @property
+    def flushing(self) -> bool:
+        """A flush is under way."""
+        return self.barrier.running
 
     def want_flush(self) -> None:
         """Flush both copies soon."""
@@ -321,6 +335,7 @@ class Writes:
         assert peer is not None, "in step with nobody"
         assert not core.map.owed_local, "in step while something is owed"
         assert not core.map.owed_remote, "in step while something is owed"
+        core.peer_unflushed = False
         self.standing.reset()
         self.lift_refusal()
         self._told.clear()
@@ -330,26 +345,33 @@ class Writes:
             remotecnt=peer.localcnt,
             inconsistent=False,
             stale=False,
+            unflushed=False,
+            boot_id=core.boot_id,
             ahead_since_s=0,
         )
 
-    def _local_flush_failed(self) -> None:
-        core = self._core
-        self._tell_once("flush-failed", "Local flush failed; what it covered is taken from the peer again.")
-        for extent in core.map.armed:
-            if extent not in core.map.owed_remote:
-                core.map.owed_local.add(extent)
-                self.sync.owed_again(extent)
-        self.standing.hand_over_lead()
-        self.sync.retry_later()
+    def _local_flush_failed(self, there: bool) -> None:
+        """The kernel told us once (S2). `there`: the peer's flush was good, so what it has can be taken from it again;
+        the rest is copied from here, and written again here."""
+        core, amap = self._core, self._core.map
+        if not core.meta.unflushed:
+            core.store_metadata("local flush failed", unflushed=True)
+        self.sync.all_owed_again()
+        if there:
+            self._tell_once("flush-failed", "Local flush failed; what it covered is taken from the peer again.")
+            amap.owed_local.unite_but(amap.armed, amap.owed_remote)
+            if amap.owed_local:
+                self.standing.hand_over_lead()
+            self.sync.retry_later()
+        else:
+            self._tell_once("flush-failed", "Local flush failed; what it covered is written again in the next sync.")
 
     def _remote_flush_failed(self, error: int) -> None:
-        core = self._core
+        """The peer's kernel told it once (S2): what it covered is written to the peer again."""
+        core, amap = self._core, self._core.map
         self._tell_once("peer-flush-failed", f"The peer failed a flush: errno {error}.")
-        for extent in core.map.armed:
-            if extent not in core.map.owed_local:
-                core.map.owed_remote.add(extent)
-                self.sync.owed_again(extent)
-        if not core.map.owed_local:
-            self.standing.go_ahead()
+        core.peer_unflushed = True
+        amap.owed_remote.unite_but(amap.armed, amap.owed_local)
+        self.sync.all_owed_again()
+        self.standing.go_ahead()
         self.sync.retry_later()

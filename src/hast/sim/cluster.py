@@ -319,14 +319,14 @@ class Cluster:
             self.world.after(POLL_S, self._await_reply, link, engine, hello)
             return
         self.watcher.answers(link.primary, link.secondary, hello, reply)
-        link.to_primary(self._accept, link, reply)
+        link.to_primary(self._accept, link, reply, engine.cache_known)
 
-    def _accept(self, link: Link, reply: SecondReply) -> None:
+    def _accept(self, link: Link, reply: SecondReply, cache_known: bool) -> None:
         node, engine = link.primary, link.primary.engine
         if not isinstance(engine, Primary):
             return
         accepted = Accepted(2, b"t" * 16, self.features)
-        boot = link.secondary.boot_id if self.features else b""
+        boot = link.secondary.boot_id if self.features and cache_known else b""
         try:
             peer = check_second_reply(SecondReplyValues(*reply, boot_id=boot), accepted, engine.core.meta)
         except Refused as refused:

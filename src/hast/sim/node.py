@@ -61,6 +61,9 @@ class Node:
         self.rng = world.stream(f"node {name}")
         self.engine: Primary | Secondary | None = None
         self.boot_id = self.rng.getrandbits(128).to_bytes(16, "big")
+        self.flush_doubtful = False
+        """A worker of this boot may have been told of a failed flush, and not have noted it."""
+        self._flushing = 0
         self.life = 0
         """Counts engines: what an earlier one started is not reported to a later one."""
         self.up = True
@@ -86,6 +89,7 @@ class Node:
             fresh_resuid=resuid,
             boot_id=self.boot_id,
             force=force,
+            flush_doubtful=self.flush_doubtful,
             wall_offset_s=1e9,
         )
         engine.map._unit_bytes = SECTOR_BYTES
@@ -101,6 +105,7 @@ class Node:
             self.disk.map(),
             sectorsize_bytes=SECTOR_BYTES,
             features=features,
+            flush_doubtful=self.flush_doubtful,
             wall_offset_s=1e9,
         )
         self.sync_seqs = set()
@@ -134,6 +139,8 @@ class Node:
                     self.disk.execute(request)
             if self._storing and self.rng.random() < 0.5:
                 self._write_job(self._stores[0])
+        self.flush_doubtful = self.flush_doubtful or self._flushing > 0
+        self._flushing = 0
         self.engine = None
         self.life += 1
         self._stores.clear()
@@ -146,6 +153,7 @@ class Node:
         """Power cut; returns the sectors of the data area whose newest content was lost."""
         self.stop()
         self.up = False
+        self.flush_doubtful = False
         self.world.note(f"{self.name}: power cut")
         return self.disk.crash(self.rng, keep)
 
@@ -234,6 +242,8 @@ class Node:
                 self.disk.store(job.offset_bytes, job.data, version)
         self._storing = False
         self._stores.popleft()
+        if job.metadata is not None and job.metadata.unflushed and not failed:
+            self.flush_doubtful = False
         self.engine.stored(job, errno.EIO if failed else 0, self.world.now)
         self._next_store()
         self.pump()
@@ -243,6 +253,7 @@ class Node:
     def _execute(self, request: Request) -> None:
         self._under_way += 1
         if request.op == FLUSH:
+            self._flushing += 1
             self.world.after(self._delay_s(), self._flushed, request, self.disk.begin_flush(), self.life)
             return
         self._check_order(request)
@@ -268,8 +279,10 @@ class Node:
     def _flushed(self, request: Request, flush: Flush, life: int) -> None:
         if life != self.life:
             return
+        self._flushing -= 1
         request.local_error = self.disk.fails(FLUSH)
         if request.local_error:
+            self.flush_doubtful = True
             self.disk.fail_flush(flush)
         else:
             self.disk.end_flush(flush)

@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from hast.node.daemonize import daemonize
+from hast.daemon.daemonize import daemonize
 
 PIPE_BYTES = 1024 * 1024
 KEEPALIVE_IDLE_S = 10

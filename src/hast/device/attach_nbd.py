@@ -1,0 +1,150 @@
+"""/dev/hast/NAME as a device of the kernel's NBD client, connected to the worker's NBD socket.
+
+The supervisor makes the connection and gives it to the kernel by netlink; when a worker died, it gives it a new one
+within DEAD_TIMEOUT_S and the kernel sends again what was not answered. It never opens the device itself. An
+identifier, kept by the kernel with the device, tells whose it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+from hast.daemon import paths
+from hast.device.attach_fuse import kernel_release
+from hast.device.device_steps import DeviceError, Record, make_link, remove_link, run_helper
+from hast.device.nbd_dial import DialError, Dialled, dial
+
+DEAD_TIMEOUT_S = 60
+"""How long the kernel lets I/O wait for another connection after one died."""
+STEP_DEADLINE_S = 10.0
+MODPROBE_DEADLINE_S = 5.0
+IDENTIFIER_SINCE_KERNEL = (5, 14)
+_HELPER = str(Path(__file__).with_name("nbd_helper.py"))
+
+
+log = logging.getLogger("hast.device")
+
+
+def missing_for_nbd() -> str:
+    """What keeps this attachment from working here; empty when nothing does. Loads the module if there is one."""
+    if os.geteuid() != 0:
+        return "it needs root"
+    if kernel_release() < IDENTIFIER_SINCE_KERNEL:
+        return "it needs Linux 5.14 or later"
+    if not Path("/sys/module/nbd").exists() and Path("/lib/modules", os.uname().release).exists():
+        try:
+            subprocess.run(["modprobe", "-q", "nbd"], timeout=MODPROBE_DEADLINE_S, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+    return "" if Path("/sys/module/nbd").exists() else "the kernel has no nbd module"
+
+
+def _command(*arguments: object) -> list[str]:
+    return [sys.executable, "-I", "-S", _HELPER, *(str(argument) for argument in arguments)]
+
+
+class NbdAttachment:
+    """One resource's nbd device. Implements `device.Attachment`."""
+
+    kind = "nbd"
+    survives_worker = True
+
+    def __init__(self, resource_name: str, provider_name: str, socket_path: str) -> None:
+        self._provider_name = provider_name
+        self._socket_path = socket_path
+        self._link = paths.device_path(provider_name)
+        self._record = Record.of(resource_name)
+        self._identifier = f"hast:{paths.file_stem(resource_name)}:{secrets.token_hex(8)}"
+        self._index = -1
+
+    def descriptors(self) -> list[int]:
+        return []
+
+    async def prepare(self) -> None:
+        """Remember what is going to be made. Raises DeviceError."""
+        try:
+            paths.make_run_directory()
+            self._record.update(kind=self.kind, identifier=self._identifier, link=str(self._link))
+        except OSError as error:
+            raise DeviceError(f"Unable to write {self._record.path}: {error.strerror}.") from None
+
+    async def attach(self, size_bytes: int, sector_size_bytes: int) -> str:
+        """Device and link, over a worker that serves. Returns the link's path. Raises DeviceError."""
+        dialled = await self._dial()
+        try:
+            command = _command(
+                "connect",
+                dialled.socket.fileno(),
+                size_bytes,
+                sector_size_bytes,
+                dialled.flags,
+                DEAD_TIMEOUT_S,
+                self._identifier,
+            )
+            result = await run_helper(command, STEP_DEADLINE_S, [dialled.socket.fileno()])
+        except DeviceError as error:
+            raise DeviceError(f"Unable to attach {self._link} to the kernel's nbd client: {error}.") from None
+        finally:
+            dialled.socket.close()
+        self._index = int(result["index"])
+        make_link(self._link, f"/dev/nbd{self._index}")
+        return str(self._link)
+
+    async def worker_replaced(self) -> None:
+        """Give the kernel a connection to the new worker. Raises DeviceError."""
+        if self._index < 0:
+            return
+        dialled = await self._dial()
+        try:
+            command = _command("reconfigure", self._index, dialled.socket.fileno(), self._identifier)
+            await run_helper(command, STEP_DEADLINE_S, [dialled.socket.fileno()])
+        except DeviceError as error:
+            raise DeviceError(f"Unable to reconnect {self._link}: {error}.") from None
+        finally:
+            dialled.socket.close()
+
+    async def _dial(self) -> Dialled:
+        try:
+            return await dial(self._socket_path, self._provider_name)
+        except DialError as error:
+            raise DeviceError(f"Unable to attach {self._link}: {error}.") from None
+
+    async def quiesce(self, deadline_s: float = 5.0) -> bool:
+        """Remove the link, write out what the kernel cached. False while somebody has the device mounted."""
+        remove_link(self._link)
+        if self._index < 0:
+            return True
+        try:
+            in_use = (await run_helper(_command("flush", self._index), deadline_s)).get("in_use", False)
+        except DeviceError as error:
+            log.warning("Unable to flush /dev/nbd%d: %s.", self._index, error)
+            return False
+        if in_use:
+            log.warning("%s is still in use; its users will get errors.", self._link)
+        return not in_use
+
+    async def close(self) -> None:
+        """Disconnect; open users get errors from here on. Raises nothing."""
+        remove_link(self._link)
+        await clean_up_nbd(self._identifier)
+        self._index = -1
+        self._record.remove()
+
+
+async def clean_up_nbd(identifier: str) -> None:
+    """Disconnect the nbd device with this identifier, if there is one. Raises nothing."""
+    for entry in Path("/sys/block").glob("nbd*"):
+        try:
+            if (entry / "backend").read_text().strip() != identifier:
+                continue
+        except OSError:
+            continue
+        try:
+            await run_helper(_command("disconnect", entry.name.removeprefix("nbd")), STEP_DEADLINE_S)
+        except DeviceError as error:
+            log.warning("Unable to disconnect /dev/%s: %s.", entry.name, error)

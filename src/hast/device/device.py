@@ -1,0 +1,127 @@
+"""Choice of how /dev/hast/NAME is made, the interface of all attachments, and the clean-up of what a killed hastd left.
+
+Order of calls, all in the supervisor: `prepare`, start the worker with `descriptors()` after the NBD listener, `attach`
+once it is ready; on its replacement `worker_replaced`; at the end `quiesce` while the worker still serves, stop it,
+`close`. `close` alone undoes any part of this. Every step has a deadline; none waits for a user of the device.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Protocol
+
+from hast.config.model import Device
+from hast.daemon import paths
+from hast.device.attach_fuse import FuseAttachment, clean_up_fuse, missing_for_fuse
+from hast.device.attach_nbd import NbdAttachment, clean_up_nbd, missing_for_nbd
+from hast.device.device_steps import DeviceError, Record, remove_link
+
+__all__ = ["Attachment", "DeviceError", "NoDevice", "choose", "clean_up"]
+
+log = logging.getLogger("hast.device")
+
+
+class Attachment(Protocol):
+    """The device of one primary."""
+
+    kind: str
+    """nbd, fuse or none."""
+    survives_worker: bool
+    """Whether I/O in flight at a worker's death is carried out by the next; if not, `close` and start anew."""
+
+    def descriptors(self) -> list[int]:
+        """What the worker inherits after the NBD listener: the FUSE descriptor, or nothing."""
+        ...
+
+    async def prepare(self) -> None:
+        """Before the worker is started. Raises DeviceError."""
+        ...
+
+    async def attach(self, size_bytes: int, sector_size_bytes: int) -> str | None:
+        """When the worker serves. Returns the path of the device. Raises DeviceError."""
+        ...
+
+    async def worker_replaced(self) -> None:
+        """When another worker serves in place of one that died. Raises DeviceError."""
+        ...
+
+    async def quiesce(self, deadline_s: float = 5.0) -> bool:
+        """Take the device away while the worker serves. False when somebody has it open. Raises nothing."""
+        ...
+
+    async def close(self) -> None:
+        """Undo everything. Raises nothing."""
+        ...
+
+
+class NoDevice:
+    """`device none`: users connect to the NBD socket."""
+
+    kind = "none"
+    survives_worker = True
+
+    def descriptors(self) -> list[int]:
+        return []
+
+    async def prepare(self) -> None: ...
+
+    async def attach(self, size_bytes: int, sector_size_bytes: int) -> str | None:
+        return None
+
+    async def worker_replaced(self) -> None: ...
+
+    async def quiesce(self, deadline_s: float = 5.0) -> bool:
+        return True
+
+    async def close(self) -> None: ...
+
+
+def choose(device: Device, resource_name: str, provider_name: str) -> Attachment:
+    """The attachment for a resource: what it asks for, or with `auto` the first that can work here.
+
+    Raises DeviceError when what is asked for cannot work.
+    """
+    nbd = NbdAttachment(resource_name, provider_name, str(paths.nbd_socket(resource_name)))
+    fuse = FuseAttachment(resource_name, provider_name)
+    if device is Device.NONE:
+        return NoDevice()
+    reasons = {Device.NBD: missing_for_nbd, Device.FUSE: missing_for_fuse}
+    if device is not Device.AUTO:
+        reason = reasons[device]()
+        if reason:
+            raise DeviceError(f"Unable to use `device {device}` for {resource_name}: {reason}.")
+        return nbd if device is Device.NBD else fuse
+    if not missing_for_nbd():
+        return nbd
+    reason = missing_for_fuse()
+    if not reason:
+        return fuse
+    log.warning(
+        "No device for %s, %s; its data is served on %s.", resource_name, reason, paths.nbd_socket(resource_name)
+    )
+    return NoDevice()
+
+
+async def clean_up() -> None:
+    """Undo what a hastd that was killed left in this run directory. Its workers must be gone. Raises nothing."""
+    directory = paths.run_directory()
+    for path in sorted(directory.glob("*.device")):
+        record = Record(path)
+        if record.load():
+            log.warning("Removing the device that an earlier hastd left: %s.", record.values.get("link", "unknown"))
+            await _undo(record)
+        record.remove()
+    for mount in sorted(directory.glob("*.fuse")):
+        await clean_up_fuse(mount)
+
+
+async def _undo(record: Record) -> None:
+    link = record.values.get("link")
+    if link:
+        remove_link(Path(link))
+    mount = Path(record.values.get("mount", ""))
+    if mount.parent == paths.run_directory() and mount.suffix == ".fuse":
+        await clean_up_fuse(mount)
+    if record.values.get("identifier"):
+        await clean_up_nbd(record.values["identifier"])

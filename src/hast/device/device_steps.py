@@ -1,0 +1,198 @@
+"""The single steps from which device attachments are made: helper processes, FUSE mounts, links, records.
+
+Called in the supervisor. A step that could touch a device or a mounted file runs in a helper process with a deadline;
+the system calls made directly here (mount, lazy unmount, the abort file) do not wait for a FUSE server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hast.daemon import paths
+
+KILL_WAIT_S = 0.5
+"""How long a killed helper may take to die before it is left behind."""
+CONNECTIONS = Path("/sys/fs/fuse/connections")
+_HELPER = str(Path(__file__).with_name("device_helper.py"))
+_MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
+_MNT_DETACH = 2
+_libc = ctypes.CDLL(None, use_errno=True)
+
+log = logging.getLogger("hast.device")
+
+
+class DeviceError(Exception):
+    """A device cannot be attached or detached; `str()` is one line that says what, why, and what to do."""
+
+
+def python_command(*arguments: str) -> list[str]:
+    """Command line of the loop helper."""
+    return [sys.executable, "-I", "-S", _HELPER, *arguments]
+
+
+async def run_helper(command: Sequence[str], deadline_s: float, descriptors: Sequence[int] = ()) -> dict[str, Any]:
+    """Run a helper and return the JSON object it printed. Raises DeviceError; a stuck helper is killed, or left."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        pass_fds=tuple(descriptors),
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), deadline_s)
+    except (TimeoutError, asyncio.CancelledError) as error:
+        await _end_helper(process)
+        if isinstance(error, asyncio.CancelledError):
+            raise
+        raise DeviceError(f"no answer from the kernel within {deadline_s:g} s") from None
+    if process.returncode:
+        lines = err.decode(errors="replace").strip().splitlines() or [f"helper ended with {process.returncode}"]
+        raise DeviceError(lines[-1])
+    result = json.loads(out or b"{}")
+    assert isinstance(result, dict)
+    return result
+
+
+async def _end_helper(process: asyncio.subprocess.Process) -> None:
+    try:
+        process.kill()
+        await asyncio.wait_for(process.wait(), KILL_WAIT_S)
+    except ProcessLookupError:
+        pass
+    except TimeoutError:
+        log.warning("Helper process %d is stuck in the kernel and is left behind.", process.pid)
+
+
+def _system_call(result: int, what: str) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def mount_fuse(directory: Path) -> int:
+    """Open /dev/fuse and mount it on `directory`; returns the descriptor. Raises OSError. The server need not run."""
+    descriptor = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    options = f"fd={descriptor},rootmode=40000,user_id=0,group_id=0".encode()
+    try:
+        result = _libc.mount(b"hast", os.fsencode(directory), b"fuse.hast", _MS_NOSUID_NODEV_NOEXEC, options)
+        _system_call(result, f"mount {directory}")
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def unmount(directory: Path) -> None:
+    """Take the mount out of the tree at once; the kernel forgets it when its last user is gone. Raises OSError."""
+    _system_call(_libc.umount2(os.fsencode(directory), _MNT_DETACH), f"umount {directory}")
+
+
+def mount_minor(directory: Path) -> int | None:
+    """Minor number of the newest file system mounted on `directory`, which names its FUSE connection."""
+    minor = None
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        fields = line.split()
+        if _unescape(fields[4]) == str(directory):
+            minor = int(fields[2].split(":")[1])
+    return minor
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def abort_connection(minor: int) -> bool:
+    """Make everything that waits for this FUSE server fail now. False when the connection is already gone."""
+    try:
+        (CONNECTIONS / str(minor) / "abort").write_text("1")
+        return True
+    except OSError:
+        return _abort_by_own_mount(minor)
+
+
+def _abort_by_own_mount(minor: int) -> bool:
+    """The same where nobody has mounted fusectl: it is mounted for this one write."""
+    directory = paths.run_directory() / f"fusectl.{os.getpid()}"
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        _system_call(_libc.mount(b"fusectl", os.fsencode(directory), b"fusectl", 0, None), "mount fusectl")
+    except OSError:
+        return False
+    try:
+        (directory / str(minor) / "abort").write_text("1")
+        return True
+    except OSError:
+        return False
+    finally:
+        unmount(directory)
+        directory.rmdir()
+
+
+def make_link(link: Path, target: str) -> None:
+    """Point /dev/hast/NAME at a device, replacing a link of ours. Raises DeviceError."""
+    if os.path.lexists(link) and not link.is_symlink():
+        raise DeviceError(f"{link} exists and is not a link made by hastd; remove it.")
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    try:
+        link.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.rename(link)
+    except OSError as error:
+        raise DeviceError(f"Unable to create {link}: {error.strerror}.") from None
+
+
+def remove_link(link: Path) -> None:
+    """Remove /dev/hast/NAME, and /dev/hast when it is empty then."""
+    if link.is_symlink():
+        link.unlink(missing_ok=True)
+    top = paths.device_directory()
+    directory = link.parent
+    while directory.is_relative_to(top):
+        try:
+            directory.rmdir()
+        except OSError:
+            return
+        directory = directory.parent
+
+
+class Record:
+    """What was made for a resource, on file before it is made, so that a later hastd can undo it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.values: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, resource_name: str) -> Record:
+        return cls(paths.resource_file(resource_name, "device"))
+
+    def update(self, **values: str) -> None:
+        """Add values and write the file. Raises OSError."""
+        self.values |= values
+        temporary = self.path.with_name(f"{self.path.name}~")
+        temporary.write_text(json.dumps(self.values))
+        temporary.rename(self.path)
+
+    def load(self) -> bool:
+        """Read the file; False when it is absent or damaged."""
+        try:
+            values = json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            return False
+        self.values = {str(key): str(value) for key, value in values.items()} if isinstance(values, dict) else {}
+        return bool(self.values)
+
+    def remove(self) -> None:
+        self.values = {}
+        self.path.unlink(missing_ok=True)

@@ -1,1 +1,0 @@
-"""hastd: reactor, provider, link, exports, devices, worker and supervisor. Decides nothing the engine decides."""

@@ -1,0 +1,201 @@
+"""Accepts peers: reads message 1 or 3, has `replication/accept.py` judge it, answers, and hands connections to workers.
+
+Every connection is a task of its own with a deadline, so that a silent peer costs one slot and nothing else
+(specification section 4.1). Strangers are dropped before a byte is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections.abc import Mapping
+
+from hast.daemon.conversation import ConversationError, receive_frame, send_frame
+from hast.daemon.logs import context
+from hast.format import handshake
+from hast.format.constants import DEFAULT_TIMEOUT_S, MAX_BODY_BYTES, TOKEN_SIZE_BYTES, Role
+from hast.format.nv import NvError
+from hast.replication import accept
+from hast.supervisor.peer_names import PeerNames, normal_address
+from hast.supervisor.resource_state import ResourceState
+from hast.supervisor.secondary_holder import PendingConnection
+from hast.supervisor.worker_talk import RoleError
+
+log = logging.getLogger("hast.listener")
+
+MAX_HALF_OPEN = 128
+MAX_REMEMBERED_REFUSALS = 1000
+MAX_HALF_OPEN_PER_ADDRESS = 16
+"""Connections whose message has not come yet. Beyond it the oldest of that address gives way."""
+STRANGER_LOG_S = 5.0
+PENDING_DEADLINE_S = float(DEFAULT_TIMEOUT_S)
+"""How long a connection A waits for its connection B."""
+
+
+class PeerListener:
+    """The sockets of one `listen` address."""
+
+    def __init__(self, listening: list[socket.socket], states: Mapping[str, ResourceState], names: PeerNames) -> None:
+        self._listening = listening
+        self._states = states
+        self._names = names
+        self._half_open: dict[asyncio.Task[None], str] = {}
+        self._refusals: dict[str, tuple[str, str]] = {}
+        """Resource → who was refused last, and why."""
+        self._strangers = 0
+        self._stranger_noted_at = float("-inf")
+        self._acceptors = [asyncio.create_task(self._accept(sock)) for sock in listening]
+
+    def close(self) -> None:
+        """Stop accepting and drop the conversations under way; connections already handed on stay."""
+        for task in (*self._acceptors, *self._half_open):
+            task.cancel()
+        for sock in self._listening:
+            sock.close()
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, where = await loop.sock_accept(listening)
+            except OSError as error:
+                log.error("Unable to accept a connection: %s.", error.strerror)
+                await asyncio.sleep(0.2)
+                continue
+            address = normal_address(str(where[0]))
+            if not self._make_room(address):
+                sock.close()
+                continue
+            task = asyncio.create_task(self._serve(sock, address))
+            self._half_open[task] = address
+            task.add_done_callback(lambda done: self._half_open.pop(done, None))
+
+    def _make_room(self, address: str) -> bool:
+        """Keep the number of half-open connections bounded, in all and for one address. Strangers give way first."""
+        same = [task for task, where in self._half_open.items() if where == address]
+        if len(same) >= MAX_HALF_OPEN_PER_ADDRESS:
+            same[0].cancel()
+        elif len(self._half_open) >= MAX_HALF_OPEN:
+            strangers = (task for task, where in self._half_open.items() if not self._allowed(where))
+            stranger = next(strangers, None)
+            if stranger is None or not self._allowed(address):
+                return False
+            stranger.cancel()
+        return True
+
+    def _note_stranger(self, address: str) -> None:
+        """Log a stranger, but not each of many."""
+        now = asyncio.get_running_loop().time()
+        self._strangers += 1
+        if now - self._stranger_noted_at < STRANGER_LOG_S:
+            return
+        more = f" ({self._strangers} such connections)" if self._strangers > 1 else ""
+        log.warning("Client %s isn't known.%s", address, more)
+        self._strangers, self._stranger_noted_at = 0, now
+
+    async def _serve(self, sock: socket.socket, address: str) -> None:
+        handed_on = False
+        try:
+            if await self._is_known(address):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                handed_on = await self._converse(sock, address)
+            else:
+                self._note_stranger(address)
+        except (ConversationError, handshake.HandshakeError, NvError, OSError) as error:
+            log.warning("Connection from %s dropped: %s.", address, error)
+        except Exception:
+            log.exception("Connection from %s dropped", address)
+        finally:
+            if not handed_on:
+                sock.close()
+
+    def _allowed(self, address: str) -> set[str]:
+        """Names of the resources whose peer this may be."""
+        return {
+            name for name, state in self._states.items() if address in self._names.addresses(state.resource.remotes)
+        }
+
+    async def _is_known(self, address: str) -> bool:
+        if self._allowed(address):
+            return True
+        await self._names.refresh_unknown()
+        return bool(self._allowed(address))
+
+    async def _converse(self, sock: socket.socket, address: str) -> bool:
+        """True when the socket was handed on."""
+        message, body = await receive_frame(sock, MAX_BODY_BYTES, DEFAULT_TIMEOUT_S)
+        first = handshake.read_first(message.nv)
+        state = self._states.get(first.resource)
+        decision = accept.decide(_opening(first), self._view(state, address))
+        match decision:
+            case accept.Ignore(reason):
+                raise ConversationError(reason)
+            case accept.Refuse():
+                await self._refuse(sock, decision, first.resource, address)
+                return False
+            case accept.AcceptA():
+                assert state is not None
+                return await self._first_connection(state, sock, address, decision)
+        assert state is not None
+        return await self._second_connection(state, sock, address, body)
+
+    def _view(self, state: ResourceState | None, address: str) -> accept.View:
+        if state is None:
+            return accept.View(known=False)
+        return accept.View(
+            known=True,
+            peer_allowed=address in self._names.addresses(state.resource.remotes),
+            role=state.role,
+            token=state.incoming.pending.token if state.incoming.pending is not None else None,
+        )
+
+    async def _refuse(self, sock: socket.socket, refusal: accept.Refuse, resource: str, address: str) -> None:
+        """Each reason once: a peer may try every other second."""
+        level = logging.DEBUG if self._refusals.get(resource) == (address, refusal.errmsg) else logging.WARNING
+        if resource in self._refusals or len(self._refusals) < MAX_REMEMBERED_REFUSALS:
+            self._refusals[resource] = (address, refusal.errmsg)
+        log.log(level, "Connection from %s refused: %s", address, refusal.errmsg, extra=context(resource))
+        fields = handshake.refusal(refusal.errmsg, refusal.wait)
+        await send_frame(sock, fields, DEFAULT_TIMEOUT_S, refusal.version)
+
+    async def _first_connection(
+        self, state: ResourceState, sock: socket.socket, address: str, decision: accept.AcceptA
+    ) -> bool:
+        """Message 1 was accepted: make way, answer with a token, keep the socket for connection B."""
+        self._refusals.pop(state.name, None)
+        if not await state.replace_connection():
+            text = f"Remote node acts as {state.role} for the resource and not as secondary."
+            if state.role is Role.SECONDARY:
+                text = "The previous connection of this resource cannot be ended; see the log of the remote node."
+            refusal = accept.Refuse(text, wait=state.role is Role.PRIMARY, version=decision.version)
+            await self._refuse(sock, refusal, state.name, address)
+            return False
+        pending = PendingConnection(
+            sock, secrets.token_bytes(TOKEN_SIZE_BYTES), decision.version, int(decision.features), address
+        )
+        state.incoming.wait_for_second(pending)
+        asyncio.get_running_loop().call_later(PENDING_DEADLINE_S, state.incoming.expire_pending, pending)
+        reply = handshake.HelloReply(decision.version, pending.token, int(decision.features))
+        try:
+            await send_frame(sock, reply.fields(), DEFAULT_TIMEOUT_S, decision.version)
+        except ConversationError:
+            state.incoming.expire_pending(pending)
+            raise
+        return True
+
+    async def _second_connection(self, state: ResourceState, sock: socket.socket, address: str, body: bytes) -> bool:
+        """Message 3 was accepted: the worker gets both connections."""
+        try:
+            await state.start_secondary(sock, body, address)
+        except RoleError as error:
+            await self._refuse(sock, accept.Refuse(str(error)), state.name, address)
+            return False
+        return True
+
+
+def _opening(first: handshake.Hello | handshake.SecondHello) -> accept.Opening:
+    if isinstance(first, handshake.SecondHello):
+        return accept.Opening(first.resource, token=first.token)
+    return accept.Opening(first.resource, first.version, None, first.features)

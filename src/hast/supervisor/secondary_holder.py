@@ -1,0 +1,82 @@
+"""A secondary as the supervisor holds it: the connection that waits for its second half, and the worker of a pair.
+
+Without connections there is neither. Roles, hooks and events are `resource_state.py`'s business.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hast.supervisor.worker_pool import WorkerPool
+from hast.supervisor.worker_process import WorkerError, WorkerProcess
+
+STOP_DEADLINE_S = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class PendingConnection:
+    """Connection A after message 2, waiting for connection B (section 4.1)."""
+
+    sock: socket.socket
+    token: bytes
+    version: int
+    features: int
+    address: str
+
+
+class SecondaryHolder:
+    """Connections and worker of one resource while it is secondary."""
+
+    def __init__(
+        self, name: str, pool: WorkerPool, on_message: Callable[[WorkerProcess, dict[str, Any]], None]
+    ) -> None:
+        self.pending: PendingConnection | None = None
+        self.worker: WorkerProcess | None = None
+        self._name = name
+        self._pool = pool
+        self._on_message = on_message
+
+    def wait_for_second(self, pending: PendingConnection) -> None:
+        """Keep a connection A whose message 2 is about to be sent."""
+        self.drop_pending()
+        self.pending = pending
+
+    def drop_pending(self) -> None:
+        """Close a connection A that waits for its connection B."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.sock.close()
+
+    def expire_pending(self, pending: PendingConnection) -> None:
+        """The same, if it is still this one."""
+        if self.pending is pending:
+            self.drop_pending()
+
+    async def start(self, message: dict[str, Any], sock: socket.socket, hello: bytes, address: str) -> None:
+        """Start a worker for the pair; takes both sockets, `sock` only on success. Raises WorkerError."""
+        pending, self.pending = self.pending, None
+        if pending is None:
+            raise WorkerError("Token doesn't match.")
+        try:
+            if self.worker is not None:
+                raise WorkerError("The previous connection of this resource has not ended.")
+            self.worker = WorkerProcess(self._name, self._pool, self._on_message)
+            told = {"hello": hello.hex(), "version": pending.version, "features": pending.features, "peer": address}
+            await self.worker.start(message | told, [pending.sock.fileno(), sock.fileno()])
+            sock.close()
+        except WorkerError:
+            self.worker = None
+            raise
+        finally:
+            pending.sock.close()
+
+    async def stop(self) -> bool:
+        """End whatever there is; whether there was a worker. Raises Stuck."""
+        self.drop_pending()
+        if self.worker is None:
+            return False
+        await self.worker.stop(STOP_DEADLINE_S)
+        return True

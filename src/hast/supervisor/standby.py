@@ -1,0 +1,36 @@
+"""A worker process that has done its imports and waits to be needed: `python -P -m hast.supervisor.standby FD`.
+
+Starting an interpreter and its modules takes longer than all the rest of a fail-over, so hastd keeps some of these. It
+becomes the worker of whichever resource its start message names, and ends when hastd does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import signal
+import sys
+
+from setproctitle import setproctitle
+
+TITLE = "hastd: standby"
+_PRELOAD = ("hast.worker.worker_primary", "hast.worker.worker_secondary")
+
+
+def main(arguments: list[str]) -> int:
+    """Wait for a start message, then be that worker."""
+    module = importlib.import_module(os.environ.get("HAST_WORKER_MODULE", "hast.worker.worker"))
+    if module.__name__ == "hast.worker.worker":
+        for name in _PRELOAD:
+            importlib.import_module(name)
+    setproctitle(TITLE)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    poll = select.poll()
+    poll.register(int(arguments[0]), select.POLLIN)
+    poll.poll()
+    return int(module.main(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

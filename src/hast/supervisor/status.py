@@ -1,0 +1,138 @@
+"""The status object of a resource, from what the supervisor, the worker and the provider know (docs/control.md).
+
+Pure: everything is handed in. The keys are an interface; docs/control.md names each one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hast.format.constants import SPLIT_BRAIN_TEXT, HastError, Role
+from hast.supervisor.resource_state import ResourceState
+from hast.supervisor.split_brain import DETECTED
+
+STATISTICS = (
+    "reads",
+    "writes",
+    "deletes",
+    "flushes",
+    "activemap_updates",
+    "read_errors",
+    "write_errors",
+    "delete_errors",
+    "flush_errors",
+)
+QUEUES = ("local", "send", "recv", "done", "idle")
+_COPIED = ("resuid", "localcnt", "remotecnt", "prevrole")
+
+
+def unknown(name: str) -> dict[str, Any]:
+    """The entry of a resource that is not configured."""
+    return {"name": name, "error": f"Resource {name} is not configured.", "code": int(HastError.NOENTRY)}
+
+
+def build(
+    state: ResourceState,
+    worker: dict[str, Any] | None,
+    metadata: dict[str, Any] | None,
+    history: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """One resource. `worker` is its worker's status, `metadata` what a probe read where there is no worker."""
+    known = worker if worker is not None and "error" not in worker else None
+    problems = _problems(state, worker, metadata)
+    return (
+        _configured(state)
+        | _sizes(known, metadata)
+        | {
+            "status": _status(state, known),
+            "workerpid": state.worker.pid if state.worker is not None and state.worker.alive else 0,
+            "dirty": int((known or {}).get("dirty") or 0),
+            "device": state.device.device_path if state.device is not None else None,
+            "nbd_socket": state.device.nbd_path if state.device is not None else None,
+            "transition": state.transition,
+            "restarts": state.restarts,
+            "peer": (known or {}).get("peer"),
+            "protocol": (known or {}).get("protocol"),
+            "sync": (known or {}).get("sync"),
+            "sync_rate_bytes_s": state.settings.sync_rate_bytes_s,
+            "statistics": _counters((known or {}).get("statistics"), STATISTICS),
+            "queues": _counters((known or {}).get("queues"), QUEUES),
+            "inconsistent": bool((known or metadata or {}).get("inconsistent")),
+            "stale": bool((known or metadata or {}).get("stale")),
+            "split_brain": state.split_brain.as_status(),
+            "discard_ordered": bool((metadata or {}).get("discard")),
+            "problems": problems,
+            "history": history,
+        }
+    )
+
+
+def _configured(state: ResourceState) -> dict[str, Any]:
+    resource = state.resource
+    return {
+        "name": resource.name,
+        "error": None,
+        "role": str(state.role),
+        "provname": resource.provider_name,
+        "localpath": resource.local,
+        "remoteaddr": " ".join(resource.remotes) or "none",
+        "sourceaddr": resource.source,
+        "replication": str(resource.replication),
+        "checksum": str(resource.checksum),
+        "compression": str(resource.compression),
+        "timeout_s": resource.timeout_s,
+    }
+
+
+def _sizes(worker: dict[str, Any] | None, metadata: dict[str, Any] | None) -> dict[str, Any]:
+    if worker is not None:
+        sizes = {name: int(worker.get(name) or 0) for name in ("datasize", "extentsize", "keepdirty")}
+        return sizes | {name: worker.get(name) for name in _COPIED}
+    found = metadata if metadata is not None and "error" not in metadata else {}
+    sizes = {"datasize": int(found.get("datasize_bytes") or 0), "extentsize": int(found.get("extentsize_bytes") or 0)}
+    return sizes | {"keepdirty": int(found.get("keepdirty") or 0)} | {name: found.get(name) for name in _COPIED}
+
+
+def _status(state: ResourceState, worker: dict[str, Any] | None) -> str:
+    """`complete`, `degraded`, or `-` where nothing is served (section 9.3)."""
+    if worker is not None:
+        return "complete" if worker.get("status") == "complete" else "degraded"
+    return "degraded" if state.role is Role.PRIMARY else "-"
+
+
+def _counters(found: Any, names: tuple[str, ...]) -> dict[str, int]:
+    values = found if isinstance(found, dict) else {}
+    return {name: int(values.get(name) or 0) for name in names}
+
+
+def _problems(
+    state: ResourceState, worker: dict[str, Any] | None, metadata: dict[str, Any] | None
+) -> list[dict[str, str]]:
+    problems: list[dict[str, str]] = []
+    if worker is not None:
+        if "error" in worker:
+            problems.append({"kind": "worker", "text": str(worker["error"])})
+        for each in worker.get("problems") or ():
+            problems.append({"kind": str(each.get("kind")), "text": str(each.get("text"))})
+    elif state.role is Role.PRIMARY:
+        problems.append({"kind": "worker", "text": "The worker process is not running; it is being restarted."})
+    if state.split_brain.known and not any(each["kind"] == DETECTED for each in problems):
+        problems.insert(0, {"kind": DETECTED, "text": SPLIT_BRAIN_TEXT})
+    if metadata is not None:
+        problems += _metadata_problems(metadata)
+    if state.last_error and not (state.split_brain.known and state.last_error == SPLIT_BRAIN_TEXT):
+        problems.append({"kind": "last-error", "text": state.last_error})
+    return problems
+
+
+def _metadata_problems(metadata: dict[str, Any]) -> list[dict[str, str]]:
+    if "error" in metadata:
+        return [{"kind": "provider", "text": str(metadata["error"])}]
+    problems = []
+    if metadata.get("inconsistent"):
+        text = "The local copy is inconsistent: a synchronisation from the other node has not finished."
+        problems.append({"kind": "inconsistent", "text": text})
+    if metadata.get("stale"):
+        text = "The local copy is stale: it missed writes that the other node has."
+        problems.append({"kind": "stale", "text": text})
+    return problems

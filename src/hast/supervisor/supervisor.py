@@ -1,0 +1,253 @@
+"""hastd's parent process: holds the resources, serves control requests, accepts peers, reloads, stops in order.
+
+One asyncio loop that never blocks: providers are touched only by workers and probes, names are looked up in threads,
+hooks are processes of their own. The sockets are opened before the loop starts (and before the daemon forks).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hast.config.model import ConfigError, Configuration, Resource
+from hast.daemon import config_record, sockets
+from hast.daemon.logs import context
+from hast.daemon.pidfile import Pidfile, PidfileError
+from hast.device import device
+from hast.format.constants import PROTOCOL_VERSION, Role
+from hast.supervisor import leftovers, peer_sockets, reload_plan
+from hast.supervisor.arbiter_link import MakeDealings
+from hast.supervisor.commands import Commands
+from hast.supervisor.control_server import ControlServer
+from hast.supervisor.environment import Environment
+from hast.supervisor.events import EventBus
+from hast.supervisor.hooks import HookRunner
+from hast.supervisor.listener import PeerListener
+from hast.supervisor.peer_names import PeerNames
+from hast.supervisor.resource_state import ResourceState
+from hast.supervisor.worker_pool import WorkerPool
+from hast.supervisor.worker_talk import RoleError
+
+log = logging.getLogger("hast.supervisor")
+
+HOOK_GRACE_S = 5.0
+OPEN_DEADLINE_S = 10.0
+MAX_STANDBYS = 3
+
+
+@dataclass(slots=True)
+class Opened:
+    """What was opened before the loop started; the supervisor owns it from then on."""
+
+    control: socket.socket
+    listeners: dict[str, list[socket.socket]]
+    pidfile: Pidfile | None = None
+    run_lock: Pidfile | None = None
+    """Held on the run directory, which belongs to one hastd."""
+
+
+@dataclass(slots=True)
+class Options:
+    """Command line of hastd, as far as the supervisor needs it."""
+
+    load: Callable[[], Configuration]
+    """Reads the configuration again; raises ConfigError."""
+    foreground: bool = False
+    debug: int = 0
+    fixed_pidfile: bool = False
+    """The pidfile was given on the command line, or there is none: a reload does not move it."""
+    make_dealings: MakeDealings | None = None
+
+
+class Supervisor:
+    """Runs until SIGTERM, SIGINT or `stop`."""
+
+    def __init__(self, configuration: Configuration, options: Options, opened: Opened) -> None:
+        self.configuration = configuration
+        self.events = EventBus()
+        self._options = options
+        self._opened = opened
+        self._environment = Environment(
+            self.events,
+            HookRunner(options.foreground),
+            WorkerPool(min(MAX_STANDBYS, len(configuration.resources))),
+            options.foreground,
+            options.debug,
+            options.make_dealings,
+        )
+        self._states: dict[str, ResourceState] = {}
+        self._commands = Commands(self._states, self.events, lambda: self.configuration.path, self.reload)
+        self._names = PeerNames()
+        self._listeners: dict[str, PeerListener] = {}
+        self._control: ControlServer | None = None
+        self._stopping = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def states(self) -> Mapping[str, ResourceState]:
+        return self._states
+
+    async def run(self) -> None:
+        """Serve until told to stop, then stop in order."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
+        if self._opened.run_lock is not None:
+            await leftovers.end_old_workers()
+            await device.clean_up()
+        for resource in self.configuration.resources.values():
+            self._states[resource.name] = ResourceState(resource, self._environment)
+        self._names.configure(self._remotes())
+        for address, listening in self._opened.listeners.items():
+            self._listeners[address] = PeerListener(listening, self._states, self._names)
+        self._control = ControlServer(self._commands, self._opened.control)
+        config_record.write(self.configuration.path, self.configuration.control)
+        self._environment.pool.fill_later(0.0)
+        log.info("Started successfully, running protocol version %d.", PROTOCOL_VERSION)
+        await self._stopping.wait()
+        await self._stop()
+
+    def stop(self) -> None:
+        """End `run`, as SIGTERM does."""
+        self._stopping.set()
+
+    def _remotes(self) -> set[str]:
+        return {remote for state in self._states.values() for remote in state.resource.remotes}
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _stop(self) -> None:
+        log.info("Stopping.")
+        for listener in self._listeners.values():
+            listener.close()
+        await asyncio.gather(*(state.shut_down() for state in self._states.values()))
+        await self._environment.pool.close()
+        await self._environment.hooks.finish(HOOK_GRACE_S)
+        if self._control is not None:
+            await self._control.close()
+        config_record.remove(self.configuration.path)
+        sockets.unlink_control(self.configuration.control)
+        for pidfile in (self._opened.pidfile, self._opened.run_lock):
+            if pidfile is not None:
+                pidfile.close()
+        self._names.close()
+        log.info("Stopped.")
+
+    # --- reload (section 8.6) -------------------------------------------------------------------------------------
+
+    async def reload(self) -> str | None:
+        """Read the configuration again and apply it. Returns why not, or None. Old state is kept on any error."""
+        async with self._reloading:
+            loop = asyncio.get_running_loop()
+            log.info("Reloading configuration.")
+            try:
+                new = await loop.run_in_executor(None, self._options.load)
+            except ConfigError as error:
+                log.error("%s", error)
+                log.error("Configuration not reloaded.")
+                return f"Configuration not reloaded: {error}"
+            roles = {name: state.role for name, state in self._states.items()}
+            plan = reload_plan.plan(self.configuration, new, roles)
+            if not await self._move_listeners(plan, new):
+                log.error("No address to listen on. Configuration not reloaded.")
+                return "Configuration not reloaded: No address to listen on."
+            keep_control = plan.control_changed and not await self._move_control(new.control)
+            keep_pidfile = plan.pidfile_changed and not self._move_pidfile(new.pidfile)
+            self.configuration = reload_plan.keep_present(
+                new, self.configuration, control=keep_control, pidfile=keep_pidfile
+            )
+            await self._change_resources(plan, new)
+            self._names.configure(self._remotes())
+            self._environment.pool.size = min(MAX_STANDBYS, len(self._states))
+            config_record.write(self.configuration.path, self.configuration.control)
+            log.info("Configuration reloaded.")
+            self.events.publish("reload", "", "Configuration reloaded.")
+            return None
+
+    async def _change_resources(self, plan: reload_plan.ReloadPlan, new: Configuration) -> None:
+        await asyncio.gather(
+            *(self._remove(name) for name in plan.removed),
+            *(self._restart(self._states[name], new.resources[name]) for name in plan.restarted),
+            *(self._states[name].reconfigure(new.resources[name]) for name in plan.live),
+        )
+        for name in plan.added:
+            self._states[name] = ResourceState(new.resources[name], self._environment)
+            log.info("Resource added.", extra=context(name, Role.INIT))
+
+    async def _remove(self, name: str) -> None:
+        state = self._states.pop(name)
+        try:
+            await state.retire()
+        except RoleError as error:
+            log.error("%s", error, extra=context(name, state.role))
+        self.events.forget(name)
+        log.info("Resource removed.", extra=context(name))
+
+    async def _restart(self, state: ResourceState, resource: Resource) -> None:
+        role = state.role
+        try:
+            await state.set_role(Role.INIT)
+            await state.reconfigure(resource)
+            await state.set_role(role)
+        except RoleError as error:
+            log.error("Role %s not restored after the change: %s", role, error, extra=context(state.name, state.role))
+
+    async def _move_listeners(self, plan: reload_plan.ReloadPlan, new: Configuration) -> bool:
+        """Open new addresses, close vanished ones. False, with nothing changed, when none would be left."""
+        opened: dict[str, list[socket.socket]] = {}
+        for address in plan.listen_added:
+            try:
+                opened[address] = await self._in_thread(peer_sockets.open_listener, address)
+            except (sockets.SocketError, TimeoutError) as error:
+                log.warning("%s", error or f"Unable to listen on {address}: timed out.")
+        kept = [address for address in self._listeners if address in new.listen]
+        if not kept and not opened:
+            return False
+        for address in plan.listen_removed:
+            listener = self._listeners.pop(address, None)
+            if listener is not None:
+                listener.close()
+        for address, listening in opened.items():
+            self._listeners[address] = PeerListener(listening, self._states, self._names)
+        return True
+
+    @staticmethod
+    async def _in_thread(call: Callable[[str], list[socket.socket]], address: str) -> list[socket.socket]:
+        async with asyncio.timeout(OPEN_DEADLINE_S):
+            return await asyncio.get_running_loop().run_in_executor(None, call, address)
+
+    async def _move_control(self, address: str) -> bool:
+        try:
+            sock = sockets.open_control(address)
+        except sockets.SocketError as error:
+            log.error("%s The control socket stays at %s.", error, self.configuration.control)
+            return False
+        old, old_address = self._control, self.configuration.control
+        self._control = ControlServer(self._commands, sock)
+        sockets.unlink_control(old_address)
+        if old is not None:
+            self._spawn(old.close())
+        return True
+
+    def _move_pidfile(self, path: str) -> bool:
+        if self._options.fixed_pidfile or self._opened.pidfile is None:
+            return False
+        try:
+            moved = Pidfile(path)
+        except PidfileError as error:
+            log.error("%s The pidfile stays at %s.", error, self._opened.pidfile.path)
+            return False
+        moved.write()
+        self._opened.pidfile.close()
+        self._opened.pidfile = moved
+        return True

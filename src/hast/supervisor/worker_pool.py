@@ -1,0 +1,141 @@
+"""Starts worker processes, and keeps a few ready so that a role change does not wait for an interpreter.
+
+Every process is started with one end of a SOCK_SEQPACKET pair, and knows nothing until its start message comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+
+from hast.worker import messages
+
+log = logging.getLogger("hast.supervisor")
+
+REFILL_DELAY_S = 1.0
+"""New standbys are started this long after one was taken, so as not to compete with the role change it is for."""
+
+
+@dataclass(slots=True)
+class Spawned:
+    """A started process and our end of its socket.
+
+    Signals go through a pidfd: Popen.kill may reap the process itself, and then its exit code is lost to asyncio.
+    """
+
+    process: asyncio.subprocess.Process
+    sock: socket.socket
+    pidfd: int
+
+    @property
+    def usable(self) -> bool:
+        return self.process.returncode is None
+
+    def kill(self) -> None:
+        """SIGKILL; nothing when it has ended or `close` was called."""
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Give up the socket and the pidfd."""
+        self.sock.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+class WorkerPool:
+    """At most `size` waiting processes; 0 starts each process when it is asked for."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._waiting: list[Spawned] = []
+        self._refill: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def fill_later(self, delay_s: float = REFILL_DELAY_S) -> None:
+        """Start what is missing after a while."""
+        if self._refill is None and self.size > 0:
+            self._refill = asyncio.get_running_loop().call_later(delay_s, self._start_fill)
+
+    def _start_fill(self) -> None:
+        self._refill = None
+        task = asyncio.get_running_loop().create_task(self._fill())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fill(self) -> None:
+        self._waiting = [each for each in self._waiting if self._keep(each)]
+        while len(self._waiting) < self.size:
+            try:
+                self._waiting.append(await self._spawn())
+            except OSError as error:
+                log.warning("Unable to start a standby process: %s.", error.strerror)
+                return
+
+    @staticmethod
+    def _keep(spawned: Spawned) -> bool:
+        if not spawned.usable:
+            spawned.close()
+        return spawned.usable
+
+    async def take(self) -> Spawned:
+        """A process that waits for its start message. Raises OSError."""
+        self.fill_later()
+        while self._waiting:
+            spawned = self._waiting.pop(0)
+            if self._keep(spawned):
+                return spawned
+        return await self._spawn()
+
+    async def close(self) -> None:
+        """End the waiting processes: they see the end of their sockets."""
+        self.size = 0
+        if self._refill is not None:
+            self._refill.cancel()
+        for task in self._tasks:
+            task.cancel()
+        waiting, self._waiting = self._waiting, []
+        for spawned in waiting:
+            spawned.sock.close()
+        for spawned in waiting:
+            try:
+                await asyncio.wait_for(spawned.process.wait(), 1.0)
+            except TimeoutError:
+                spawned.kill()
+            spawned.close()
+
+    @staticmethod
+    async def _spawn() -> Spawned:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours.setblocking(False)
+            for sock in (ours, theirs):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, messages.MAX_MESSAGE_BYTES * 2)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                "hast.supervisor.standby",
+                str(theirs.fileno()),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            pidfd = -1
+        return Spawned(process, ours, pidfd)

@@ -1,0 +1,242 @@
+"""One worker process as the supervisor sees it: start, ask, stop, and how it ended. Decides nothing about roles.
+
+Every wait has a deadline; a worker that does not stop is killed, and one that does not die is reported as `Stuck`. The
+process comes from `worker_pool.py`; HAST_WORKER_MODULE replaces the worker's module in tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hast.supervisor import leftovers
+from hast.supervisor.worker_pool import Spawned, WorkerPool
+from hast.worker import messages
+
+log = logging.getLogger("hast.supervisor")
+
+SEND_DEADLINE_S = 5.0
+KILL_DEADLINE_S = 5.0
+MAX_PENDING_REQUESTS = 64
+WATCH_INTERVAL_S = float(os.environ.get("HAST_WATCH_INTERVAL_S", "10"))
+WATCH_MISSES = 3
+"""A worker that leaves this many status requests in a row unanswered hangs, and is killed."""
+
+
+class WorkerError(Exception):
+    """A worker did not do what was asked; `str()` is one line for the operator."""
+
+
+class Stuck(WorkerError):
+    """A killed worker has not ended: it sleeps in the kernel, most likely on its disk."""
+
+
+class WorkerProcess:
+    """A started worker. `on_message(worker, message)` gets what it says; `ended` is set when the process is reaped."""
+
+    def __init__(
+        self, name: str, pool: WorkerPool, on_message: Callable[[WorkerProcess, dict[str, Any]], None]
+    ) -> None:
+        self.name = name
+        self._pool = pool
+        self.ready: dict[str, Any] | None = None
+        self.refused: str | None = None
+        self.stopping = False
+        self.ended = asyncio.Event()
+        self.changed = asyncio.Event()
+        self._on_message = on_message
+        self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._next_id = 1
+        self._spawned: Spawned | None = None
+        self._sock: socket.socket | None = None
+        self._reaper: asyncio.Task[None] | None = None
+
+    async def start(self, message: dict[str, Any], descriptors: Sequence[int]) -> None:
+        """Start the process and send it its `start` message. Raises WorkerError."""
+        for last_attempt in (False, True):
+            try:
+                spawned = await self._pool.take()
+            except OSError as error:
+                raise WorkerError(f"Unable to start a worker process: {error.strerror}.") from None
+            try:
+                messages.send(spawned.sock, message, descriptors)
+                break
+            except (OSError, ValueError) as error:
+                spawned.kill()
+                spawned.close()
+                if last_attempt or isinstance(error, ValueError):
+                    raise WorkerError(f"Unable to hand the resource to its worker: {error}.") from None
+        self._spawned = spawned
+        leftovers.record_worker(self.name, self.pid)
+        self._reaper = asyncio.create_task(self._reap(spawned))
+        asyncio.get_running_loop().add_reader(spawned.sock, self._readable, spawned.sock)
+        self._sock = spawned.sock
+
+    @property
+    def pid(self) -> int:
+        return self._spawned.process.pid if self._spawned is not None else 0
+
+    @property
+    def alive(self) -> bool:
+        return self._spawned is not None and not self.ended.is_set()
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code; negative signal number when killed; None while it runs."""
+        return self._spawned.process.returncode if self._spawned is not None and self.ended.is_set() else None
+
+    def how_it_ended(self) -> str:
+        """For a log line: `exit code 1` or `signal 9 (Killed)`."""
+        code = self.exit_code
+        if code is None:
+            return "still running"
+        if code < 0:
+            return f"signal {-code} ({signal.strsignal(-code) or 'unknown'})"
+        return f"exit code {code}"
+
+    async def wait_ready(self, deadline_s: float) -> dict[str, Any]:
+        """Wait for `ready`. Raises WorkerError with the reason when the worker refuses, ends or takes too long."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                while self.ready is None:
+                    if self.refused is not None:
+                        raise WorkerError(self.refused)
+                    if self.ended.is_set():
+                        raise WorkerError(f"The worker process ended early ({self.how_it_ended()}); see the log.")
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError:
+            raise WorkerError(f"The worker process was not ready after {deadline_s:g} s.") from None
+        return self.ready
+
+    async def ask(self, do: str, deadline_s: float, **fields: Any) -> dict[str, Any]:
+        """Send a request, return the reply. Raises WorkerError when it cannot be had in time."""
+        if self._sock is None or len(self._replies) >= MAX_PENDING_REQUESTS:
+            raise WorkerError("The worker process does not answer.")
+        number = self._next_id
+        self._next_id += 1
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._replies[number] = future
+        try:
+            messages.send(self._sock, {"do": do, "id": number, **fields})
+            async with asyncio.timeout(deadline_s):
+                return await future
+        except TimeoutError:
+            raise WorkerError(f"The worker process did not answer within {deadline_s:g} s.") from None
+        except (OSError, ValueError) as error:
+            raise WorkerError(f"The worker process cannot be asked: {error}.") from None
+        finally:
+            self._replies.pop(number, None)
+
+    async def watch(self) -> None:
+        """Until the process ends: kill it when its loop hangs, so that it is replaced. A slow disk does not hang it."""
+        misses = 0
+        while not await self._ended_within(WATCH_INTERVAL_S):
+            try:
+                await self.ask("status", WATCH_INTERVAL_S)
+                misses = 0
+            except WorkerError:
+                misses += 1
+            if misses >= WATCH_MISSES and not self.stopping and self._spawned is not None:
+                hung_s = 2 * misses * WATCH_INTERVAL_S
+                log.error("Worker %d has not answered for %g s, killing it.", self.pid, hung_s, extra=self._extra())
+                self._spawned.kill()
+                return
+
+    async def stop(self, deadline_s: float) -> None:
+        """Ask for an orderly end, kill after `deadline_s`, and wait until it is gone. Raises Stuck."""
+        if not self.alive:
+            return
+        self.stopping = True
+        try:
+            if self._sock is not None:
+                messages.send(self._sock, {"do": "stop", "id": 0, "deadline_s": deadline_s})
+        except OSError:
+            self.kill()
+        if await self._ended_within(deadline_s + 1.0):
+            return
+        log.warning("Worker %d did not stop within %g s, killing it.", self.pid, deadline_s, extra=self._extra())
+        self.kill()
+        if not await self._ended_within(KILL_DEADLINE_S):
+            raise Stuck(f"Worker process {self.pid} does not die: it is stuck in the kernel, see its disk.")
+
+    def kill(self) -> None:
+        """SIGKILL, without waiting."""
+        self.stopping = True
+        if self._spawned is not None:
+            self._spawned.kill()
+
+    def _extra(self) -> dict[str, str]:
+        return {"hast_prefix": f"[{self.name}] "}
+
+    async def _ended_within(self, deadline_s: float) -> bool:
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self.ended.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _reap(self, spawned: Spawned) -> None:
+        await spawned.process.wait()
+        leftovers.forget_worker(self.name)
+        while self._sock is not None and self._receive_one(self._sock):
+            pass
+        self._close_socket()
+        spawned.close()
+        self.ended.set()
+        self.changed.set()
+        for future in self._replies.values():
+            if not future.done():
+                future.set_exception(OSError("it has ended"))
+        self._on_message(self, {"say": "ended"})
+
+    def _readable(self, sock: socket.socket) -> None:
+        self._receive_one(sock)
+
+    def _receive_one(self, sock: socket.socket) -> bool:
+        """Take one message; False when there is none. At the end of the stream the socket is closed."""
+        try:
+            message, descriptors = messages.receive(sock)
+        except BlockingIOError:
+            return False
+        except ValueError as error:
+            log.error("Bad message from worker %d: %s; killing it.", self.pid, error, extra=self._extra())
+            self._close_socket()
+            if self._spawned is not None:
+                self._spawned.kill()
+            return False
+        except OSError:
+            message, descriptors = None, []
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if message is None:
+            self._close_socket()
+            return False
+        self._dispatch(message)
+        return True
+
+    def _dispatch(self, message: dict[str, Any]) -> None:
+        if "reply" in message:
+            future = self._replies.get(message["reply"]) if isinstance(message["reply"], int) else None
+            if future is not None and not future.done():
+                future.set_result(message)
+            return
+        say = message.get("say")
+        if say == "ready":
+            self.ready = message
+        elif say == "refused":
+            self.refused = str(message.get("text") or "The worker refused the role.")
+        self.changed.set()
+        self._on_message(self, message)
+
+    def _close_socket(self) -> None:
+        if self._sock is not None:
+            asyncio.get_running_loop().remove_reader(self._sock)
+            self._sock.close()
+            self._sock = None

@@ -1,0 +1,78 @@
+"""Durable writes of the activemap and the metadata block, strictly in the order the engine issued them.
+
+One thread writes, and writes only outside the data area. A job that asks for a flush is written with RWF_DSYNC, which
+makes that job durable without waiting for all of the data area's dirty pages.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+from hast.format import metadata as metadata_format
+from hast.replication.types import Store
+from hast.worker.disk.iopool import IoPool
+
+
+class StoreQueue:
+    """`stored(job, error)` is called in the reactor's thread, in order."""
+
+    def __init__(
+        self,
+        fd: int,
+        call_soon_threadsafe: Callable[[Callable[[], None]], None],
+        stored: Callable[[Store, int], None],
+    ) -> None:
+        # A description of its own: an error of writing back data pages is reported once per description, and must
+        # reach a flush of the data even when a map write got it first.
+        self._fd = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        self._stored = stored
+        self._pool = IoPool(call_soon_threadsafe, lambda _batch: None, threads=1)
+        self._waiting: list[Store] = []
+        self._running = False
+
+    @property
+    def pending(self) -> int:
+        """Jobs waiting, plus one for the batch that is being written."""
+        return len(self._waiting) + self._running
+
+    def submit(self, job: Store) -> None:
+        self._waiting.append(job)
+        if not self._running:
+            self._start()
+
+    def close(self, timeout_s: float) -> bool:
+        """Wait for the jobs begun; False, and the descriptor stays open, when they take longer than `timeout_s`."""
+        if not self._pool.close(timeout_s):
+            return False
+        os.close(self._fd)
+        return True
+
+    def _start(self) -> None:
+        batch, self._waiting = self._waiting, []
+        self._running = True
+        errors: list[int] = []
+        self._pool.run(lambda: errors.extend(map(self._write, batch)), after=lambda: self._finish(batch, errors))
+
+    def _finish(self, batch: list[Store], errors: list[int]) -> None:
+        self._running = False
+        if self._waiting:
+            self._start()
+        for job, error in zip(batch, errors, strict=True):
+            self._stored(job, error)
+
+    def _write(self, job: Store) -> int:
+        """0 or an errno."""
+        data = job.data if job.metadata is None else metadata_format.encode(job.metadata)
+        try:
+            view = memoryview(data)
+            offset = job.offset_bytes if job.metadata is None else 0
+            while view:
+                written = os.pwritev(self._fd, [view], offset, os.RWF_DSYNC if job.flush else 0)
+                if written == 0:
+                    return errno.EIO
+                view, offset = view[written:], offset + written
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0

@@ -1,0 +1,1 @@
+"""The front ends of clients: NBD sockets and the FUSE file."""

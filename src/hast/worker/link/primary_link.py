@@ -1,0 +1,423 @@
+"""The primary's side of the two connections to the peer: opening, handshake, requests out, replies in, trying again.
+
+Every step has a deadline. Decides nothing about data: what is said in the handshake comes from the engine and from
+`PrimaryHandshake`; this file moves bytes and keeps time. Connection A carries requests, B replies (section 4).
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+from hast.config.model import Resource
+from hast.format.constants import MAX_BODY_BYTES, MAX_DATA_BYTES, RECONNECT_S
+from hast.format.frame import Frame, FrameDecoder, FrameError
+from hast.format.handshake import HandshakeError
+from hast.format.reply import ReplyDecoder
+from hast.format.request import encode_requests
+from hast.replication.handshake import PeerChanges, Refused
+from hast.replication.primary import Primary
+from hast.replication.types import WireRequest
+from hast.worker.buffers import ReceiveBuffer
+from hast.worker.interfaces import Reactor, Timer
+from hast.worker.link.dial import Dialer, tune
+from hast.worker.link.peer_handshake import PeerHandshake
+from hast.worker.outbox import Outbox
+
+log = logging.getLogger("hast.link")
+
+QUICK_RETRY_S = 1.0
+QUICK_RETRIES = 10
+IDLE_RETRY_S = 2.0
+"""A peer that has no role yet has just started, most likely."""
+HURRIED_RETRY_S = 0.2
+HURRIED_ROUNDS = 2
+"""How often each remote address is dialled within the time given by `hurry_s`: one lost packet is no dead host."""
+CONNECT_DEADLINE_S = 5.0
+"""Longest wait for one remote address to take a connection; `timeout` when that is shorter."""
+MAP_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+class Stage(Enum):
+    """Where the link is, as the log and status name it."""
+
+    OFF = auto()
+    """No remote address is configured."""
+    WAITING = auto()
+    """Between two attempts."""
+    CONNECTING = auto()
+    HELLO = auto()
+    """Message 1 is sent, message 2 is awaited on A."""
+    SETTLING = auto()
+    """The engine makes its counters durable, connection B is being opened."""
+    VERDICT = auto()
+    """Message 3 is sent, message 4 is awaited on A, or a refusal on B."""
+    UP = auto()
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended. `answered`: the peer itself said no; `busy`: it asks to be tried again soon; `idle`: it
+    has no role yet; `reached`: its host took a connection, whatever came of that.
+    """
+
+    connected: bool
+    reason: str = ""
+    answered: bool = False
+    busy: bool = False
+    idle: bool = False
+    reached: bool = False
+
+
+class PrimaryLink:
+    """`attempted(outcome)` is called after every attempt."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        resource: Resource,
+        engine: Primary,
+        attempted: Callable[[Outcome], None],
+        boot_id: bytes = b"",
+    ) -> None:
+        self._reactor = reactor
+        self._resource = resource
+        self._engine = engine
+        self._boot_id = boot_id
+        self._attempted = attempted
+        self.stage = Stage.OFF
+        self.version = 1
+        """Protocol version negotiated last, 1 before that."""
+        self.peer_address = ""
+        self.connected_since_s = 0.0
+        self.trouble: tuple[str, str] | None = None
+        """(kind, text) of the last refusal by the peer, for status; None once connected."""
+        self.split_brain: PeerChanges | None = None
+        """Where that was for a split brain: what the peer tells of it."""
+        self.hurry_s: float | None = None
+        """While clients wait for it: how long all remote addresses together may take to be found silent."""
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self._handshake: PeerHandshake | None = None
+        self._remotes: list[str] = []
+        self._remote = ""
+        self._dialer: Dialer | None = None
+        self._timer: Timer | None = None
+        self._a: socket.socket | None = None
+        self._b: socket.socket | None = None
+        self._frames_a = FrameDecoder(MAX_BODY_BYTES, MAP_LIMIT_BYTES)
+        self._frames_b = FrameDecoder(MAX_BODY_BYTES, MAX_DATA_BYTES)
+        self._outbox: Outbox | None = None
+        self._buffer: ReceiveBuffer | None = None
+        self._replies = ReplyDecoder(MAX_DATA_BYTES)
+        self._quick_retries = QUICK_RETRIES
+        self._logged = ""
+
+    # -- what the worker asks for
+
+    def start(self) -> None:
+        """Try now, and go on trying."""
+        self._cancel_timer()
+        if not self._resource.remotes:
+            self.stage = Stage.OFF
+            self._attempted(Outcome(False, "no remote address is configured"))
+            return
+        self._remotes = list(self._resource.remotes) * (1 if self.hurry_s is None else HURRIED_ROUNDS)
+        self._next_remote("")
+
+    def send(self, batch: list[WireRequest]) -> None:
+        """Send requests of the engine; without a link the engine hears of that by `detach`."""
+        if self._outbox is not None:
+            resource = self._resource
+            self._outbox.send(encode_requests(batch, self.version, resource.checksum, resource.compression))
+
+    def pump(self) -> None:
+        """Called once a round: go on when the engine has become ready for message 3."""
+        if self.stage is Stage.SETTLING and self._b is not None and self._engine.hello_ready:
+            self._send_second_hello()
+
+    def drop(self, reason: str) -> None:
+        """Close the link, if there is one or one is being made, and try again later."""
+        if self.stage not in (Stage.OFF, Stage.WAITING):
+            self._fail(Outcome(False, reason))
+
+    def reconfigure(self, resource: Resource) -> None:
+        """Another remote or source address: reconnect at once. Timeouts and the rest: from now on."""
+        moved = (resource.remotes, resource.source) != (self._resource.remotes, self._resource.source)
+        self._resource = resource
+        for sock in (self._a, self._b):
+            if sock is not None:
+                tune(sock, resource.timeout_s)
+        if moved:
+            self._disconnect("the configuration has changed")
+            self.start()
+
+    def close(self, reason: str) -> None:
+        """Close for good."""
+        self._disconnect(reason)
+        self._cancel_timer()
+        self.stage = Stage.OFF
+
+    @property
+    def is_talking(self) -> bool:
+        """Whether the peer's host took a connection and the handshake goes on."""
+        return self.stage in (Stage.HELLO, Stage.SETTLING, Stage.VERDICT)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that the peer has not taken yet."""
+        return self._outbox.queued_bytes if self._outbox is not None else 0
+
+    # -- an attempt
+
+    def _next_remote(self, reason: str) -> None:
+        """Try the next address of the peer, or give this attempt up for `reason`."""
+        if not self._remotes:
+            self._fail(Outcome(False, reason))
+            return
+        self._remote = self._remotes.pop(0)
+        self.stage = Stage.CONNECTING
+        self._dial(self._dialed_a)
+
+    def _dial(self, dialed: Callable[[socket.socket | None, str], None]) -> None:
+        timeout_s = min(float(self._resource.timeout_s), CONNECT_DEADLINE_S)
+        if self.hurry_s is not None:
+            timeout_s = min(timeout_s, self.hurry_s / (HURRIED_ROUNDS * len(self._resource.remotes)))
+        self._dialer = Dialer(self._reactor, self._remote, self._resource.source, timeout_s, dialed)
+
+    def _dialed_a(self, sock: socket.socket | None, reason: str) -> None:
+        self._dialer = None
+        if sock is None:
+            self._next_remote(f"{self._remote}: {reason}")
+            return
+        tune(sock, self._resource.timeout_s)
+        self._a = sock
+        self._handshake = PeerHandshake(self._resource.name, self.version, self._boot_id)
+        self._frames_a = FrameDecoder(MAX_BODY_BYTES, MAP_LIMIT_BYTES)
+        self._frames_b = FrameDecoder(MAX_BODY_BYTES, MAX_DATA_BYTES)
+        self._outbox = Outbox(self._reactor, sock, self._lost_a)
+        self._reactor.add(sock.fileno(), select.EPOLLIN, self._ready_a)
+        self.stage = Stage.HELLO
+        self._deadline("no answer to the first message")
+        self._outbox.send(self._handshake.first_hello())
+
+    def _second_message(self, frame: Frame) -> None:
+        """Message 2: negotiate, let the engine settle, open connection B meanwhile."""
+        assert self._handshake is not None
+        self._handshake.first_reply(frame)
+        self.version = self._handshake.version
+        self.stage = Stage.SETTLING
+        self._deadline("the handshake did not go on")
+        self._engine.begin_handshake(self._reactor.now())
+        self._dial(self._dialed_b)
+
+    def _dialed_b(self, sock: socket.socket | None, reason: str) -> None:
+        self._dialer = None
+        if sock is None:
+            self._fail(Outcome(False, f"{self._remote}: second connection: {reason}"))
+            return
+        tune(sock, self._resource.timeout_s)
+        self._b = sock
+        self._reactor.add(sock.fileno(), select.EPOLLIN, self._ready_b)
+        self.pump()
+
+    def _send_second_hello(self) -> None:
+        assert self._handshake is not None
+        assert self._b is not None
+        self.stage = Stage.VERDICT
+        self._deadline("no answer to the second message")
+        message = self._handshake.second_hello(self._engine.second_hello(), self._engine.changes())
+        try:
+            sent = self._b.send(message)
+        except OSError as error:
+            self._fail(Outcome(False, f"second connection: {error.strerror}"))
+            return
+        assert sent == len(message), "a fresh connection takes a message of a few hundred bytes"
+
+    def _fourth_message(self, frame: Frame) -> None:
+        """Message 4: the verdict. The engine goes live once the merged map is on the disk."""
+        assert self._handshake is not None
+        peer = self._handshake.second_reply(frame, self._engine.core.meta)
+        self._cancel_timer()
+        self.stage = Stage.UP
+        self.trouble = self.split_brain = None
+        self._logged = ""
+        self._quick_retries = QUICK_RETRIES
+        self.peer_address = self._remote
+        self.connected_since_s = self._reactor.now()
+        self._buffer = ReceiveBuffer()
+        self._replies = ReplyDecoder(MAX_DATA_BYTES)
+        self._engine.attach(peer, self._reactor.now())
+        self._attempted(Outcome(True))
+
+    # -- sockets
+
+    def _ready_a(self, mask: int) -> None:
+        if mask & select.EPOLLOUT and self._outbox is not None:
+            self._outbox.writable()
+        if mask & ~select.EPOLLOUT and self._a is not None:
+            self._receive_frames(self._a, self._frames_a, "A")
+
+    def _ready_b(self, mask: int) -> None:
+        if self._b is None:
+            return
+        if self.stage is Stage.UP:
+            self._receive_replies()
+        else:
+            self._receive_frames(self._b, self._frames_b, "B")
+
+    def _receive_frames(self, sock: socket.socket, frames: FrameDecoder, name: str) -> None:
+        """The slow path: handshake messages, and the end of either connection."""
+        try:
+            data = sock.recv(256 * 1024)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._fail(Outcome(False, f"connection {name}: {error.strerror}"))
+            return
+        if not data:
+            self._fail(Outcome(False, f"the peer closed connection {name}"))
+            return
+        try:
+            frames.feed(data)
+            while (frame := frames.next()) is not None:
+                self._handshake_frame(frame, name)
+                if frames is not self._frames_a and frames is not self._frames_b:
+                    return
+        except (FrameError, HandshakeError) as error:
+            self._fail(Outcome(False, f"connection {name}: {error}"))
+        except Refused as refused:
+            self._refused(refused)
+
+    def _handshake_frame(self, frame: Frame, name: str) -> None:
+        if name == "A" and self.stage is Stage.HELLO:
+            self._second_message(frame)
+        elif name == "A" and self.stage is Stage.VERDICT:
+            self._fourth_message(frame)
+        elif name == "B" and self._handshake is not None:
+            self._handshake.second_refusal(frame)
+        else:
+            self._fail(Outcome(False, f"unexpected message on connection {name}"))
+
+    def _receive_replies(self) -> None:
+        buffer, sock = self._buffer, self._b
+        assert buffer is not None
+        assert sock is not None
+        try:
+            received = buffer.recv(sock)
+        except OSError as error:
+            self._fail(Outcome(False, f"connection B: {error.strerror}"))
+            return
+        if received is None:
+            return
+        if received == 0:
+            self._fail(Outcome(False, "the peer closed connection B"))
+            return
+        self.received_bytes += received
+        try:
+            batch, used = self._replies.decode(buffer.view, buffer.start, buffer.end)
+        except FrameError as error:
+            self._fail(Outcome(False, f"bad reply: {error}"))
+            return
+        buffer.consume(used)
+        if self._replies.needed:
+            buffer.reserve(self._replies.needed)
+        if batch:
+            self._engine.replies(batch, self._reactor.now())
+
+    def _lost_a(self, reason: str) -> None:
+        """A send failed. Told in a later round: this may come from deep inside the engine's effects."""
+        sock = self._a
+        self._reactor.call_soon_threadsafe(
+            lambda: self._fail(Outcome(False, f"connection A: {reason}")) if self._a is sock else None
+        )
+
+    # -- the end of an attempt or a connection
+
+    def _refused(self, refused: Refused) -> None:
+        """The peer said no, or said something that cannot be."""
+        self.split_brain = refused.peer_changes
+        self.trouble = ("split-brain" if refused.split_brain else "refused", str(refused))
+        self._fail(Outcome(False, str(refused), answered=True, busy=refused.busy, idle=refused.idle))
+
+    def _fail(self, outcome: Outcome) -> None:
+        was_up = self.stage is Stage.UP
+        outcome = outcome._replace(reached=self.is_talking)
+        self._disconnect(outcome.reason)
+        self.stage = Stage.WAITING
+        self._schedule(outcome, was_up)
+        if not was_up:
+            self._log_failure(outcome)
+            self._attempted(outcome)
+
+    def _schedule(self, outcome: Outcome, was_up: bool) -> None:
+        """When to try again: soon while the peer says `wait`, starts, or was lost just now, else every RECONNECT_S."""
+        delay_s = float(RECONNECT_S)
+        if was_up:
+            self._quick_retries = QUICK_RETRIES
+        if outcome.busy:
+            delay_s = QUICK_RETRY_S
+        elif not outcome.answered and self._quick_retries > 0:
+            self._quick_retries -= 1
+            delay_s = QUICK_RETRY_S
+        elif outcome.idle:
+            delay_s = IDLE_RETRY_S
+        if self.hurry_s is not None:
+            delay_s = min(delay_s, HURRIED_RETRY_S)
+        self._cancel_timer()
+        self._timer = self._reactor.call_at(self._reactor.now() + delay_s, self.start)
+
+    def _log_failure(self, outcome: Outcome) -> None:
+        """Each reason once, not every ten seconds."""
+        level = logging.DEBUG if outcome.reason == self._logged else logging.WARNING
+        self._logged = outcome.reason
+        log.log(level, "Unable to connect to the peer: %s", outcome.reason)
+
+    def _disconnect(self, reason: str) -> None:
+        """Close whatever is open and tell the engine, if it took part."""
+        told = self.stage in (Stage.SETTLING, Stage.VERDICT, Stage.UP)
+        self.stage = Stage.WAITING
+        self._cancel_timer()
+        if self._dialer is not None:
+            self._dialer.cancel()
+            self._dialer = None
+        if self._outbox is not None:
+            self.sent_bytes += self._outbox.sent_bytes
+            self._outbox.close()
+            self._outbox = None
+        for sock in (self._a, self._b):
+            if sock is not None:
+                self._reactor.remove(sock.fileno())
+                sock.close()
+        self._a = self._b = None
+        self._buffer = None
+        self._handshake = None
+        self.peer_address = ""
+        if told:
+            self._engine.detach(reason, self._reactor.now())
+
+    def _deadline(self, text: str) -> None:
+        self._cancel_timer()
+        timeout_s = float(self._resource.timeout_s)
+        outcome = Outcome(False, f"{text} within {timeout_s:g} s")
+        self._timer = self._reactor.call_at(self._reactor.now() + timeout_s, lambda: self._fail(outcome))
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def status(self) -> dict[str, Any]:
+        """Figures of the connection."""
+        sent = self.sent_bytes + (self._outbox.sent_bytes if self._outbox is not None else 0)
+        age_s = self._reactor.now() - self.connected_since_s if self.stage is Stage.UP else 0.0
+        return {
+            "stage": self.stage.name.lower(),
+            "age_s": round(age_s, 1),
+            "sent_bytes": sent,
+            "received_bytes": self.received_bytes,
+            "queued_bytes": self.queued_bytes,
+        }

@@ -1,0 +1,99 @@
+"""Messages between the supervisor and one worker, over a SOCK_SEQPACKET socket pair. Private to one host.
+
+Each message is one JSON object in one packet (at most MAX_MESSAGE_BYTES), with descriptors attached where said.
+The worker is started as `python -m hast.worker.worker FD` with the socket as descriptor FD.
+
+Supervisor to worker
+    {"do": "start", "role": "primary"|"secondary", "resource": {...}, "debug": n, "foreground": bool,
+     "force": bool, "resume": bool, ...}
+        primary: descriptors [NBD listening socket, FUSE device descriptor if "fuse": true]
+            "resume": true when the worker replaces one that died (requests of the FUSE device are re-sent)
+            "first": true for the first promotion since hastd started (wait-for-peer)
+        secondary: descriptors [connection A, connection B]; "hello" is message 3's body in hex, "version" and
+            "features" are what message 2 agreed on
+    {"do": "status", "id": n}            answered at once by {"reply": n, "status": {...}}
+    {"do": "reload", "id": n, "resource": {...}}  changes of section 8.6; answered {"reply": n, "error": null|"text"}
+    {"do": "sync-rate", "id": n, "bytes_s": n}
+    {"do": "stop", "id": n, "deadline_s": x}  primary: refuse new requests, drain, flush, leave a clean map; then exit 0
+    {"do": "answer", "id": n, "question": "...", "yes": bool}   the arbiter's word on what the worker asked
+    {"do": "freeze", "id": n, "reason": "..."}, {"do": "thaw", "id": n}   primary: hold writes, and let them go on
+Worker to supervisor
+    {"say": "ready", "datasize": n, "sectorsize": n}   primary: engine is up, exports answer. secondary: handshake done
+    {"say": "refused", "text": "...", "exit": n}        cannot take the role; the worker then ends with that exit code
+    {"say": "event", "name": "...", "text": "...", "level": "..."}   with "details" (an object) for split-brain
+    {"say": "ask", "question": "outdate-peer"}         the engine waits for the arbiter; see "answer"
+    {"reply": id, ...}
+The worker logs by daemon/logs.py (`setup` with its resource and role), the supervisor only logs and runs hooks for
+events it hears of; an event is therefore logged by the supervisor and not by the worker. A worker that reads end of
+file here has lost its supervisor: it drains, closes and exits 0. Exit codes: 0 stopped as asked; 75 link lost
+(secondary), or start me again (primary); anything else, the role cannot be held. The `status` object of a worker (sizes
+in bytes; keys that do not apply may be absent): "status": "complete"|"degraded", "dirty", "datasize", "extentsize",
+"keepdirty", "resuid", "localcnt", "remotecnt", "statistics": {"reads", "writes", "deletes", "flushes",
+"activemap_updates", "read_errors", "write_errors", "delete_errors", "flush_errors"}, "queues": {"local", "send",
+"recv", "done", "idle"}, "sync": null | {"direction": "to-peer"|"from-peer", "total_bytes", "done_bytes",
+"rate_bytes_s", "left_s"|null}, "problems": [{"kind": "split-brain"|"stale"|"inconsistent"|"refused"|"disk"|"peer-
+disk"|"frozen", "text": "..."}], "inconsistent": bool, "stale": bool, "peer": "..." (address in use), "protocol": n,
+"replication": mode in effect `status` objects are what `hastctl --json` shows for a worker; docs/control.md names every
+field.
+"""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import json
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from hast.config.model import Arbiter, ArbiterKind, Device, Resource, SplitBrainPolicy
+from hast.format.constants import Checksum, Compression, Replication
+
+MAX_MESSAGE_BYTES = 256 * 1024
+MAX_DESCRIPTORS = 16
+
+
+def send(sock: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+    """Send one message. Raises OSError, BlockingIOError when the other side does not read."""
+    payload = json.dumps(message).encode()
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"message of {len(payload)} bytes, at most {MAX_MESSAGE_BYTES}")
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    sock.sendmsg([payload], ancillary)
+
+
+def receive(sock: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """Receive one message and its descriptors; (None, []) when the other side is gone. Raises OSError."""
+    space = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+    payload, ancillary, _flags, _address = sock.recvmsg(MAX_MESSAGE_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+    descriptors = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    if not payload:
+        return None, []
+    message = json.loads(payload)
+    if not isinstance(message, dict):
+        raise ValueError("message is not an object")
+    return message, list(descriptors)
+
+
+def resource_to_json(resource: Resource) -> dict[str, Any]:
+    """A resource as the object of a `start` or `reload` message."""
+    return dataclasses.asdict(resource)
+
+
+def resource_from_json(value: dict[str, Any]) -> Resource:
+    """The reverse of `resource_to_json`. Raises KeyError, ValueError, TypeError."""
+    return Resource(
+        **{
+            **value,
+            "remotes": tuple(value["remotes"]),
+            "replication": Replication(value["replication"]),
+            "checksum": Checksum(value["checksum"]),
+            "compression": Compression(value["compression"]),
+            "device": Device(value["device"]),
+            "arbiter": Arbiter(ArbiterKind(value["arbiter"]["kind"]), tuple(value["arbiter"]["targets"])),
+            "split_brain_policy": SplitBrainPolicy(value["split_brain_policy"]),
+        }
+    )

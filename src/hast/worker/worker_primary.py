@@ -1,0 +1,373 @@
+"""The worker of a primary: clients' exports on one side, the peer link on the other, the engine between them.
+
+Order of a start: provider, engine, first attempt at the peer, then, when `start_gate.py` says so, the exports: a copy
+that turns out to be outdated is known to be so before anybody reads it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+from dataclasses import replace
+from typing import Any
+
+from hast.config.model import ArbiterKind, Resource
+from hast.format.constants import PROTOCOL_VERSION
+from hast.replication.handshake import PeerChanges
+from hast.replication.primary import MAX_ACTIVE, Primary, Settings
+from hast.replication.promotion import may_use_copy
+from hast.replication.types import Effects, Metadata, Request
+from hast.worker import messages
+from hast.worker.disk.provider_open import ProviderError, open_provider, read_metadata
+from hast.worker.export.export import NbdExport
+from hast.worker.interfaces import Client, FrontEnd
+from hast.worker.link.primary_link import Outcome, PrimaryLink, Stage
+from hast.worker.reactor import EpollReactor
+from hast.worker.start_gate import StartGate
+from hast.worker.worker_base import COPIED_STATE, EXIT_OK, Worker, read_boot_id, wall_offset_s
+
+log = logging.getLogger("hast.worker")
+
+MAX_UNSENT_BYTES = 32 * 1024 * 1024
+"""With more than this waiting to be sent to the peer, clients are not read: what async mode may be behind."""
+DRAIN_POLL_S = 0.02
+EXIT_UNAVAILABLE = 69
+EXIT_NOT_DRAINED = 70
+
+
+class PrimaryWorker(Worker):
+    """See the module's docstring. `descriptors`: NBD listening socket, then the FUSE device where `fuse` is set."""
+
+    role = "primary"
+    engine: Primary | None
+
+    def __init__(
+        self, reactor: EpollReactor, control: socket.socket, start: dict[str, Any], descriptors: list[int]
+    ) -> None:
+        super().__init__(reactor, control, messages.resource_from_json(start["resource"]))
+        self._start = start
+        self._descriptors = descriptors
+        self._front_ends: list[FrontEnd] = []
+        self._link: PrimaryLink | None = None
+        self._congested = False
+        self._gate: StartGate | None = None
+        self._sync_rate_bytes_s = self.resource.sync_rate_bytes_s
+        self._stop_deadline_s = 0.0
+
+    # -- start
+
+    def open(self) -> None:
+        """Provider, engine, and the first attempt at the peer."""
+        try:
+            opened = open_provider(self.resource.local)
+            metadata, image = read_metadata(opened, self.resource.name)
+        except ProviderError as error:
+            self.refuse(str(error), error.exit_code)
+            return
+        force, resume = bool(self._start.get("force")), bool(self._start.get("resume"))
+        verdict = may_use_copy(metadata, force, resume)
+        if not verdict.allowed:
+            self._refuse_role(verdict.reason)
+            return
+        forced = force and (metadata.inconsistent or metadata.stale)
+        if forced:
+            log.warning("The local copy is %s; it is used as it is, as demanded.", _faults(metadata))
+            metadata = replace(metadata, inconsistent=False, stale=False)
+        self.use_provider(opened, metadata.offset_bytes)
+        engine = Primary(
+            self._settings(),
+            metadata,
+            image,
+            sectorsize_bytes=opened.sector_size_bytes,
+            fresh_resuid=secrets.randbits(64) or 1,
+            boot_id=read_boot_id(),
+            wall_offset_s=wall_offset_s(self.reactor.now()),
+        )
+        self.engine = engine
+        self._link = link = PrimaryLink(self.reactor, self.resource, engine, self._attempted, read_boot_id())
+        if forced:
+            engine.core.store_metadata("used as it is")
+        self._gate = StartGate(
+            self.reactor,
+            self.resource,
+            force=force,
+            resume=resume,
+            first=bool(self._start.get("first")),
+            opened=self._serve,
+            refused=self._refuse_role,
+            is_talking=lambda: link.is_talking,
+        )
+        link.hurry_s = self._gate.hurry_s
+        self.start_ticking()
+        self._link.start()
+
+    def _refuse_role(self, reason: str) -> None:
+        self.refuse(f"Unable to become primary: {reason}.", EXIT_UNAVAILABLE)
+
+    def _settings(self) -> Settings:
+        resource = self.resource
+        return Settings(
+            replication=resource.replication,
+            timeout_s=float(resource.timeout_s),
+            metaflush=resource.metaflush,
+            sync_rate_bytes_s=self._sync_rate_bytes_s,
+            arbiter=resource.arbiter.kind is not ArbiterKind.NONE or resource.fence_path is not None,
+        )
+
+    def _attempted(self, outcome: Outcome) -> None:
+        """An attempt at the peer ended."""
+        assert self._link is not None
+        assert self._gate is not None
+        split_brain = False
+        if outcome.answered and self._link.trouble is not None:
+            kind, text = self._link.trouble
+            split_brain = kind == "split-brain"
+            if split_brain:
+                self._tell_split_brain()
+            elif not outcome.busy:
+                self.say_event("refused", f"The peer refused: {text}", "warning")
+        self._gate.attempted(outcome, split_brain)
+
+    def _tell_split_brain(self) -> None:
+        assert self.engine is not None
+        assert self._link is not None
+        sentence, details = self.engine.split_brain(self._link.split_brain or PeerChanges())
+        self.say_event("split-brain", sentence, "error", details)
+
+    def _serve(self) -> None:
+        """Start the exports and tell the supervisor."""
+        engine, provider = self.engine, self.provider
+        assert self._link is not None
+        self._link.hurry_s = None
+        assert engine is not None
+        assert provider is not None
+        size_bytes, sector_bytes = engine.core.meta.datasize_bytes, provider.sector_size_bytes
+        try:
+            for front_end in self._make_front_ends(size_bytes, sector_bytes):
+                front_end.start()
+                self._front_ends.append(front_end)
+        except OSError as error:
+            self.refuse(f"Unable to export the device: {error.strerror or error}.", 71)
+            return
+        self.say({"say": "ready", "datasize": size_bytes, "sectorsize": sector_bytes})
+
+    def _make_front_ends(self, size_bytes: int, sector_bytes: int) -> list[FrontEnd]:
+        common = (self.reactor, self._submit, self._is_congested, size_bytes, sector_bytes)
+        fds = list(self._descriptors)
+        fuse_fd = fds.pop() if self._start.get("fuse") else None
+        made: list[FrontEnd] = []
+        if fds:
+            listeners = [socket.socket(fileno=fd) for fd in fds]
+            made.append(NbdExport(*common, name=self.resource.provider_name, listeners=listeners))
+        if fuse_fd is not None:
+            from hast.worker.export.fuse import FuseFile
+
+            made.append(FuseFile(*common, descriptor=fuse_fd, resume=bool(self._start.get("resume"))))
+        return made
+
+    # -- the way of a request
+
+    def _submit(self, batch: list[Request]) -> None:
+        assert self.engine is not None
+        self.engine.submit(batch, self.reactor.now())
+
+    def _is_congested(self) -> bool:
+        """Whether clients' sockets are left unread: the engine is full, or the peer does not keep up (async)."""
+        if self._full():
+            self._congested = True  # until carry_out has told every front end to go on
+            return True
+        return False
+
+    def _full(self) -> bool:
+        engine, link = self.engine, self._link
+        assert engine is not None
+        return engine.congested or (link is not None and link.queued_bytes >= MAX_UNSENT_BYTES)
+
+    def carry_out(self, effects: Effects) -> None:
+        """Requests to the peer first, so that both copies work at the same time; then answers to clients."""
+        link = self._link
+        assert link is not None
+        if effects.remote:
+            remote, effects.remote = effects.remote, []
+            link.send(remote)
+        if effects.finished:
+            finished, effects.finished = effects.finished, []
+            _answer(finished)
+        if effects.ask:
+            questions, effects.ask = effects.ask, []
+            for question in questions:
+                self.say({"say": "ask", "question": question})
+        if effects.drop is not None:
+            drop, effects.drop = effects.drop, None
+            link.drop(drop.reason)
+        if link.stage is Stage.SETTLING:
+            link.pump()
+        if self._congested and not self._full():
+            self._congested = False
+            for front_end in self._front_ends:
+                front_end.resume()
+
+    def more_to_do(self, effects: Effects) -> bool:
+        return bool(effects.remote or effects.finished or effects.ask or effects.drop is not None)
+
+    # -- the supervisor
+
+    def extra_message(self, message: dict[str, Any]) -> bool:
+        engine, now = self.engine, self.reactor.now()
+        if engine is None:
+            return False
+        do = message.get("do")
+        if do == "answer":
+            engine.answered(str(message["question"]), bool(message["yes"]), now)
+        elif do == "freeze":
+            engine.freeze(str(message["reason"]), now)
+        elif do == "thaw":
+            engine.thaw(now)
+        else:
+            return False
+        self.say({"reply": message.get("id"), "error": None})
+        return True
+
+    def reload(self, resource: Resource) -> None:
+        if resource.sync_rate_bytes_s != self.resource.sync_rate_bytes_s:
+            self._sync_rate_bytes_s = resource.sync_rate_bytes_s
+        self.resource = resource
+        if self.engine is not None:
+            self.engine.reconfigure(self._settings(), self.reactor.now())
+        if self._link is not None:
+            self._link.reconfigure(resource)
+
+    def set_sync_rate(self, bytes_s: int) -> None:
+        self._sync_rate_bytes_s = bytes_s
+        if self.engine is not None:
+            self.engine.reconfigure(self._settings(), self.reactor.now())
+
+    # -- the end
+
+    def stop(self, deadline_s: float) -> None:
+        """Refuse what comes, finish what is there, flush, leave a clean map; at the deadline end anyway."""
+        if self.stopping:
+            return
+        self.stopping = True
+        if self._gate is not None:
+            self._gate.cancel()
+        self._stop_deadline_s = self.reactor.now() + deadline_s
+        if self.engine is None:
+            self.finish(EXIT_OK)
+            return
+        self.engine.drain(self.reactor.now())
+        self._watch_drain()
+
+    def _watch_drain(self) -> None:
+        assert self.engine is not None
+        now = self.reactor.now()
+        if self.engine.drained:
+            self.finish(EXIT_OK)
+        elif now >= self._stop_deadline_s:
+            log.error("Not drained in time (%d requests left); ending anyway.", self.engine.active)
+            self.finish(EXIT_NOT_DRAINED)
+        else:
+            self.reactor.call_later(DRAIN_POLL_S, self._watch_drain)
+
+    def close(self) -> None:
+        """Release everything. What a client is still owed is never answered: its connection ends."""
+        for front_end in self._front_ends:
+            front_end.close()
+        if self._link is not None:
+            self._link.close("this node stops being primary")
+        if self.provider is not None:
+            self.provider.close()
+
+    # -- status
+
+    def status(self) -> dict[str, Any]:
+        """See worker/messages.py."""
+        engine, link, provider = self.engine, self._link, self.provider
+        if engine is None or link is None or provider is None:
+            return {"status": "degraded", "problems": []}
+        state = engine.status()
+        counters = engine.core.counters
+        return {
+            **{name: state[name] for name in _COPIED},
+            "statistics": {
+                "reads": counters.reads,
+                "writes": counters.writes,
+                "deletes": counters.deletes,
+                "flushes": counters.flushes,
+                "activemap_updates": state["activemap_updates"],
+                "read_errors": counters.read_errors,
+                "write_errors": counters.write_errors,
+                "delete_errors": counters.delete_errors,
+                "flush_errors": counters.flush_errors,
+                "read_bytes": counters.read_bytes,
+                "write_bytes": counters.write_bytes,
+            },
+            "queues": {
+                "local": provider.pending,
+                "send": int(link.queued_bytes > 0),
+                "recv": len(engine.core.pending),
+                "done": 0,
+                "idle": max(0, MAX_ACTIVE - engine.active),
+            },
+            "sync": _sync_status(state["sync"]),
+            "problems": self._problems(state),
+            "peer": link.peer_address or None,
+            "protocol": min(link.version, PROTOCOL_VERSION),
+            "replication": str(self.resource.replication),
+            "link": link.status(),
+            "clients": sum(_clients(front_end) for front_end in self._front_ends),
+            "polling": {"windows": self.reactor.poller.windows, "hits": self.reactor.poller.hits},
+        }
+
+    def _problems(self, state: dict[str, Any]) -> list[dict[str, str]]:
+        problems = []
+        if self._link is not None and self._link.trouble is not None:
+            kind, text = self._link.trouble
+            problems.append({"kind": kind, "text": text})
+        for key, kind, text in _PROBLEMS:
+            if state[key]:
+                problems.append({"kind": kind, "text": text})
+        if state["local_disk"] != "ok":
+            problems.append({"kind": "disk", "text": "The local disk failed; the peer's copy is used alone."})
+        if state["frozen"]:
+            problems.append({"kind": "frozen", "text": f"Writes are held: {state['frozen']}."})
+        return problems
+
+
+_COPIED = (*COPIED_STATE, "local_missing", "peer_missing")
+_PROBLEMS = (
+    ("stale", "stale", "The local copy missed writes; what it lacks is taken from the peer."),
+    ("inconsistent", "inconsistent", "The local copy is being synchronised and is not usable on its own."),
+)
+
+
+def _faults(metadata: Metadata) -> str:
+    return " and ".join(name for name in ("inconsistent", "stale") if getattr(metadata, name))
+
+
+_DIRECTIONS = {"primary to secondary": "to-peer", "secondary to primary": "from-peer"}
+
+
+def _sync_status(sync: Any) -> dict[str, Any] | None:
+    if sync is None:
+        return None
+    return {**sync, "direction": _DIRECTIONS.get(sync["direction"], sync["direction"])}
+
+
+def _clients(front_end: FrontEnd) -> int:
+    status = getattr(front_end, "status", None)
+    return int(status().get("clients", 0)) if status is not None else 0
+
+
+def _answer(finished: list[Request]) -> None:
+    """Give each client its requests, in one call."""
+    first = finished[0].client
+    if all(request.client is first for request in finished):
+        first.completed(finished)
+        return
+    by_client: dict[Client, list[Request]] = {}
+    for request in finished:
+        by_client.setdefault(request.client, []).append(request)
+    for client, batch in by_client.items():
+        client.completed(batch)

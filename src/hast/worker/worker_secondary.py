@@ -1,0 +1,375 @@
+"""The worker of a connected secondary: the primary's requests in on connection A, replies out on connection B.
+
+Lives as long as the two connections do, and so does its process title, which scripts wait for. Ends with 75 when the
+connection is lost, 78 when the primary was refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+from typing import Any
+
+from hast.config.model import Resource
+from hast.daemon.paths import state_directory
+from hast.format import frame, handshake, nv
+from hast.format.constants import (
+    KEEPALIVE_S,
+    MAX_DATA_BYTES,
+    PROTOCOL_VERSION,
+    SPLIT_BRAIN_TEXT,
+    Feature,
+)
+from hast.format.frame import FrameError
+from hast.format.reply import encode_replies
+from hast.format.request import RequestDecoder
+from hast.replication.secondary import MAX_ACTIVE, Secondary, SecondHello, SecondReply
+from hast.replication.types import READ, Discarded, Effects, Metadata, WireRequest
+from hast.worker import messages
+from hast.worker.buffers import ReceiveBuffer
+from hast.worker.disk.discarded import save as save_discarded
+from hast.worker.disk.provider_open import OpenedProvider, ProviderError, open_provider, read_metadata
+from hast.worker.interfaces import Timer
+from hast.worker.link.dial import tune
+from hast.worker.outbox import Outbox
+from hast.worker.reactor import EpollReactor
+from hast.worker.worker_base import COPIED_STATE, EXIT_OK, EXIT_TEMPORARY, Worker, read_boot_id, wall_offset_s
+
+log = logging.getLogger("hast.worker")
+
+EXIT_REFUSED = 78
+MAX_UNSENT_BYTES = 16 * 1024 * 1024
+"""With more replies than this waiting for the primary, its requests are not read."""
+FEED_BYTES = 8 * 1024 * 1024
+"""READ requests for so much are given to the engine at once; one receive may hold thousands of them."""
+
+
+class SecondaryWorker(Worker):
+    """`descriptors`: connection A, connection B, message 3 already read from it."""
+
+    role = "secondary"
+    engine: Secondary | None
+
+    def __init__(
+        self, reactor: EpollReactor, control: socket.socket, start: dict[str, Any], descriptors: list[int]
+    ) -> None:
+        super().__init__(reactor, control, messages.resource_from_json(start["resource"]))
+        self._a, self._b = (socket.socket(fileno=descriptor) for descriptor in descriptors[:2])
+        self._version = min(int(start["version"]), PROTOCOL_VERSION)
+        self._features = Feature(int(start.get("features") or 0))
+        self._peer = str(start.get("peer") or "")
+        self._hello = bytes.fromhex(start["hello"])
+        self._buffer = ReceiveBuffer()
+        self._requests = RequestDecoder(MAX_DATA_BYTES)
+        for sock in (self._a, self._b):
+            sock.setblocking(False)
+        self._answers = Outbox(reactor, self._a, self._lost)
+        self._replies = Outbox(reactor, self._b, self._lost)
+        self._backlog: list[WireRequest] = []
+        self._reading = True
+        self._live = False
+        self._heard_s = self._began_s = reactor.now()
+        self._watch: Timer | None = None
+
+    # -- start and message 4 ------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Provider and engine; the engine's answer to message 3 is sent once it is durable."""
+        self.reactor.add(self._a.fileno(), select.EPOLLIN, self._ready_a)
+        self.reactor.add(self._b.fileno(), select.EPOLLIN, self._ready_b)
+        try:
+            hello = handshake.read_first(nv.decode(self._hello))
+            if not isinstance(hello, handshake.SecondHello):
+                raise handshake.HandshakeError("the second message has no token")
+            opened = open_provider(self.resource.local)
+        except ValueError as error:
+            self.refuse(f"Bad message from the primary: {error}.", EXIT_REFUSED)
+            return
+        except ProviderError as error:
+            self._refuse_primary("The secondary cannot use its local provider.")
+            self.refuse(str(error), error.exit_code)
+            return
+        try:
+            metadata, image = read_metadata(opened, self.resource.name)
+        except ProviderError as error:
+            self._refuse_primary("The secondary cannot use the metadata of its local provider.")
+            self.refuse(str(error), error.exit_code)
+            return
+        self._begin(opened, metadata, image, hello)
+
+    def _begin(self, opened: OpenedProvider, metadata: Metadata, image: bytes, hello: handshake.SecondHello) -> None:
+        for sock in (self._a, self._b):
+            tune(sock, self.resource.timeout_s)
+        self.use_provider(opened, metadata.offset_bytes)
+        engine = Secondary(
+            metadata,
+            image,
+            sectorsize_bytes=opened.sector_size_bytes,
+            features=int(self._features),
+            policy=self.resource.split_brain_policy,
+            wall_offset_s=wall_offset_s(self.reactor.now()),
+        )
+        self.engine = engine
+        counters = (hello.resuid, hello.localcnt, hello.remotecnt, hello.virgin, hello.boot_id)
+        engine.answer(SecondHello(*counters, hello.changes, hello.ahead_since_s), self.reactor.now())
+        self.start_ticking()
+        self._watch = self.reactor.call_later(self._patience_s(), self._check_silence)
+
+    def _send_verdict(self, reply: SecondReply) -> None:
+        """Message 4, on connection A."""
+        self._live = True
+        message = handshake.SecondReply(
+            reply.datasize_bytes,
+            reply.extentsize_bytes,
+            reply.localcnt,
+            reply.remotecnt,
+            reply.syncsrc,
+            reply.virgin,
+            reply.mapsize_bytes,
+            reply.bitmap,
+            self._boot_id(),
+            reply.errmsg or "",
+            changes=reply.changes,
+            ahead_since_s=reply.ahead_since_s,
+            reason=reply.reason,
+            discards=reply.discards,
+        )
+        resource = self.resource
+        self._answers.send(
+            frame.encode(self._version, message.fields(), message.bitmap, resource.checksum, resource.compression)
+        )
+        if reply.errmsg:
+            if reply.errmsg == SPLIT_BRAIN_TEXT:
+                log.error("Split-brain detected, exiting.")
+            self.refuse(reply.errmsg, EXIT_REFUSED)
+            return
+        self.say({"say": "ready", "datasize": reply.datasize_bytes, "sectorsize": self._sector_bytes()})
+        self.say_event("connect", f"Connected to the primary {self._peer}.")
+
+    def _boot_id(self) -> bytes:
+        """None is told to a peer that does not know it, nor while a failed flush makes this cache untrue."""
+        assert self.engine is not None
+        return read_boot_id() if self._features and self.engine.cache_known else b""
+
+    def _save(self, discarded: Discarded) -> str:
+        """Keep the map of changes that are about to be thrown away; empty, or why that cannot be done."""
+        try:
+            path = save_discarded(discarded, self.resource.local)
+        except OSError as error:
+            return f"{error.filename or state_directory()}: {error.strerror or error}"
+        self.say_event("map-saved", f"The map of the changes to be thrown away is in {path}.", "warning")
+        return ""
+
+    def _refuse_primary(self, text: str) -> None:
+        """Tell the primary why, instead of a bare end of its connections."""
+        self._answers.send(frame.encode(self._version, handshake.refusal(text)))
+
+    def _sector_bytes(self) -> int:
+        return self.provider.sector_size_bytes if self.provider is not None else 0
+
+    # -- requests and replies
+
+    def _ready_a(self, mask: int) -> None:
+        if mask & select.EPOLLOUT:
+            self._answers.writable()
+        if self._reading:
+            if mask & ~select.EPOLLOUT:
+                self._receive_requests()
+        elif mask & (select.EPOLLHUP | select.EPOLLERR):
+            self._lost("the primary closed connection A")
+
+    def _ready_b(self, mask: int) -> None:
+        if mask & select.EPOLLOUT:
+            self._replies.writable()
+        if not mask & ~select.EPOLLOUT:
+            return
+        try:
+            data = self._b.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(f"connection B: {error.strerror}")
+            return
+        self._lost("unexpected data on connection B" if data else "the primary closed connection B")
+
+    def _receive_requests(self) -> None:
+        buffer = self._buffer
+        try:
+            received = buffer.recv(self._a)
+        except OSError as error:
+            self._lost(f"connection A: {error.strerror}")
+            return
+        if received is None:
+            return
+        if received == 0:
+            self._lost("the primary closed connection A")
+            return
+        if not self._live or self.engine is None:
+            self._lost("a request came before the handshake was over")
+            return
+        try:
+            batch, used = self._requests.decode(buffer.view, buffer.start, buffer.end)
+        except FrameError as error:
+            self._lost(f"bad request: {error}")
+            return
+        buffer.consume(used)
+        if self._requests.needed:
+            buffer.reserve(self._requests.needed)
+        if batch:
+            self._heard_s = self.reactor.now()
+            self._backlog = batch
+            self._feed(self.engine)
+
+    def _feed(self, engine: Secondary) -> None:
+        """Give the engine what was received, as much as there is room for its answers."""
+        batch = self._backlog
+        wanted_bytes = 0
+        for count, (command, _seq, _offset, length, _data, _memsync) in enumerate(batch):
+            if command == READ:
+                wanted_bytes += length
+                if wanted_bytes > FEED_BYTES and count:
+                    self._backlog = batch[count:]
+                    engine.requests(batch[:count], self.reactor.now())
+                    return
+        self._backlog = []
+        engine.requests(batch, self.reactor.now())
+
+    def carry_out(self, effects: Effects) -> None:
+        """The verdict when it is ready, replies, and the end if the engine wants it."""
+        engine = self.engine
+        assert engine is not None
+        if effects.save is not None:
+            discarded, effects.save = effects.save, None
+            engine.saved(self._save(discarded), self.reactor.now())
+        if not self._live and engine.reply is not None:
+            self._send_verdict(engine.reply)
+        if effects.replies:
+            replies, effects.replies = effects.replies, []
+            resource = self.resource
+            self._replies.send(encode_replies(replies, self._version, resource.checksum, resource.compression))
+        if effects.drop is not None:
+            drop, effects.drop = effects.drop, None
+            self._lost(drop.reason)
+        room = self._room(engine)
+        if self._backlog and room and self.exit_code is None:
+            self._feed(engine)
+        wanted = room and not self._backlog
+        if wanted is not self._reading and self._a.fileno() >= 0:
+            self._reading = wanted
+            self._answers.watch(select.EPOLLIN if wanted else 0)
+
+    def more_to_do(self, effects: Effects) -> bool:
+        if effects.replies or effects.drop is not None:
+            return True
+        return bool(self._backlog) and self.engine is not None and self._room(self.engine)
+
+    def _room(self, engine: Secondary) -> bool:
+        """Whether requests are taken: there is room for them and for their replies."""
+        return not engine.congested and self._replies.queued_bytes < MAX_UNSENT_BYTES
+
+    # -- the end
+
+    def _patience_s(self) -> float:
+        """How long a primary may be silent (sections 4.3, 5.10); ours sends a PING several times in that time."""
+        if Feature.PING in self._features:
+            return max(5.0, float(self.resource.timeout_s))
+        return 2.0 * KEEPALIVE_S
+
+    def _check_silence(self) -> None:
+        now = self.reactor.now()
+        silent_s = now - self._heard_s
+        if self._reading and silent_s >= self._patience_s():
+            self._lost(f"nothing was heard from the primary for {silent_s:.0f} s")
+            return
+        left_s = self._patience_s() - silent_s if self._reading else 1.0
+        self._watch = self.reactor.call_later(max(left_s, 0.1), self._check_silence)
+
+    def _lost(self, reason: str) -> None:
+        """The connection is gone: finish what is begun, say so, and end."""
+        if self.exit_code is not None:
+            return
+        if self._live:
+            self.say_event("disconnect", f"Disconnected from the primary {self._peer}: {reason}.", "warning")
+        else:
+            log.warning("The handshake with the primary %s failed: %s.", self._peer, reason)
+        self.finish(EXIT_TEMPORARY)
+
+    def stop(self, deadline_s: float) -> None:
+        """Asked to end: another primary connection, or another role."""
+        self.stopping = True
+        self.finish(EXIT_OK)
+
+    def close(self) -> None:
+        """Close the connections, complete what the provider has begun."""
+        for sock in (self._a, self._b):
+            if sock.fileno() >= 0:
+                self.reactor.remove(sock.fileno())
+        for outbox in (self._answers, self._replies):
+            outbox.close()
+        self._a.close()
+        self._b.close()
+        if self.provider is not None:
+            self.provider.close()
+
+    # -- the supervisor
+
+    def reload(self, resource: Resource) -> None:
+        """Checksum, compression and timeout apply from the next reply on."""
+        self.resource = resource
+        for sock in (self._a, self._b):
+            tune(sock, resource.timeout_s)
+
+    def set_sync_rate(self, bytes_s: int) -> None:
+        """Synchronisation is driven by the primary; nothing to limit here."""
+
+    def status(self) -> dict[str, Any]:
+        """See worker/messages.py."""
+        engine, provider = self.engine, self.provider
+        if engine is None or provider is None:
+            return {"status": "degraded", "problems": []}
+        state = engine.status()
+        counters = engine.counters
+        problems = [{"kind": kind, "text": text} for kind, text in _PROBLEMS.items() if state[kind]]
+        return {
+            **{name: state[name] for name in COPIED_STATE},
+            "statistics": {
+                "reads": counters.reads,
+                "writes": counters.writes,
+                "deletes": counters.deletes,
+                "flushes": counters.flushes,
+                "activemap_updates": 0,
+                "read_errors": counters.read_errors,
+                "write_errors": counters.write_errors,
+                "delete_errors": counters.delete_errors,
+                "flush_errors": counters.flush_errors,
+                "read_bytes": counters.read_bytes,
+                "write_bytes": counters.write_bytes,
+            },
+            "queues": {
+                "local": provider.pending,
+                "send": int(self._replies.queued_bytes > 0),
+                "recv": 0,
+                "done": 0,
+                "idle": max(0, MAX_ACTIVE - int(str(state["active"]))),
+            },
+            "sync": None,
+            "problems": problems,
+            "peer": self._peer or None,
+            "protocol": self._version,
+            "replication": str(self.resource.replication),
+            "link": {
+                "stage": "up" if self._live else "verdict",
+                "age_s": round(self.reactor.now() - self._began_s, 1),
+                "sent_bytes": self._replies.sent_bytes + self._answers.sent_bytes,
+                "received_bytes": self._buffer.received_bytes,
+                "queued_bytes": self._replies.queued_bytes,
+            },
+            "polling": {"windows": self.reactor.poller.windows, "hits": self.reactor.poller.hits},
+        }
+
+
+_PROBLEMS = {
+    "inconsistent": "The local copy is being synchronised and is not usable on its own.",
+    "stale": "The local copy missed writes.",
+}

@@ -1,0 +1,80 @@
+"""Log lines (specification section 8.1)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from hast.daemon import logs
+
+
+def record(level: int, text: str, **extra: str) -> logging.LogRecord:
+    made = logging.LogRecord("hast", level, "", 0, text, (), None)
+    made.__dict__.update(extra)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [
+        (logging.DEBUG, "[DEBUG][1]"),
+        (logging.INFO, "[INFO]"),
+        (logs.NOTICE, "[NOTICE]"),
+        (logging.WARNING, "[WARNING]"),
+        (logging.ERROR, "[ERROR]"),
+        (logging.CRITICAL, "[CRIT]"),
+    ],
+)
+def test_levels_have_the_reference_names(level: int, name: str) -> None:
+    assert logs.LineFormatter().format(record(level, "text")) == f"{name} text"
+
+
+def test_resource_and_role_come_first_and_lines_stay_one() -> None:
+    formatted = logs.LineFormatter().format(record(logging.INFO, "a\nb\n", **logs.context("disk1", "primary")))
+    assert formatted == "[INFO] [disk1] (primary) a | b"
+    assert logs.context("disk1") == {"hast_prefix": "[disk1] "}
+
+
+def test_exception_is_one_line() -> None:
+    try:
+        raise ValueError("bad")
+    except ValueError as error:
+        made = record(logging.ERROR, "failed")
+        made.exc_info = (ValueError, error, error.__traceback__)
+    assert logs.LineFormatter(with_level=False).format(made) == "failed: ValueError: bad"
+
+
+def test_warnings_go_to_stderr_and_the_rest_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        logs.setup(foreground=True, debug=0, resource="disk1", role="primary")
+        logging.getLogger("hast").info("fine")
+        logging.getLogger("hast").debug("hidden")
+        logging.getLogger("hast").warning("bad")
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    captured = capsys.readouterr()
+    assert captured.out == "[INFO] [disk1] (primary) fine\n"
+    assert captured.err == "[WARNING] [disk1] (primary) bad\n"
+
+
+def test_slow_log_drops_lines_and_says_how_many() -> None:
+    gate, written = threading.Event(), list[str]()
+
+    def write(_level: int, line: str) -> None:
+        gate.wait(5)
+        written.append(line)
+
+    handler = logs.QueuedHandler(write, limit=5)
+    handler.setFormatter(logs.LineFormatter(with_level=False))
+    for index in range(50):
+        handler.handle(record(logging.INFO, str(index)))
+    gate.set()
+    handler.close()
+    assert written[0] == "0"
+    assert "log lines were dropped" in written[-1]
+    assert len(written) < 10

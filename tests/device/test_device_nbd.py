@@ -1,0 +1,99 @@
+"""The kernel nbd attachment as far as it goes without that driver: netlink bytes, the handshake, clear errors."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ram_worker import RamNbd
+
+from hast.device import nbd_helper
+from hast.device.attach_nbd import NbdAttachment, clean_up_nbd
+from hast.device.device import DeviceError
+from hast.device.nbd_dial import DialError, dial
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Iterator[RamNbd]:
+    server = RamNbd(tmp_path / "nbd.sock", 1 << 20)
+    yield server
+    server.stop()
+
+
+def test_netlink_attributes_are_the_documented_bytes() -> None:
+    assert nbd_helper.u32(1, 7).hex() == struct.pack("=HHI", 8, 1, 7).hex()
+    assert nbd_helper.attribute(10, b"abc\0") == struct.pack("=HH4s", 8, 10, b"abc\0")
+    assert nbd_helper.attribute(10, b"abcde") == struct.pack("=HH5s3x", 9, 10, b"abcde")
+    nested = nbd_helper.sockets(5)
+    assert nested == struct.pack("=HHHHHHI", 16, 7 | 0x8000, 12, 1 | 0x8000, 8, 1, 5)
+    outer = nbd_helper.attributes(nested)
+    inner = nbd_helper.attributes(outer[7])
+    assert nbd_helper.attributes(inner[1]) == {1: struct.pack("=I", 5)}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=100))
+def test_any_netlink_bytes_are_read_without_harm(data: bytes) -> None:
+    nbd_helper.attributes(data)
+
+
+def test_dial_hands_over_a_connection_in_transmission(export: RamNbd) -> None:
+    async def story() -> None:
+        dialled = await dial(str(export.path), "disk1")
+        assert dialled.size_bytes == 1 << 20
+        assert dialled.flags & (1 | 4 | 8 | 32) == 1 | 4 | 8 | 32
+        with dialled.socket as sock:
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(sock, struct.pack(">IHHQQI", 0x25609513, 0, 3, 1, 0, 0))
+            assert await loop.sock_recv(sock, 100) == struct.pack(">IIQ", 0x67446698, 0, 1)
+
+    asyncio.run(story())
+
+
+def test_dial_says_why_it_failed(export: RamNbd, tmp_path: Path) -> None:
+    async def story() -> None:
+        with pytest.raises(DialError, match="refuses export 'other'"):
+            await dial(str(export.path), "other")
+        with pytest.raises(DialError, match="failed"):
+            await dial(str(tmp_path / "nothing"), "disk1")
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(str(tmp_path / "silent"))
+            silent.listen(1)
+            with pytest.raises(DialError, match=r"within 0\.1 s"):
+                await dial(str(tmp_path / "silent"), "disk1", 0.1)
+
+    asyncio.run(story())
+
+
+def test_without_the_driver_attach_fails_in_one_line_and_close_undoes(
+    export: RamNbd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if Path("/sys/module/nbd").exists():
+        pytest.skip("this kernel has the nbd driver")
+    monkeypatch.setenv("HAST_RUN", str(tmp_path / "run"))
+    monkeypatch.setenv("HAST_DEV", str(tmp_path / "dev"))
+
+    async def story() -> None:
+        attachment = NbdAttachment("disk1", "disk1", str(export.path))
+        await attachment.prepare()
+        with pytest.raises(DeviceError, match="kernel's nbd client"):
+            await attachment.attach(1 << 20, 512)
+        await attachment.close()
+        await clean_up_nbd("hast:unknown:0")
+
+    asyncio.run(story())
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_the_helper_reports_errors_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    if Path("/sys/module/nbd").exists():
+        pytest.skip("this kernel has the nbd driver")
+    assert nbd_helper.main(["disconnect", "0"]) in (0, 1)
+    assert nbd_helper.main(["flush", "99999"]) == 1
+    assert capsys.readouterr().err.count("\n") <= 2

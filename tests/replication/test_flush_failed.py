@@ -1,0 +1,330 @@
+"""A flush that failed (S2, S8, S9): the kernel tells it once, shows what the medium lacks, and does not try again.
+
+Each story is an explicit sequence of events: that of seeds which once failed in the simulator, or one beside them. It
+is told again with a worker killed, or a host's power cut, after each of its steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from driver import EXTENT, MAP, SECTOR, Pair, Rig, Shelf, image, metadata
+
+from hast.format.constants import OUR_FEATURES, Feature, Replication
+from hast.replication.core import Settings
+from hast.replication.types import FLUSH, WRITE, Request
+
+A, B, C = (letter * SECTOR for letter in (b"a", b"b", b"c"))
+EXTENTS = 8
+ROUNDS = 12
+
+
+class Halt(Exception):
+    """The step at which the story is to be struck is reached."""
+
+
+class Story(Pair):
+    """`strike_at`: raise Halt before that step."""
+
+    def __init__(
+        self, strike_at: int = -1, features: int = OUR_FEATURES, mode: Replication = Replication.FULLSYNC
+    ) -> None:
+        meta = metadata(datasize_bytes=EXTENTS * EXTENT)
+        super().__init__(Rig(meta, settings=Settings(replication=mode)), Shelf(meta, features=features), features)
+        self.steps = 0
+        self.strike_at = -1
+        self.connect()
+        self.write(0, A)
+        self.run()
+        self.flush()
+        self.run()
+        self.steps, self.strike_at = 0, strike_at
+
+    def step(self) -> bool:
+        self.steps += 1
+        if self.steps == self.strike_at:
+            raise Halt
+        return super().step()
+
+    def run(self) -> None:
+        for _ in range(10_000):
+            if not self.step():
+                return
+        raise AssertionError("does not come to rest")
+
+    def write(self, offset: int, data: bytes) -> Request:
+        return self.rig.write(offset, data)
+
+    def flush(self) -> Request:
+        return self.rig.flush()
+
+    def fail(self, op: int, *sides: Rig | Shelf, times: int = 1) -> None:
+        """The next operations of this kind fail."""
+        for side in sides:
+            side.disk.failures[op] = times
+
+    def run_into(self, op: int) -> None:
+        """Go on until the next thing a disk does is this."""
+        for _ in range(10_000):
+            if any(side.local and side.local[0].op == op for side in (self.rig, self.shelf)):
+                return
+            assert self.step(), "it never comes"
+
+    def wait(self, seconds: float = 3.0) -> None:
+        """Time passes: what is owed is tried again."""
+        self.rig.tick(seconds)
+        self.run()
+
+    # -- strikes
+
+    def cut(self) -> None:
+        self.rig.lose()
+        self.shelf.work()
+
+    def kill_primary(self) -> None:
+        self.rig.disk.end(self.rig.local)
+        self.new_primary()
+
+    def kill_secondary(self) -> None:
+        self.rig.lose()
+        self.shelf.disk.end(self.shelf.local)
+        self.new_secondary()
+
+    def cut_power_of_primary(self) -> None:
+        self.rig.disk.crash()
+        self.new_primary()
+
+    def cut_power_of_secondary(self) -> None:
+        self.rig.lose()
+        self.shelf.disk.crash()
+        self.new_secondary()
+
+    def settle(self) -> None:
+        """The link is up again, no disk fails any more, and everything is made equal."""
+        self.strike_at = -1
+        self.rig.disk.failures.clear()
+        self.shelf.disk.failures.clear()
+        self.new_secondary()
+        self.rig.remote.clear()
+        self.rig.lose()
+        self.attach()
+        for _ in range(ROUNDS):
+            self.wait(11.0)
+            if self.in_step:
+                return
+        raise AssertionError("the copies did not become equal")
+
+    @property
+    def in_step(self) -> bool:
+        status = self.rig.engine.status()
+        return bool(status["connected"]) and not (status["dirty"] or self.rig.engine.sync.active)
+
+    def verify(self) -> None:
+        """In step; then each host in turn loses power and comes back, and nothing differs."""
+        rig, shelf = self.rig, self.shelf
+        assert self.in_step
+        assert rig.disk.data == shelf.disk.data, "they differ although in step"
+        assert not rig.saved.stale
+        assert not rig.saved.inconsistent
+        assert not rig.saved.unflushed
+        assert not (self.features and shelf.saved.inconsistent), "without marks it is a guess that takes its time"
+        assert (rig.saved.localcnt, rig.saved.remotecnt) == (shelf.saved.remotecnt, shelf.saved.localcnt)
+        for strike in (self.cut_power_of_secondary, self.cut_power_of_primary):
+            before = bytes(self.rig.disk.data)
+            strike()
+            self.new_secondary()
+            self.attach()
+            self.wait(11.0)
+            self.wait(11.0)
+            assert self.in_step
+            assert self.rig.disk.data == self.shelf.disk.data, f"they differ after {strike.__name__}"
+            assert self.rig.disk.data == before, f"data lost after {strike.__name__}"
+
+
+Tale = Callable[[Story], None]
+
+
+def peer_fails_a_flush_while_it_leads(story: Story) -> None:
+    """Seed 881046: the peer leads, a write reaches both caches, the peer's flush of it fails during the resync."""
+    story.fail(WRITE, story.rig)
+    story.write(EXTENT, A)
+    story.run()
+    story.write(EXTENT, B)
+    story.run()
+    story.fail(FLUSH, story.shelf)
+    story.flush()
+    story.wait()
+    story.wait(11.0)
+    story.wait(11.0)
+
+
+def peer_fails_the_flush_of_the_resync(story: Story) -> None:
+    """Beside it: it is the flush at the end of the copying that fails."""
+    story.fail(WRITE, story.rig)
+    story.write(EXTENT, A)
+    story.run()
+    story.write(5 * EXTENT, B)
+    story.run()
+    story.rig.tick(3)
+    story.run_into(FLUSH)
+    story.fail(FLUSH, story.shelf)
+    story.write(EXTENT, C)
+    story.run()
+    story.wait(11.0)
+    story.wait(11.0)
+
+
+def local_flush_fails(story: Story) -> None:
+    """The mirror: this copy is the one whose flush fails."""
+    story.write(EXTENT, B)
+    story.run()
+    story.fail(FLUSH, story.rig)
+    story.flush()
+    story.run()
+    story.wait()
+    story.wait(11.0)
+
+
+def local_flush_fails_while_the_peer_lacks_a_write(story: Story) -> None:
+    """The mirror of the first: the extent is owed to the peer, and not durable here."""
+    story.fail(WRITE, story.shelf)
+    story.write(EXTENT, B)
+    story.run()
+    story.fail(FLUSH, story.rig)
+    story.flush()
+    story.run()
+    story.wait()
+    story.wait(11.0)
+    story.wait(11.0)
+
+
+def local_flush_fails_alone(story: Story) -> None:
+    """Nobody is there to take it back from."""
+    story.cut()
+    story.write(EXTENT, B)
+    story.run()
+    story.fail(FLUSH, story.rig)
+    story.flush()
+    story.run()
+    story.new_secondary()
+    story.attach()
+    story.run()
+    story.wait(11.0)
+
+
+def both_fail_a_flush(story: Story) -> None:
+    """One flush, failed on both."""
+    story.write(EXTENT, B)
+    story.run()
+    story.fail(FLUSH, story.rig, story.shelf)
+    story.flush()
+    story.run()
+    story.wait()
+    story.wait(11.0)
+    story.wait(11.0)
+
+
+def failed_flush_of_the_peer_is_never_heard_of(story: Story) -> None:
+    """The link is lost before the peer's answer to the flush arrives."""
+    story.write(EXTENT, B)
+    story.run()
+    story.fail(FLUSH, story.shelf)
+    story.flush()
+    for _ in range(100):
+        if not story.shelf.disk.failures[FLUSH]:
+            break
+        story.step()
+    story.cut()
+    story.run()
+    story.new_secondary()
+    story.attach()
+    story.run()
+    story.wait(11.0)
+
+
+def lead_comes_back_although_something_is_owed(story: Story) -> None:
+    """Seeds 881036, 5000019, 976226919: this copy has everything again, the peer failed a flush; then a write fails
+    there, or the link drops, and this node goes on alone."""
+    story.fail(WRITE, story.rig)
+    story.write(EXTENT, A)
+    story.run()
+    story.rig.tick(3)
+    story.run_into(FLUSH)
+    story.fail(WRITE, story.shelf, times=2)
+    story.write(5 * EXTENT, B)
+    story.run()
+    story.cut()
+    story.write(6 * EXTENT, C)
+    story.run()
+    story.new_secondary()
+    story.attach()
+    story.run()
+    story.wait(11.0)
+
+
+def power_of_the_peer_is_cut_while_it_leads(story: Story) -> None:
+    """What only the peer holds goes with its cache; the copies are equal all the same."""
+    story.fail(WRITE, story.rig)
+    story.write(EXTENT, A)
+    story.run()
+    story.flush()
+    story.run()
+    story.fail(FLUSH, story.shelf)
+    story.write(2 * EXTENT, B)
+    story.flush()
+    story.run()
+    story.wait(11.0)
+
+
+TALES: tuple[Tale, ...] = (
+    peer_fails_a_flush_while_it_leads,
+    peer_fails_the_flush_of_the_resync,
+    local_flush_fails,
+    local_flush_fails_while_the_peer_lacks_a_write,
+    local_flush_fails_alone,
+    both_fail_a_flush,
+    failed_flush_of_the_peer_is_never_heard_of,
+    lead_comes_back_although_something_is_owed,
+    power_of_the_peer_is_cut_while_it_leads,
+)
+STRIKES = ("cut", "kill_primary", "kill_secondary", "cut_power_of_primary", "cut_power_of_secondary")
+named = pytest.mark.parametrize("tale", TALES, ids=lambda tale: tale.__name__)
+with_and_without = pytest.mark.parametrize("features", [OUR_FEATURES, Feature.NONE], ids=["ours", "reference"])
+
+
+@with_and_without
+@named
+def test_s2_failed_flush_never_leaves_the_copies_silently_different(tale: Tale, features: Feature) -> None:
+    story = Story(features=int(features))
+    tale(story)
+    story.settle()
+    story.verify()
+
+
+@pytest.mark.parametrize("strike", STRIKES)
+@with_and_without
+@named
+def test_s2_failed_flush_is_remembered_whatever_happens_in_between(tale: Tale, features: Feature, strike: str) -> None:
+    told = Story(features=int(features))
+    tale(told)
+    for strike_at in range(1, told.steps + 1):
+        story = Story(strike_at, int(features))
+        with pytest.raises(Halt):
+            tale(story)
+        try:
+            getattr(story, strike)()
+            story.settle()
+            story.verify()
+        except AssertionError as error:
+            raise AssertionError(f"{strike} before step {strike_at}: {error}") from error
+
+
+def test_s2_in_step_is_what_this_test_says() -> None:
+    """The story that nothing happens in."""
+    story = Story()
+    story.settle()
+    story.verify()
+    assert story.rig.disk.data[:SECTOR] == A
+    assert story.rig.disk.map == bytes(MAP) or story.rig.disk.map == image(0)
+    assert story.rig.saved.resuid == metadata().resuid

@@ -1,0 +1,71 @@
+"""Hooks: one after another per resource, with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from hast.supervisor.hooks import MAX_QUEUED, HookRunner
+
+
+def script(tmp_path: Path, body: str) -> str:
+    path = tmp_path / "hook"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_hooks_of_one_resource_do_not_overlap_and_others_do(tmp_path: Path) -> None:
+    hook = script(tmp_path, f'echo "begin $1 $2" >> {tmp_path}/log; sleep 0.2; echo "end $1 $2" >> {tmp_path}/log')
+
+    async def run() -> None:
+        runner = HookRunner(foreground=False)
+        for event in ("one", "two"):
+            runner.fire(hook, event, "disk1")
+        runner.fire(hook, "one", "disk2")
+        await runner.finish(5)
+
+    began = time.monotonic()
+    asyncio.run(run())
+    assert time.monotonic() - began < 2
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line for line in lines if line.endswith("disk1")] == [
+        "begin one disk1",
+        "end one disk1",
+        "begin two disk1",
+        "end two disk1",
+    ]
+    assert lines.index("begin one disk2") < lines.index("end one disk1") + 2
+
+
+def test_hook_that_overruns_is_killed_with_its_children(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    hook = script(tmp_path, f"sleep 77 & echo $! > {tmp_path}/child; wait")
+
+    async def run() -> None:
+        runner = HookRunner(foreground=False, deadline_s=0.3)
+        runner.fire(hook, "role", "disk1", ("init", "primary"))
+        await runner.finish(5)
+
+    asyncio.run(run())
+    assert "ran longer than 0.3 s and was killed" in caplog.text
+    child = int((tmp_path / "child").read_text())
+    time.sleep(0.1)
+    state = Path(f"/proc/{child}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_no_program_is_no_hook_and_the_queue_is_bounded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    hook = script(tmp_path, "sleep 5")
+
+    async def run() -> None:
+        runner = HookRunner(foreground=False)
+        runner.fire(None, "role", "disk1")
+        for _ in range(MAX_QUEUED + 5):
+            runner.fire(hook, "connect", "disk1")
+        await runner.finish(0.2)
+
+    asyncio.run(run())
+    assert "left out" in caplog.text

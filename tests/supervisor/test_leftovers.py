@@ -1,0 +1,57 @@
+"""Workers of a killed hastd."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hast.supervisor import leftovers
+
+
+@pytest.fixture(autouse=True)
+def run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAST_RUN", str(tmp_path))
+    monkeypatch.setattr(leftovers, "OWN_END_DEADLINE_S", 0.2)
+
+
+def test_recorded_worker_is_ended(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    leftovers.record_worker("disk1", child.pid)
+    asyncio.run(leftovers.end_old_workers())
+    assert child.wait(5) == -9
+    assert not list(tmp_path.iterdir())
+
+
+def test_number_that_now_means_another_process_is_spared(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        (tmp_path / "disk1.worker").write_text(f"{child.pid} 1\n")
+        asyncio.run(leftovers.end_old_workers())
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.parametrize("text", ["", "x y", "1", "-1 5", "999999999 3"])
+def test_damaged_record_is_removed(tmp_path: Path, text: str) -> None:
+    (tmp_path / "disk1.worker").write_text(text)
+    began = time.monotonic()
+    asyncio.run(leftovers.end_old_workers())
+    assert time.monotonic() - began < 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_start_time_of_what_is_gone() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    child.wait()
+    assert leftovers.start_time(child.pid) is None
+    assert leftovers.start_time(os.getpid()) is not None
+    leftovers.record_worker("disk1", child.pid)
+    leftovers.forget_worker("disk1")
