@@ -73,6 +73,7 @@ class Node:
         self._stores: deque[Store] = deque()
         self._storing = False
         self._writing: list[Request] = []
+        self._flushing: list[Flush] = []
         self._reading: set[Request] = set()
         self._under_way = 0
 
@@ -137,6 +138,8 @@ class Node:
             for request in self._writing:
                 if self.rng.random() < 0.5:
                     self.disk.execute(request)
+            for flush in self._flushing:
+                self._end_flush(flush)
             if self._storing and self.rng.random() < 0.5:
                 self._write_job(self._stores[0])
         self.flush_doubtful = self.flush_doubtful or self._flushing > 0
@@ -146,6 +149,7 @@ class Node:
         self._stores.clear()
         self._storing = False
         self._writing = []
+        self._flushing = []
         self._reading = set()
         self._under_way = 0
 
@@ -253,8 +257,9 @@ class Node:
     def _execute(self, request: Request) -> None:
         self._under_way += 1
         if request.op == FLUSH:
-            self._flushing += 1
-            self.world.after(self._delay_s(), self._flushed, request, self.disk.begin_flush(), self.life)
+            flush = self.disk.begin_flush()
+            self._flushing.append(flush)
+            self.world.after(self._delay_s(), self._flushed, request, flush, self.life)
             return
         self._check_order(request)
         if request.op != READ:
@@ -279,14 +284,17 @@ class Node:
     def _flushed(self, request: Request, flush: Flush, life: int) -> None:
         if life != self.life:
             return
-        self._flushing -= 1
-        request.local_error = self.disk.fails(FLUSH)
-        if request.local_error:
-            self.flush_doubtful = True
+        self._flushing = [other for other in self._flushing if other is not flush]
+        request.local_error = self._end_flush(flush)
+        self._done(request)
+
+    def _end_flush(self, flush: Flush) -> int:
+        error = self.disk.fails(FLUSH)
+        if error:
             self.disk.fail_flush(flush)
         else:
             self.disk.end_flush(flush)
-        self._done(request)
+        return error
 
     def _executed(self, request: Request, life: int) -> None:
         if life != self.life:
