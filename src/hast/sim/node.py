@@ -63,7 +63,6 @@ class Node:
         self.boot_id = self.rng.getrandbits(128).to_bytes(16, "big")
         self.flush_doubtful = False
         """A worker of this boot may have been told of a failed flush, and not have noted it."""
-        self._flushing = 0
         self.life = 0
         """Counts engines: what an earlier one started is not reported to a later one."""
         self.up = True
@@ -142,8 +141,7 @@ class Node:
                 self._end_flush(flush)
             if self._storing and self.rng.random() < 0.5:
                 self._write_job(self._stores[0])
-        self.flush_doubtful = self.flush_doubtful or self._flushing > 0
-        self._flushing = 0
+        self.flush_doubtful = self.flush_doubtful or bool(self._flushing)
         self.engine = None
         self.life += 1
         self._stores.clear()
@@ -291,6 +289,7 @@ class Node:
     def _end_flush(self, flush: Flush) -> int:
         error = self.disk.fails(FLUSH)
         if error:
+            self.flush_doubtful = True
             self.disk.fail_flush(flush)
         else:
             self.disk.end_flush(flush)
