@@ -1,7 +1,7 @@
 # Every target first does the set-up it needs (packages.apt, .venv); a second run finds it done.
 .POSIX:
 .DELETE_ON_ERROR:
-.PHONY: setup test lint check demo bench sim torture test-kernel cover clean help
+.PHONY: setup test lint check demo bench sim sim-defects torture test-kernel cover clean help
 
 VENV = .venv/bin
 STAMP = .venv/.stamp
@@ -14,6 +14,7 @@ help:
 	@echo 'make test         lint, types and all tests'
 	@echo 'make bench        figures over NBD, in turns with qemu-storage-daemon'
 	@echo 'make sim          the deterministic simulator (SEEDS=2000 SEED_START=7)'
+	@echo 'make sim-defects  does the simulator notice seeded defects?  DEFECTS=id,... SEEDS=n'
 	@echo 'make torture      long fault injection in the lab'
 	@echo 'make test-kernel  the kernel nbd driver in a small virtual machine'
 	@echo 'make cover        branch coverage of format/ and replication/'
@@ -41,6 +42,9 @@ bench: $(STAMP)
 
 sim: $(STAMP)
 	@$(VENV)/python -m hast.sim --seeds $(SEEDS) --start $(SEED_START)
+
+sim-defects: $(STAMP)
+	@$(VENV)/python tests/defects/run.py
 
 torture: $(STAMP)
 	$(VENV)/pytest -m slow tests/lab

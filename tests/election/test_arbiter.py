@@ -88,6 +88,14 @@ def test_a_restarted_witness_keeps_every_record_and_lets_every_lease_last_its_wh
     assert lease(again.keepalive("disk1", "a", held.epoch, 1001.0)).epoch == held.epoch
 
 
+def test_a_restarted_witness_refuses_another_node_for_the_lease_alone() -> None:
+    table = LeaseTable()
+    held = lease(table.acquire("disk1", "a", 0, 3.0, 0.0))
+    again = LeaseTable.from_json(table.to_json(), 1000.0)
+    assert refused(again.acquire("disk1", "b", 0, 3.0, 1002.9)) == "a holds the lease"
+    assert lease(again.acquire("disk1", "b", 0, 3.0, 1003.1)).epoch == held.epoch + 1
+
+
 def test_the_table_is_bounded() -> None:
     table = LeaseTable()
     for number in range(MAX_RESOURCES):

@@ -41,10 +41,48 @@ def test_flushes_that_come_meanwhile_share_the_next_one() -> None:
     others = [rig.flush() for _ in range(5)]
     assert len(rig.local) == 1
     rig.finish_local()
-    rig.answer_remote()
-    assert rig.finished[:1] == [first]
+    rig.reply(rig.remote.pop()[1])
+    assert rig.finished == [first]
     rig.work()
     assert rig.finished == [first, *others]
+
+
+def test_s4_flush_does_not_join_one_that_began_before_the_write_it_is_to_cover() -> None:
+    rig = connected()
+    written(rig, 1)
+    first = rig.flush()
+    running = rig.local[0]
+    sent = rig.sent(FLUSH)
+    write = rig.write(0)
+    rig.finish_local(rig.local[1])
+    rig.reply(rig.sent(WRITE)[0][1])
+    second = rig.flush()
+    assert rig.finished[-1:] == [write]
+    rig.remote.clear()
+    rig.finish_local(running)
+    rig.reply(sent[0][1])
+    assert rig.finished[-1:] == [first]
+    assert [request.op for request in rig.local] == [FLUSH]
+    assert len(rig.sent(FLUSH)) == 1
+    rig.work()
+    assert rig.finished[-1:] == [second]
+
+
+def test_s4_fua_write_does_not_join_a_flush_that_is_under_way() -> None:
+    rig = connected()
+    written(rig, 1)
+    rig.flush()
+    running = rig.local[0]
+    sent = rig.sent(FLUSH)
+    write = rig.write(0, fua=True)
+    rig.finish_local(rig.local[1])
+    rig.reply(rig.sent(WRITE)[0][1])
+    rig.remote.clear()
+    rig.finish_local(running)
+    rig.reply(sent[0][1])
+    assert write not in rig.finished
+    rig.work()
+    assert rig.finished[-1:] == [write]
 
 
 def test_flush_without_the_operation_on_the_peer_succeeds_and_is_not_asked_again() -> None:

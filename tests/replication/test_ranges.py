@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,13 +10,16 @@ from hast.replication.ranges import RangeTable
 from hast.replication.types import WRITE, Request
 
 KIB = 1024
+BUCKET = 128 * KIB
 lengths = st.one_of(
     st.integers(1, 64).map(lambda n: n * 4 * KIB),
     st.sampled_from([128 * KIB, 256 * KIB, 8 * KIB * KIB, 8 * KIB * KIB + 512, 20 * KIB * KIB]),
 )
+offsets = st.one_of(st.integers(0, 16), st.integers(0, 512))
+"""In 32 KiB; mostly close together, so that ranges cross from one bucket into the next where others are."""
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("add"), st.integers(0, 512).map(lambda n: n * 32 * KIB), lengths),
+        st.tuples(st.just("add"), offsets.map(lambda n: n * 32 * KIB), lengths),
         st.tuples(st.just("release"), st.integers(0, 1000), st.just(0)),
     ),
     max_size=60,
@@ -60,6 +64,26 @@ def test_s5_agrees_with_a_naive_model(script: list[tuple[str, int, int]]) -> Non
     assert table.size == 0
     assert not table._buckets
     assert not table._wide
+
+
+@pytest.mark.parametrize("bucket", range(4))
+def test_s5_operation_over_several_buckets_waits_in_each_of_them(bucket: int) -> None:
+    table = RangeTable()
+    first = Request(WRITE, bucket * BUCKET + 4096, 4096)
+    wide = Request(WRITE, 0, 4 * BUCKET)
+    assert table.add(first)
+    assert not table.add(wide)
+    assert table.release(first) == [wide]
+
+
+@pytest.mark.parametrize("bucket", range(4))
+def test_s5_operation_waits_for_one_that_began_in_an_earlier_bucket(bucket: int) -> None:
+    table = RangeTable()
+    wide = Request(WRITE, 0, 4 * BUCKET)
+    later = Request(WRITE, (bucket + 1) * BUCKET - 4096, 8192)
+    assert table.add(wide)
+    assert not table.add(later)
+    assert table.release(wide) == [later]
 
 
 def test_operation_over_the_whole_disk_waits_for_all_and_holds_all() -> None:

@@ -300,6 +300,98 @@ def test_s2_write_during_the_flush_of_its_copied_extent_keeps_the_bit() -> None:
     assert marked(rig.disk.map) == {1}
 
 
+def test_s2_flush_does_not_cover_a_write_that_was_in_flight_when_it_began() -> None:
+    """The write waits behind the copy of its extent, is under way when the flush begins, and over before it ends."""
+    rig = outbound(1)
+    answer(rig, SYNC_BEGIN)
+    rig.write(EXTENT)
+    rig.finish_local()
+    answer(rig, WRITE)
+    flush = next(request for request in rig.local if request.op == FLUSH)
+    rig.finish_local(next(request for request in rig.local if request.op == WRITE))
+    answer(rig, WRITE)
+    assert not rig.engine.map.inflight
+    rig.finish_local(flush)
+    answer(rig, FLUSH)
+    rig.work()
+    assert rig.engine.status()["peer_missing"] == 0
+    assert marked(rig.disk.map) == {1}
+
+
+@pytest.mark.parametrize("failing", range(4))
+@pytest.mark.parametrize("direction", ["outbound", "inbound"])
+def test_s3_one_failed_piece_leaves_its_extent_owed_whichever_it_is(
+    direction: str, failing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hast.replication.sync.PIECE_BYTES", EXTENT // 4)
+    rig = outbound(1) if direction == "outbound" else inbound(1)
+    if direction == "outbound":
+        answer(rig, SYNC_BEGIN)
+        rig.finish_local()
+        pieces = rig.sent(WRITE)
+        rig.remote.clear()
+        for number, item in enumerate(pieces):
+            rig.reply(item[1], error=EIO if number == failing else 0)
+    else:
+        answer(rig, READ)
+        pieces = list(rig.local)
+        for number, request in enumerate(pieces):
+            rig.finish_local(request, error=EIO if number == failing else 0)
+    assert len(pieces) == 4
+    rig.work()
+    status = rig.engine.status()
+    assert status["peer_missing" if direction == "outbound" else "local_missing"] == EXTENT
+    assert 1 in marked(rig.disk.map)
+    rig.tick(RETRY_S + 1)
+    rig.work()
+    assert rig.engine.status()["dirty"] == 0
+
+
+def test_s3_write_beside_a_running_copy_that_the_peer_fails_voids_that_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The range of the write was copied already, the rest of its extent is still under way."""
+    monkeypatch.setattr("hast.replication.sync.PIECE_BYTES", EXTENT // 4)
+    rig = outbound(1)
+    answer(rig, SYNC_BEGIN)
+    rig.finish_local()
+    first, *others = rig.sent(WRITE)
+    rig.remote.clear()
+    rig.reply(first[1])
+    rig.write(EXTENT)
+    rig.finish_local()
+    answer(rig, WRITE, error=EIO)
+    for item in others:
+        rig.reply(item[1])
+    rig.work()
+    assert rig.engine.status()["peer_missing"] == EXTENT
+    rig.tick(RETRY_S + 1)
+    rig.work()
+    assert rig.engine.status()["peer_missing"] == 0
+
+
+def test_s6_write_beside_a_running_copy_that_fails_here_voids_that_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hast.replication.sync.PIECE_BYTES", EXTENT // 4)
+    rig = inbound(1)
+    first, *others = rig.sent(READ)
+    rig.remote.clear()
+    rig.reply(first[1], data=bytes(EXTENT // 4))
+    rig.finish_local()
+    client = rig.write(EXTENT, b"\7" * SECTOR)
+    rig.finish_local(error=EIO)
+    answer(rig, WRITE)
+    answer(rig, TAKE_LEAD)
+    rig.store_all()
+    assert rig.finished == [client]
+    for item in others:
+        rig.reply(item[1], data=bytes(EXTENT // 4))
+    rig.finish_local()
+    rig.work()
+    assert rig.engine.status()["local_missing"] == EXTENT
+    read = rig.read(EXTENT)
+    assert not rig.local
+    answer(rig, READ)
+    assert rig.finished == [client, read]
+
+
 def test_write_that_fails_at_the_peer_while_its_extent_is_copied_keeps_it_owed() -> None:
     rig = outbound(1)
     answer(rig, SYNC_BEGIN)

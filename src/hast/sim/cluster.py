@@ -395,14 +395,18 @@ class Cluster:
 
 
 def _sync_seqs(engine: Primary, batch: list[Any]) -> list[int]:
-    """Of these requests those that change the peer's disk to synchronise it."""
+    """Of these requests those that change the peer's disk to synchronise it, not those that repeat its own data."""
     if not engine.sync.active:
         return []
     pending = engine.core.pending
     return [
         item[1]
         for item in batch
-        if item[0] in DISK_OPERATIONS and item[4] is not None and item[1] in pending and pending[item[1]].owner == SYNC
+        if item[0] in DISK_OPERATIONS
+        and item[4] is not None
+        and item[1] in pending
+        and pending[item[1]].owner == SYNC
+        and not pending[item[1]].cookie
     ]
 
 
