@@ -60,8 +60,10 @@ class Writes:
         self._held: list[Request] = []
         self._await_lead: list[Request] = []
         """Writes that only the peer can take, until it has recorded that it leads."""
+        self._failed_flushes = 0
+        """Flushes that failed on every copy there was: what they covered is durable nowhere."""
         self._untold = core.meta.unflushed
-        """A flush failed, on every copy there was, that no client waited for: the next one tells it (S4)."""
+        """Such a one failed that no client waited for: the next one tells it (S4)."""
         self._told: set[str] = set()
         """Failures already reported since the copies were last in step."""
 
@@ -83,6 +85,10 @@ class Writes:
 
     def enter_flush(self, request: Request) -> None:
         """A client's flush."""
+        request.failed_flushes = self._failed_flushes
+        self._admit_flush(request)
+
+    def _admit_flush(self, request: Request) -> None:
         if self.draining:
             self.finish(request, ESHUTDOWN)
         elif self.holding or self.frozen:
@@ -97,7 +103,7 @@ class Writes:
         held, self._held = self._held, []
         for request in held:
             if request.op == FLUSH:
-                self.enter_flush(request)
+                self._admit_flush(request)
             else:
                 self.enter(request)
 
@@ -141,6 +147,8 @@ class Writes:
             return
         mode = request.mode = self._mode
         left = 0
+        if request.fua:
+            request.failed_flushes = self._failed_flushes
         if core.local_ok:
             assert core.map.is_armed(request.first, request.last), "S1: extent not marked on the disk"
             core.effects.local.append(request)
@@ -305,11 +313,13 @@ class Writes:
         if both:
             self._core.map.disarm(cleanable, clock)
             self._core.map.disarm(covered, clock)
-        self._untold = self._untold or (local != 0 and remote != 0)
+        if local and remote != 0:
+            self._failed_flushes += 1
+            self._untold = True
         told, self._untold = self._untold, self._untold and not waiting
         for request in waiting:
             request.local_error = request.local_error or local
-            if told:
+            if told or request.failed_flushes != self._failed_flushes:
                 request.local_error = request.remote_error = request.local_error or EIO
             elif remote:
                 request.remote_error = remote
