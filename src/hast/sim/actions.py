@@ -260,6 +260,9 @@ def take_over(run: Run, keep: float = 0.5) -> bool:
 
 
 def _back(run: Run, node: Node, peer: Node) -> bool:
+    """The node that lost its power serves on: in async mode nobody gives back what its cache lost."""
+    if run.is_async:
+        run.clients.doubt_unflushed()
     if not _promote_in_time(run, node):
         run.truth.states.add("nobody could serve after a fail-over")
         _promote_in_time(run, peer)

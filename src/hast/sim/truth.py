@@ -273,6 +273,8 @@ class Truth:
                     self.wrong(f"S4: a flush of {node.name} is acknowledged, and sector {number} is durable nowhere")
                 elif there:
                     self._check_flush_led(other, node, number)
+                elif self._says_bad(other.disk.durable_metadata) and self.cluster.features:
+                    self.states.add("flushed while the peer calls itself bad")
                 elif self._peer_leads(node) and self.cluster.settings.replication is not Replication.FULLSYNC:
                     self.states.add("flushed only where it may be lost")
                 elif not self._is_async() and not self._marks(other, number):
