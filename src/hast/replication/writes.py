@@ -195,8 +195,10 @@ class Writes:
     # -- out ----------------------------------------------------------------------------------------------------
 
     def ack_early(self, request: Request) -> None:
-        """memsync, async: answer before the peer's final word, if all is well so far."""
+        """memsync, async: answer before the peer's final word, if all is well so far, and this is a copy to rest on."""
         if request.unacked or request.acked or request.fua or request.local_error or request.remote_error:
+            return
+        if self._core.lacking:
             return
         request.acked = True
         self._acknowledge(request)
@@ -313,7 +315,8 @@ class Writes:
         covered = self.sync.flush_ended(both)
         if both:
             self._core.map.disarm(cleanable, clock)
-            self._core.map.disarm(covered, clock)
+            if self._core.map.disarm(covered, clock):
+                self.arming.clears_durably = True
         if nowhere:
             self._failed_flushes += 1
             self._untold = True
