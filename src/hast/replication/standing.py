@@ -93,11 +93,14 @@ class Standing:
         if self._ahead_job is None:
             self._release(self._waiting_ahead, False)
 
-    def settled_ahead(self, request: Request) -> bool:
-        """False, and the request is held, while the record of an earlier write that the peer lacks is on its way."""
-        if self.ahead is not Record.UNDER_WAY:
+    def settled(self, request: Request) -> bool:
+        """False, and the request is held, while a record of which copy lacks an earlier write is on its way."""
+        if self.ahead is Record.UNDER_WAY:
+            self._waiting_ahead.append(request)
+        elif self._lead_command is not None or self._stale_job is not None:
+            self._waiting_lead.append(request)
+        else:
             return True
-        self._waiting_ahead.append(request)
         return False
 
     def may_go_alone(self, request: Request) -> bool:

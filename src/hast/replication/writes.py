@@ -60,6 +60,8 @@ class Writes:
         self._held: list[Request] = []
         self._await_lead: list[Request] = []
         """Writes that only the peer can take, until it has recorded that it leads."""
+        self._untold = core.meta.unflushed
+        """A flush failed, on every copy there was, that no client waited for: the next one tells it (S4)."""
         self._told: set[str] = set()
         """Failures already reported since the copies were last in step."""
 
@@ -303,15 +305,19 @@ class Writes:
         if both:
             self._core.map.disarm(cleanable, clock)
             self._core.map.disarm(covered, clock)
+        self._untold = self._untold or (local != 0 and remote != 0)
+        told, self._untold = self._untold, self._untold and not waiting
         for request in waiting:
             request.local_error = request.local_error or local
-            if remote:
+            if told:
+                request.local_error = request.remote_error = request.local_error or EIO
+            elif remote:
                 request.remote_error = remote
             elif remote is None and (local or self._suspects.any_suspect):
                 request.remote_error = ENOTCONN
             request.fua = False
             failed = request.local_error or request.remote_error
-            if failed or self.standing.settled_ahead(request):
+            if failed or self.standing.settled(request):
                 self._acknowledge(request)
 
     @property

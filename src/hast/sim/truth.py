@@ -15,7 +15,7 @@ from hast.replication.answer import SecondHello, SecondReply
 from hast.replication.core import SYNC
 from hast.replication.primary import Primary
 from hast.replication.secondary import Secondary
-from hast.replication.types import Event, Metadata, Request, Store
+from hast.replication.types import FLUSH, Event, Metadata, Peer, Request, Store
 from hast.sim.checker import History, Write
 from hast.sim.cluster import Cluster
 from hast.sim.disk import MAP_OFFSET_BYTES, SECTOR_BYTES, Disk
@@ -59,10 +59,15 @@ class Truth:
         elif isinstance(engine, Secondary):
             if request.seq in node.sync_seqs:
                 marks = Feature.SYNC_MARK in self.cluster.features
-                if marks and not node.disk.durable_metadata.inconsistent:
+                if marks and not node.disk.durable_metadata.inconsistent and not self._shows(node, request):
                     self.wrong(f"S7: {node.name} is synchronised with no mark on its disk")
             else:
                 self._check_marked_for_peer(node, request)
+
+    def _shows(self, node: Node, request: Request) -> bool:
+        """This copy holds what is written to it already: its own data, after a flush of it failed."""
+        start = node.disk.metadata.offset_bytes + request.offset
+        return request.data is not None and node.disk.view[start:][: request.length] == request.data
 
     def _check_marked_for_peer(self, node: Node, request: Request) -> None:
         link, other = self.cluster.link, self.cluster.other(node)
@@ -151,15 +156,21 @@ class Truth:
         if reply.syncsrc is SyncSource.SECONDARY and durable.inconsistent:
             self.wrong(f"S7: {secondary.name} is inconsistent and becomes the source")
 
-    def together(self) -> None:
-        """Nothing is written apart any more."""
-        for written in self.apart.values():
-            written.clear()
+    def accepts(self, primary: Node, secondary: Node, peer: Peer) -> None:
+        """What was written apart is settled by one of them giving up."""
+        if peer.discards is not None:
+            self.apart[secondary.name].clear()
 
     def cut(self, primary: Node) -> None:
         """A peer that leads, and is lost: what it had not confirmed for good is then only on a copy that missed
         something (memsync and async, in which that may be acknowledged)."""
         if self._peer_leads(primary):
+            self.doubt_unconfirmed()
+
+    def fails(self, node: Node, request: Request) -> None:
+        """A peer that leads, and fails what it had received: as lost as with the peer."""
+        other = self.cluster.other(node)
+        if isinstance(node.engine, Secondary) and request.op != FLUSH and self._peer_leads(other):
             self.doubt_unconfirmed()
 
     def _peer_leads(self, node: Node) -> bool:
@@ -232,7 +243,7 @@ class Truth:
         if Feature.TAKE_LEAD not in self.cluster.features:
             return
         meta = leader.disk.durable_metadata
-        if meta.localcnt <= node.disk.metadata.remotecnt:
+        if meta.localcnt <= node.disk.metadata.remotecnt and not node.disk.durable_metadata.inconsistent:
             self.wrong(f"S6: a write that only {leader.name} has is acknowledged, and its counter says nothing of it")
         if not isinstance(node.engine, Primary):
             return
@@ -270,10 +281,7 @@ class Truth:
         return node.disk.is_marked(number * SECTOR_BYTES // node.disk.metadata.extentsize_bytes)
 
     def _check_flush_led(self, leader: Node, node: Node, number: int) -> None:
-        """Durable on the peer alone: the peer leads, or this copy calls itself bad; or, where the peer lacks something
-        itself, a map names the extent."""
-        if self._says_bad(node.disk.durable_metadata):
-            return
+        """Durable on the peer alone: the peer leads, or, where it lacks something itself, a map names the extent."""
         engine = node.engine
         if isinstance(engine, Primary) and engine.core.peer_whole:
             self._check_led(leader, node, Write(0, 0.0, number, number))

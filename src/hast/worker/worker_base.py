@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hast.config.model import Resource
+from hast.daemon import paths
 from hast.daemon.logs import LEVELS
 from hast.replication.types import Effects, Request, Store
 from hast.worker import messages
+from hast.worker.disk.flush_mark import FlushMark
 from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import OpenedProvider
 from hast.worker.interfaces import Timer
@@ -129,10 +131,12 @@ class Worker(ABC):
 
     # The provider
 
-    def use_provider(self, opened: OpenedProvider, data_offset_bytes: int) -> None:
+    def use_provider(self, opened: OpenedProvider, data_offset_bytes: int) -> LocalProvider:
+        mark = FlushMark(paths.resource_file(self.resource.name, "flush"))
         self.provider = LocalProvider(
-            opened, data_offset_bytes, self.reactor.call_soon_threadsafe, self._local_done, self._stored
+            opened, data_offset_bytes, self.reactor.call_soon_threadsafe, self._local_done, self._stored, mark
         )
+        return self.provider
 
     def _local_done(self, batch: list[Request]) -> None:
         assert self.engine is not None

@@ -74,7 +74,7 @@ class PrimaryWorker(Worker):
         if forced:
             log.warning("The local copy is %s; it is used as it is, as demanded.", _faults(metadata))
             metadata = replace(metadata, inconsistent=False, stale=False)
-        self.use_provider(opened, metadata.offset_bytes)
+        provider = self.use_provider(opened, metadata.offset_bytes)
         engine = Primary(
             self._settings(),
             metadata,
@@ -82,6 +82,7 @@ class PrimaryWorker(Worker):
             sectorsize_bytes=opened.sector_size_bytes,
             fresh_resuid=secrets.randbits(64) or 1,
             boot_id=read_boot_id(),
+            flush_doubtful=provider.flush_doubtful,
             wall_offset_s=wall_offset_s(self.reactor.now()),
         )
         self.engine = engine

@@ -101,13 +101,14 @@ class SecondaryWorker(Worker):
     def _begin(self, opened: OpenedProvider, metadata: Metadata, image: bytes, hello: handshake.SecondHello) -> None:
         for sock in (self._a, self._b):
             tune(sock, self.resource.timeout_s)
-        self.use_provider(opened, metadata.offset_bytes)
+        provider = self.use_provider(opened, metadata.offset_bytes)
         engine = Secondary(
             metadata,
             image,
             sectorsize_bytes=opened.sector_size_bytes,
             features=int(self._features),
             policy=self.resource.split_brain_policy,
+            flush_doubtful=provider.flush_doubtful,
             wall_offset_s=wall_offset_s(self.reactor.now()),
         )
         self.engine = engine

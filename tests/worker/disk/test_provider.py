@@ -12,6 +12,7 @@ import pytest
 
 from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO, Metadata, Request, Store
 from hast.worker.disk import provider as provider_module
+from hast.worker.disk.flush_mark import FlushMark
 from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import OpenedProvider, open_provider
 from hast.worker.disk.zeroing import Zeroer
@@ -35,6 +36,7 @@ class Bench:
             self.reactor.call_soon_threadsafe,
             self._done,
             lambda job, error: self.stored.append((job, error)),
+            FlushMark(Path(opened.path + ".flush")),
         )
         self.thread_names: set[str] = set()
 
@@ -270,3 +272,25 @@ def test_closing_releases_the_lock(bench: Bench, image: Path) -> None:
     again = open_provider(str(image))
     os.close(again.fd)
     bench.provider = Bench(open_provider(str(image))).provider
+
+
+def test_failed_flush_is_remembered_for_the_next_worker_until_the_metadata_says_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_fd: int) -> None:
+        raise OSError(errno.EIO, "no")
+
+    def doubtful() -> bool:
+        return FlushMark(Path(bench.opened.path + ".flush")).doubtful
+
+    bench.run(Request(FLUSH, 0, 0))
+    assert not doubtful()
+    with monkeypatch.context() as patch:
+        patch.setattr(provider_module.os, "fdatasync", fail)
+        assert bench.run(Request(FLUSH, 0, 0))[0].local_error == errno.EIO
+    bench.run(Request(FLUSH, 0, 0))
+    assert doubtful()
+    noted = Metadata("disk1", 65536, 65536, 4, BASE, unflushed=True)
+    bench.provider.store(Store("flush failed", metadata=noted))
+    bench.until(lambda: bool(bench.stored))
+    assert not doubtful()

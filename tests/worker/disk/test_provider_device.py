@@ -12,6 +12,7 @@ import pytest
 from hast.format import metadata as metadata_format
 from hast.format.geometry import Geometry
 from hast.replication.types import FLUSH, WRITE, ZERO, Metadata, Request, Store
+from hast.worker.disk.flush_mark import FlushMark
 from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import ProviderError, open_provider, read_metadata
 from hast.worker.reactor import EpollReactor
@@ -56,7 +57,7 @@ def test_a_mounted_device_is_refused_as_in_use(loop: str, tmp_path: Path) -> Non
     assert caught.value.exit_code == 66
 
 
-def test_everything_works_on_a_block_device(loop: str) -> None:
+def test_everything_works_on_a_block_device(loop: str, tmp_path: Path) -> None:
     geometry = Geometry(SIZE, 65536, 512)
     metadata = Metadata("disk1", geometry.datasize_bytes, 65536, 4, geometry.offset_bytes)
     with open(loop, "r+b", buffering=0) as file:
@@ -72,6 +73,7 @@ def test_everything_works_on_a_block_device(loop: str) -> None:
         reactor.call_soon_threadsafe,
         done.extend,
         lambda _job, error: stored.append(error),
+        FlushMark(tmp_path / "mark"),
     )
     requests = [
         Request(WRITE, 0, 4096, b"w" * 4096),

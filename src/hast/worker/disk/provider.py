@@ -3,7 +3,8 @@
 Page-cache I/O. Reads are tried without waiting (RWF_NOWAIT) in the reactor's thread and go to a few threads when they
 would sleep; writes go into the page cache from the reactor's thread until one of them turns out slow; flushes, zeroes
 and everything else that sleeps goes to the threads. Decides nothing: overlap and order are the engine's business.
-`Request.fua` is the engine's business, too: it flushes both copies.
+`Request.fua` is the engine's business, too: it flushes both copies. So is what a failed flush means; that it was heard
+of outlives this process (`flush_mark.py`).
 Errors become errno values in `Request.local_error`; nothing raises out of `submit` and `store`.
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 
 from hast.replication.types import FLUSH, READ, WRITE, Buffer, Request, Store
+from hast.worker.disk.flush_mark import FlushMark
 from hast.worker.disk.iopool import IoPool
 from hast.worker.disk.provider_open import OpenedProvider
 from hast.worker.disk.stores import StoreQueue
@@ -49,6 +51,7 @@ class LocalProvider:
         call_soon_threadsafe: Callable[[Callable[[], None]], None],
         done: Done,
         stored: Stored,
+        mark: FlushMark,
     ) -> None:
         self.size_bytes = opened.size_bytes
         self.sector_size_bytes = opened.sector_size_bytes
@@ -57,7 +60,11 @@ class LocalProvider:
         self._base = data_offset_bytes
         self._zeroer = Zeroer(opened.fd)
         self._pool = IoPool(call_soon_threadsafe, done)
-        self._stores = StoreQueue(opened.fd, call_soon_threadsafe, stored)
+        self._stores = StoreQueue(opened.fd, call_soon_threadsafe, self._store_done)
+        self._stored = stored
+        self._mark = mark
+        self.flush_doubtful = mark.doubtful
+        """In this boot a worker before this one may have been told that a flush failed, and not have noted it."""
         self._read_flags = os.RWF_NOWAIT
         self._write_flags = os.RWF_NOWAIT
         self._write_credit = NOWAIT_CREDIT
@@ -229,7 +236,8 @@ class LocalProvider:
         """One fdatasync for all flushes that wait; those that come meanwhile wait for the next one."""
         batch, self._flush_waiting = self._flush_waiting, []
         self._flush_running = True
-        self._pool.run(partial(self._flush_in_thread, batch), batch, self._flush_done)
+        self._mark.begin()
+        self._pool.run(partial(self._flush_in_thread, batch), batch, partial(self._flush_done, batch))
 
     def _flush_in_thread(self, batch: list[Request]) -> None:
         try:
@@ -237,14 +245,22 @@ class LocalProvider:
         except OSError as error:
             self._fail(batch, error)
 
-    def _flush_done(self) -> None:
+    def _flush_done(self, batch: list[Request]) -> None:
         self._flush_running = False
+        self._mark.end(good=batch[0].local_error in (0, errno.EOPNOTSUPP))
         if self._flush_waiting and not self._closed:
             self._start_flush()
 
     def store(self, job: Store) -> None:
         """Carry out a durable write, in order; see `interfaces.Provider`."""
         self._stores.submit(job)
+
+    def _store_done(self, job: Store, error: int) -> None:
+        if error:
+            self._mark.failed()
+        elif job.metadata is not None and job.metadata.unflushed:
+            self._mark.noted()
+        self._stored(job, error)
 
     @property
     def pending(self) -> int:
@@ -256,6 +272,7 @@ class LocalProvider:
         self._closed = True
         threads_ended = self._pool.close(timeout_s) and self._stores.close(timeout_s)
         if threads_ended:
+            self._mark.close()
             os.close(self._fd)
 
 

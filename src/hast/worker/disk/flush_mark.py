@@ -1,0 +1,66 @@
+"""One byte that outlives its worker: a flush may have failed, and the metadata may not say so yet.
+
+The kernel tells a failed flush to one process, once. A worker that is killed between hearing of it and noting it would
+take that knowledge with it, so the byte is set before each flush and cleared after a good one. It lies in a mapped file
+in the run directory: setting it costs no system call, and it lives as long as the kernel's cache that it speaks of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from pathlib import Path
+
+_CLEAR, _SET = 0, 1
+
+
+class FlushMark:
+    """`doubtful`: how the worker before this one left it. Without a writable run directory nothing is remembered."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._byte: mmap.mmap | bytearray = bytearray(1)
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.ftruncate(fd, 1)
+                self._byte = mmap.mmap(fd, 1)
+            finally:
+                os.close(fd)
+        self.doubtful = self._byte[0] != _CLEAR
+        self._failed = self.doubtful
+        self._flushing = False
+
+    def begin(self) -> None:
+        """A flush is about to start."""
+        self._flushing = True
+        self._byte[0] = _SET
+
+    def end(self, good: bool) -> None:
+        """It ended."""
+        self._flushing = False
+        if good and not self._failed:
+            self._byte[0] = _CLEAR
+        elif not good:
+            self.failed()
+
+    def failed(self) -> None:
+        """Something did not reach the medium."""
+        self._failed = True
+        self._byte[0] = _SET
+
+    def noted(self) -> None:
+        """The metadata says so, durably."""
+        self._failed = False
+        if not self._flushing:
+            self._byte[0] = _CLEAR
+
+    def close(self) -> None:
+        """The end of the worker. A mark that is set stays for the next one."""
+        is_clear = self._byte[0] == _CLEAR
+        if isinstance(self._byte, mmap.mmap):
+            self._byte.close()
+            if is_clear:
+                self._path.unlink(missing_ok=True)
+        self._byte = bytearray(1)

@@ -1,0 +1,66 @@
+"""That a flush may have failed outlives the worker that waited for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hast.worker.disk.flush_mark import FlushMark
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "disk1.flush"
+
+
+def test_new_mark_is_clear(path: Path) -> None:
+    assert not FlushMark(path).doubtful
+
+
+def test_worker_killed_during_a_flush_leaves_doubt(path: Path) -> None:
+    FlushMark(path).begin()
+    assert FlushMark(path).doubtful
+
+
+def test_good_flush_leaves_none(path: Path) -> None:
+    mark = FlushMark(path)
+    mark.begin()
+    mark.end(good=True)
+    assert not FlushMark(path).doubtful
+
+
+def test_failed_flush_leaves_doubt_after_later_good_ones_until_it_is_noted(path: Path) -> None:
+    mark = FlushMark(path)
+    for good in (False, True):
+        mark.begin()
+        mark.end(good)
+    assert FlushMark(path).doubtful
+    mark.noted()
+    assert not FlushMark(path).doubtful
+
+
+def test_noting_one_failure_does_not_clear_a_flush_under_way(path: Path) -> None:
+    mark = FlushMark(path)
+    mark.failed()
+    mark.begin()
+    mark.noted()
+    assert FlushMark(path).doubtful
+
+
+def test_doubt_lasts_over_workers_that_end_before_they_note_it(path: Path) -> None:
+    FlushMark(path).begin()
+    FlushMark(path).close()
+    assert FlushMark(path).doubtful
+
+
+def test_worker_that_ends_in_order_leaves_no_file(path: Path) -> None:
+    FlushMark(path).close()
+    assert not path.exists()
+
+
+def test_directory_that_is_not_there_costs_the_memory_and_nothing_else(tmp_path: Path) -> None:
+    mark = FlushMark(tmp_path / "nowhere" / "disk1.flush")
+    mark.begin()
+    mark.end(good=False)
+    mark.close()
