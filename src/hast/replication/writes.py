@@ -305,6 +305,7 @@ class Writes:
     ) -> None:
         """A flush of both copies ended."""
         both = local == 0 and remote == 0
+        nowhere = local != 0 and (remote != 0 or not self._core.peer_whole)
         if local and self._core.local_ok:
             self._local_flush_failed(there=remote == 0)
         if remote and remote != ENOTCONN:
@@ -313,7 +314,7 @@ class Writes:
         if both:
             self._core.map.disarm(cleanable, clock)
             self._core.map.disarm(covered, clock)
-        if local and remote != 0:
+        if nowhere:
             self._failed_flushes += 1
             self._untold = True
         told, self._untold = self._untold, self._untold and not waiting
