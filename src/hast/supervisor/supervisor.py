@@ -20,10 +20,11 @@ from hast.daemon.logs import context
 from hast.daemon.pidfile import Pidfile, PidfileError
 from hast.device import device
 from hast.format.constants import PROTOCOL_VERSION, Role
-from hast.supervisor import leftovers, peer_sockets, reload_plan
+from hast.supervisor import leftovers, peer_sockets
 from hast.supervisor.arbiter_link import MakeDealings
 from hast.supervisor.commands import Commands
 from hast.supervisor.control_server import ControlServer
+from hast.supervisor.decisions import reload_plan
 from hast.supervisor.environment import Environment
 from hast.supervisor.events import EventBus
 from hast.supervisor.hooks import HookRunner
