@@ -20,7 +20,6 @@ from hast.worker import messages
 
 log = logging.getLogger("hast.supervisor")
 
-SEND_DEADLINE_S = 5.0
 KILL_DEADLINE_S = 5.0
 MAX_PENDING_REQUESTS = 64
 WATCH_INTERVAL_S = float(os.environ.get("HAST_WATCH_INTERVAL_S", "10"))
@@ -146,6 +145,8 @@ class WorkerProcess:
                 hung_s = 2 * misses * WATCH_INTERVAL_S
                 log.error("Worker %d has not answered for %g s, killing it.", self.pid, hung_s, extra=self._extra())
                 self._spawned.kill()
+                if not await self._ended_within(KILL_DEADLINE_S):
+                    log.error("%s", self._stuck(), extra=self._extra())
                 return
 
     async def stop(self, deadline_s: float) -> None:
@@ -163,13 +164,16 @@ class WorkerProcess:
         log.warning("Worker %d did not stop within %g s, killing it.", self.pid, deadline_s, extra=self._extra())
         self.kill()
         if not await self._ended_within(KILL_DEADLINE_S):
-            raise Stuck(f"Worker process {self.pid} does not die: it is stuck in the kernel, see its disk.")
+            raise Stuck(self._stuck())
 
     def kill(self) -> None:
         """SIGKILL, without waiting."""
         self.stopping = True
         if self._spawned is not None:
             self._spawned.kill()
+
+    def _stuck(self) -> str:
+        return f"Worker process {self.pid} does not die: it is stuck in the kernel, see its disk."
 
     def _extra(self) -> dict[str, str]:
         return {"hast_prefix": f"[{self.name}] "}

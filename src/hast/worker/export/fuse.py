@@ -14,7 +14,6 @@ import mmap
 import os
 import select
 import struct
-import sys
 from collections import deque
 from collections.abc import Callable
 
@@ -85,10 +84,19 @@ class ReceiveMemory:
     def _unused_chunk(self) -> mmap.mmap | None:
         for _ in range(len(self._spare)):
             chunk = self._spare.popleft()
-            if sys.getrefcount(chunk) == 2:  # this name and getrefcount's argument: no view is left
+            if _is_free(chunk):
                 return chunk
             self._spare.append(chunk)
         return None
+
+
+def _is_free(chunk: mmap.mmap) -> bool:
+    """Whether no view into it is left: a mapping refuses to be resized, be it to the size it has, under a view."""
+    try:
+        chunk.resize(CHUNK_BYTES)
+    except BufferError:
+        return False
+    return True
 
 
 class FuseFile:
