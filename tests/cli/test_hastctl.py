@@ -172,7 +172,10 @@ def test_refused_role_says_why_and_fails(daemon: Daemon) -> None:
 
 def test_role_of_an_unknown_resource(daemon: Daemon) -> None:
     done = daemon.hastctl("role", "primary", "nope", "disk1")
-    assert (done.returncode, done.stderr) == (1, "[nope] Received error 1 from hastd.\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "[nope] Received error 1 from hastd: Resource nope is not configured.\n",
+    )
     assert daemon.status()["role"] == "primary"
 
 
@@ -211,9 +214,9 @@ def test_status_list_table_and_json(make_daemon: MakeDaemon) -> None:
 
 def test_status_of_an_unknown_resource(standing_daemon: Daemon) -> None:
     done = standing_daemon.hastctl("status", "nope")
-    assert (done.returncode, done.stdout) == (1, "nope:\n  error: 1\n")
+    assert (done.returncode, done.stdout) == (1, "nope:\n  error: 1 (Resource nope is not configured)\n")
     assert standing_daemon.hastctl("status", "--table", "nope").stdout.endswith("nope\tERR1\n")
-    assert standing_daemon.hastctl("list", "nope").stdout == "nope:\n  error: 1\n"
+    assert standing_daemon.hastctl("list", "nope").stdout == done.stdout
 
 
 def test_status_says_that_a_secondary_has_no_metadata(standing_daemon: Daemon) -> None:

@@ -69,11 +69,12 @@ def test_role_of_a_reference_daemon_is_changed(node: Node) -> None:
 
 def test_resource_that_a_reference_daemon_does_not_know_is_exit_1(node: Node) -> None:
     done = node.hastctl("role", "secondary", "nope")
-    assert done.returncode == 1
-    assert done.stderr.startswith("[nope] Received error 1 from hastd")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "[nope] Received error 1 from hastd: Resource nope is not configured.\n",
+    )
     done = node.hastctl("status", "nope")
-    assert done.returncode == 1
-    assert done.stdout.startswith("nope:\n  error: 1")
+    assert (done.returncode, done.stdout) == (1, "nope:\n  error: 1 (Resource nope is not configured)\n")
 
 
 def test_role_without_waiting_is_what_a_reference_daemon_does_anyway(node: Node) -> None:

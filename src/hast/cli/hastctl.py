@@ -151,13 +151,16 @@ def role(
     reply = _session(context).ask(request, timeout + REPLY_MARGIN_S if wait else NO_WAIT_TIMEOUT_S)
     entries = reply.get("resources") or []
     for entry in entries:
-        if entry.get("code") == 1:
-            say_error(f"[{entry['name']}] Received error 1 from hastd.")
-        elif entry.get("error"):
-            say_error(f"[{entry['name']}] {entry['error']}")
+        if entry.get("error"):
+            say_error(f"[{entry['name']}] {_in_words(entry)}")
         for warning in entry.get("warnings") or ():
             say_error(f"[{entry['name']}] warning: {warning}")
     context.exit(first_code(entries))
+
+
+def _in_words(entry: dict[str, Any]) -> str:
+    """Why a role was not changed; where the reference has only a number, the number and the reason."""
+    return f"Received error 1 from hastd: {entry['error']}" if entry.get("code") == 1 else str(entry["error"])
 
 
 @_command

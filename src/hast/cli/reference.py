@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from hast.format import control
-from hast.format.constants import Role
+from hast.format.constants import HastError, Role
 from hast.format.nv import Field, Nv
 
 SPOKEN = "only status, list and role can be asked"
@@ -33,4 +33,8 @@ def request(command: dict[str, Any]) -> list[Field]:
 def reply(command: dict[str, Any], fields: Nv) -> dict[str, Any]:
     """The reply as the object that a JSON command has. Raises control.ControlError when all of it was refused."""
     read = control.read_status_reply if command["command"] == "status" else control.read_role_reply
-    return {"error": None, "resources": read(fields)}
+    entries = read(fields)
+    for entry in entries:
+        if entry.get("code") == HastError.NOENTRY:
+            entry["error"] = f"Resource {entry['name']} is not configured."
+    return {"error": None, "resources": entries}
