@@ -84,6 +84,14 @@ def test_check_accepts_a_correct_file(quiet: Daemon) -> None:
     assert (done.returncode, done.stdout) == (0, f"{quiet.config}: correct, 2 resources for this node.\n")
 
 
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "timeout 5\n"])
+def test_check_does_not_call_a_file_without_resources_correct(quiet: Daemon, text: str) -> None:
+    quiet.config.write_text(text)
+    done = quiet.hastctl("check")
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == f"{quiet.config}: no mistake found, but no resource for this node.\n"
+
+
 def test_no_daemon_is_exit_71_with_one_line(quiet: Daemon) -> None:
     done = quiet.hastctl("status")
     assert done.returncode == 71

@@ -41,6 +41,18 @@ def test_resource_and_role_come_first_and_lines_stay_one() -> None:
     assert logs.context("disk1") == {"hast_prefix": "[disk1] "}
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(28, "No space left on device", "/x"), "No space left on device"),
+        (OSError("gone"), "gone"),
+        (ValueError("bad"), "bad"),
+    ],
+)
+def test_reason_is_words_without_a_number(error: Exception, text: str) -> None:
+    assert logs.in_words(error) == text
+
+
 def test_exception_is_one_line() -> None:
     try:
         raise ValueError("bad")

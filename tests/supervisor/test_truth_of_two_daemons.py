@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -174,3 +175,38 @@ def test_a_split_brain_is_seen_in_the_table_and_said_once(pair: Pair) -> None:
         assert done.stdout.splitlines()[1].split()[1] == "split-brain"
         assert [problem["kind"] for problem in daemon.status()["problems"]] == ["split-brain"]
         assert "last-error" not in daemon.hastctl("status").stdout
+
+
+def test_each_end_of_a_refused_connection_says_it_once_and_from_its_own_side(pair: Pair) -> None:
+    pair.two.role("init")
+    wait_for(lambda: "acts as init" in pair.one.log(), "the refusal")
+    time.sleep(3.0)
+    refusals = [line for line in pair.one.log().splitlines() if "acts as init" in line and "DEBUG" not in line]
+    assert len(refusals) == 1
+    assert "The peer refused: Remote node acts as init for the resource" in refusals[0]
+    wait_for(lambda: "refused: This node acts as init for the resource" in pair.two.log(), "its own log")
+    assert "Remote node" not in pair.two.log()
+
+
+def test_a_split_brain_is_no_failure_to_connect_and_one_line_for_each_attempt(pair: Pair) -> None:
+    split(pair)
+    for daemon in pair.both:
+        lines = daemon.log().splitlines()
+        assert not [line for line in lines if "onnect" in line and "plit-brain" in line]
+        detected = [line for line in lines if "Split-brain detected" in line]
+        assert len(detected) == daemon.status()["split_brain"]["attempts"]
+        assert "Split-brain detected, exiting" not in daemon.log()
+
+
+def test_a_refused_promotion_is_said_once_and_without_a_stammer(pair: Pair) -> None:
+    pair.leave()
+    pair.one.role("init")
+    assert pair.two.role("primary", force=True)["error"] is None
+    write(pair.two, "write -P 8 0 2M")
+    pair.two.role("secondary")
+    refused = pair.one.hastctl("role", "primary", "disk1")
+    assert refused.returncode == 69
+    assert refused.stderr.startswith("[disk1] Split-brain: both nodes hold writes that the other lacks.")
+    lines = [line for line in pair.one.log().splitlines() if "Unable to become primary" in line]
+    assert len(lines) == 1
+    assert "Unable to become primary: Split-brain: both nodes" in lines[0]

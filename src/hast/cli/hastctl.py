@@ -21,6 +21,7 @@ DEFAULT_CONFIG = "/etc/hast.conf"
 EX_USAGE = 64
 EX_DATAERR = 65
 EX_IOERR = 74
+EX_CONFIG = 78
 EX_INTERRUPTED = 130
 ROLE_TIMEOUT_S = 120.0
 RESOLVE_TIMEOUT_S = 300.0
@@ -314,10 +315,13 @@ def events(context: click.Context) -> None:
 @_command
 def check(context: click.Context) -> None:
     """Check the configuration file without touching anything."""
+    from hast.cli import output
+
     session = _session(context)
     configuration = session.configuration()
-    count = len(configuration.resources)
-    print(f"{session.config_path}: correct, {count} resource{'' if count == 1 else 's'} for this node.")
+    if not configuration.resources:
+        raise Failure(output.checked(session.config_path, 0), EX_CONFIG)
+    print(output.checked(session.config_path, len(configuration.resources)))
 
 
 # --- the process ------------------------------------------------------------------------------------------------------

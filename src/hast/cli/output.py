@@ -17,6 +17,13 @@ _STATUS_WIDTH = 9
 _DIRECTIONS = {"to-peer": "to the other node", "from-peer": "from the other node"}
 
 
+def checked(path: str, resources: int) -> str:
+    """What is said of a configuration file without mistakes."""
+    if not resources:
+        return f"{path}: no mistake found, but no resource for this node."
+    return f"{path}: correct, {resources} resource{'' if resources == 1 else 's'} for this node."
+
+
 def sized(size_bytes: int) -> str:
     """`2097152 (2.0MB)`."""
     return f"{size_bytes} ({human_size(size_bytes)})"

@@ -38,6 +38,11 @@ def context(resource: str, role: str | None = None) -> dict[str, str]:
     return {"hast_prefix": f"[{resource}] ({role}) " if role else f"[{resource}] "}
 
 
+def in_words(error: Exception) -> str:
+    """Why, in words: an OSError without `[Errno N]` before them."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 class LineFormatter(logging.Formatter):
     """`[LEVEL] [resource] (role) text`, one line whatever the text holds; no level where it is told otherwise."""
 

@@ -106,7 +106,7 @@ class PrimaryWorker(Worker):
         self._link.start()
 
     def _refuse_role(self, reason: str) -> None:
-        self.refuse(f"Unable to become primary: {reason}.", EXIT_UNAVAILABLE)
+        self.refuse(f"{reason[:1].upper()}{reason[1:]}.", EXIT_UNAVAILABLE)
 
     def _settings(self) -> Settings:
         resource = self.resource

@@ -18,7 +18,6 @@ from hast.format.constants import (
     KEEPALIVE_S,
     MAX_DATA_BYTES,
     PROTOCOL_VERSION,
-    SPLIT_BRAIN_TEXT,
     Feature,
     Replication,
 )
@@ -145,8 +144,6 @@ class SecondaryWorker(Worker):
             frame.encode(self._version, message.fields(), message.bitmap, resource.checksum, resource.compression)
         )
         if reply.errmsg:
-            if reply.errmsg == SPLIT_BRAIN_TEXT:
-                log.error("Split-brain detected, exiting.")
             self.refuse(reply.errmsg, EXIT_REFUSED)
             return
         self.say({"say": "ready", "datasize": reply.datasize_bytes, "sectorsize": self._sector_bytes()})

@@ -18,6 +18,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 
+from hast.daemon.logs import in_words
 from hast.format import fuse
 from hast.replication.types import FLUSH, READ, WRITE, ZERO, Request
 from hast.worker.interfaces import Reactor, Submit, Timer
@@ -164,7 +165,9 @@ class FuseFile:
         try:
             os.write(self._fd, fuse.RESEND_MESSAGE)
         except OSError as error:
-            log.error("kernel does not send the device's unanswered requests again (%s); detach the device", error)
+            log.error(
+                "kernel does not send the device's unanswered requests again (%s); detach the device", in_words(error)
+            )
 
     def _pause(self) -> None:
         if self._reading:

@@ -374,10 +374,13 @@ class PrimaryLink:
         self._timer = self._reactor.call_at(self._reactor.now() + delay_s, self.start)
 
     def _log_failure(self, outcome: Outcome) -> None:
-        """Each reason once, not every ten seconds. What the peer itself says is an event (worker_primary.py)."""
-        level = logging.DEBUG if outcome.reason == self.reason or _is_event(outcome) else logging.WARNING
-        self.reason = outcome.reason
-        log.log(level, "Unable to connect to the peer: %s.", outcome.reason.rstrip("."))
+        """Each reason once, not every ten seconds. A refusal is told by an event (worker_primary.py)."""
+        known, self.reason = self.reason, outcome.reason
+        if outcome.answered and not outcome.busy:
+            return
+        level = logging.DEBUG if outcome.reason == known else logging.WARNING
+        what = "The peer asks to be tried again later" if outcome.busy else "Unable to connect to the peer"
+        log.log(level, "%s: %s.", what, outcome.reason.rstrip("."))
 
     def _disconnect(self, reason: str) -> None:
         """Close whatever is open and tell the engine, if it took part."""
@@ -425,7 +428,3 @@ class PrimaryLink:
             "received_bytes": self.received_bytes,
             "queued_bytes": self.queued_bytes,
         }
-
-
-def _is_event(outcome: Outcome) -> bool:
-    return outcome.answered and not outcome.busy
