@@ -321,7 +321,7 @@ class FuseFile:
         if problem.errno == errno.ENODEV:
             self._lost(problem)
             return
-        log.error("kernel refuses the reply to FUSE request %d: %s", unique, problem)
+        log.error("kernel refuses the reply to FUSE request %d: %s", unique, problem.strerror)
         try:
             os.write(self._fd, fuse.OUT_HEADER.pack(16, -errno.EIO, unique))
         except OSError:
