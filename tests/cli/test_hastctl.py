@@ -305,3 +305,16 @@ def test_debug_shows_the_dialogue_on_stderr(standing_daemon: Daemon) -> None:
     assert done.stdout.startswith("Name\t")
     assert f"hastd at {standing_daemon.directory}/ctl" in done.stderr
     assert "[DEBUG][1] reply " in done.stderr
+
+
+def test_the_data_lies_behind_localoff_and_what_is_before_it_can_be_wiped(quiet: Daemon) -> None:
+    image = quiet.directory / "disk1.img"
+    quiet.hastctl("create", "disk1")
+    shown = quiet.hastctl("dump", "disk1").stdout
+    offset = int(shown.split("localoff: ")[1].split()[0])
+    size = int(shown.split("datasize: ")[1].split()[0])
+    assert offset + size <= image.stat().st_size
+    with image.open("r+b") as disk:
+        disk.write(bytes(offset))
+    assert quiet.hastctl("dump", "disk1").returncode == 255
+    assert quiet.hastctl("create", "disk1").returncode == 0

@@ -161,7 +161,8 @@ class WorkerProcess:
             self.kill()
         if await self._ended_within(deadline_s + 1.0):
             return
-        log.warning("Worker %d did not stop within %g s, killing it.", self.pid, deadline_s, extra=self._extra())
+        if deadline_s > 0:
+            log.warning("Worker %d did not stop within %g s, killing it.", self.pid, deadline_s, extra=self._extra())
         self.kill()
         if not await self._ended_within(KILL_DEADLINE_S):
             raise Stuck(f"Worker process {self.pid} does not die: it is stuck in the kernel, see its disk.")
