@@ -46,6 +46,12 @@ def test_a_connection_that_ends_in_the_middle_is_an_interruption() -> None:
     assert (event.name, event.level) == ("syncintr", "warning")
 
 
+def test_a_copy_whose_flush_failed_is_not_in_step_though_nothing_is_copied() -> None:
+    watch, doubtful = SyncWatch(told=True), replace(GOOD, unflushed=True)
+    assert told(watch, GOOD, doubtful, MIXED, GOOD) == ["syncstart", "syncdone"]
+    assert not watch.in_step(doubtful)
+
+
 def test_two_copies_in_step_have_nothing_to_tell() -> None:
     watch = SyncWatch(told=True)
     assert told(watch, GOOD, GOOD) == []

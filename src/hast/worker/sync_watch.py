@@ -24,12 +24,12 @@ class SyncWatch:
 
     def in_step(self, metadata: Metadata) -> bool:
         """Both copies are equal, as far as this node can know."""
-        return not (metadata.inconsistent or metadata.stale or self._is_source(metadata))
+        return not (metadata.unflushed or self._is_copied(metadata))
 
     def look(self, metadata: Metadata) -> Event | None:
         """What is to be told now. The first look is at the connection's beginning."""
         first, self._looked = not self._looked, True
-        before, self._copying = self._copying, not self.in_step(metadata)
+        before, self._copying = self._copying, self._is_copied(metadata)
         if self._copying is before:
             return None
         if not self._copying:
@@ -41,6 +41,9 @@ class SyncWatch:
     def lost(self) -> Event | None:
         """The connection is gone."""
         return Event("syncintr", INTERRUPTED, "warning") if self._copying else None
+
+    def _is_copied(self, metadata: Metadata) -> bool:
+        return metadata.inconsistent or metadata.stale or self._is_source(metadata)
 
     def _is_source(self, metadata: Metadata) -> bool:
         return self._told and bool(metadata.ahead_since_s)

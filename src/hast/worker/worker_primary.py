@@ -331,7 +331,7 @@ class PrimaryWorker(Worker):
     def _in_step(engine: Primary, state: dict[str, Any]) -> bool:
         """Neither copy lacks anything, and the peer's disk says so too."""
         owed = state["local_missing"] or state["peer_missing"] or engine.core.peer_marked
-        return not (owed or engine.sync.active or state["inconsistent"] or state["stale"])
+        return not (owed or engine.sync.active or state["inconsistent"] or state["stale"] or engine.core.meta.unflushed)
 
     def _problems(self, state: dict[str, Any]) -> list[dict[str, str]]:
         problems = []
