@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from hast.format.constants import Feature
+from hast.format.errnos import words
 from hast.replication.arming import Arming
 from hast.replication.barrier import Barrier
 from hast.replication.bitmap import Bitmap
@@ -235,12 +236,12 @@ class Writes:
             counters.delete_errors += 1
         else:
             counters.write_errors += 1
-        self._tell_once("disk-failed", f"Local write at {request.offset} failed: errno {request.local_error}.")
+        self._tell_once("disk-failed", f"Local write at {request.offset} failed: {words(request.local_error)}.")
 
     def remote_failed(self, request: Request, error: int) -> None:
         """The peer failed a client's write."""
         if error != ENOTCONN:
-            self._tell_once("peer-disk-failed", f"The peer failed a write at {request.offset}: errno {error}.")
+            self._tell_once("peer-disk-failed", f"The peer failed a write at {request.offset}: {words(error)}.")
         request.remote_error = error
 
     def lost(self, request: Request) -> None:
@@ -389,7 +390,7 @@ class Writes:
     def _remote_flush_failed(self, error: int) -> None:
         """The peer's kernel told it once (S2): what it covered is written to the peer again."""
         core, amap = self._core, self._core.map
-        self._tell_once("peer-flush-failed", f"The peer failed a flush: errno {error}.")
+        self._tell_once("peer-flush-failed", f"The peer failed a flush: {words(error)}.")
         core.peer_unflushed = True
         amap.owed_remote.unite_but(amap.armed, amap.owed_local)
         self.sync.all_owed_again()

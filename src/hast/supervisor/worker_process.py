@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hast.daemon.logs import in_words
 from hast.supervisor import leftovers
 from hast.supervisor.worker_pool import Spawned, WorkerPool
 from hast.worker import messages
@@ -69,7 +70,7 @@ class WorkerProcess:
                 spawned.kill()
                 spawned.close()
                 if last_attempt or isinstance(error, ValueError):
-                    raise WorkerError(f"Unable to hand the resource to its worker: {error}.") from None
+                    raise WorkerError(f"Unable to hand the resource to its worker: {in_words(error)}.") from None
         self._spawned = spawned
         leftovers.record_worker(self.name, self.pid)
         self._reaper = asyncio.create_task(self._reap(spawned))
@@ -128,7 +129,7 @@ class WorkerProcess:
         except TimeoutError:
             raise WorkerError(f"The worker process did not answer within {deadline_s:g} s.") from None
         except (OSError, ValueError) as error:
-            raise WorkerError(f"The worker process cannot be asked: {error}.") from None
+            raise WorkerError(f"The worker process cannot be asked: {in_words(error)}.") from None
         finally:
             self._replies.pop(number, None)
 
@@ -161,7 +162,8 @@ class WorkerProcess:
             self.kill()
         if await self._ended_within(deadline_s + 1.0):
             return
-        log.warning("Worker %d did not stop within %g s, killing it.", self.pid, deadline_s, extra=self._extra())
+        if deadline_s > 0:
+            log.warning("Worker %d did not stop within %g s, killing it.", self.pid, deadline_s, extra=self._extra())
         self.kill()
         if not await self._ended_within(KILL_DEADLINE_S):
             raise Stuck(self._stuck())

@@ -17,6 +17,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 
+from hast.daemon.logs import in_words
 from hast.format import fuse
 from hast.replication.types import FLUSH, READ, WRITE, ZERO, Request
 from hast.worker.interfaces import Reactor, Submit, Timer
@@ -172,7 +173,9 @@ class FuseFile:
         try:
             os.write(self._fd, fuse.RESEND_MESSAGE)
         except OSError as error:
-            log.error("kernel does not send the device's unanswered requests again (%s); detach the device", error)
+            log.error(
+                "kernel does not send the device's unanswered requests again (%s); detach the device", in_words(error)
+            )
 
     def _pause(self) -> None:
         if self._reading:
@@ -326,7 +329,7 @@ class FuseFile:
         if problem.errno == errno.ENODEV:
             self._lost(problem)
             return
-        log.error("kernel refuses the reply to FUSE request %d: %s", unique, problem)
+        log.error("kernel refuses the reply to FUSE request %d: %s", unique, problem.strerror)
         try:
             os.write(self._fd, fuse.OUT_HEADER.pack(16, -errno.EIO, unique))
         except OSError:
