@@ -62,7 +62,7 @@ class Writes:
         self._await_lead: list[Request] = []
         """Writes that only the peer can take, until it has recorded that it leads."""
         self._failed_flushes = 0
-        """Flushes that failed on every copy there was: what they covered is durable nowhere."""
+        """Flushes that failed on every copy there was, or on the one to be trusted: that may be durable nowhere."""
         self._untold = core.meta.unflushed
         """Such a one failed that no client waited for: the next one tells it (S4)."""
         self._told: set[str] = set()
@@ -318,10 +318,11 @@ class Writes:
             self._core.map.disarm(cleanable, clock)
             if self._core.map.disarm(covered, clock):
                 self.arming.clears_durably = True
-        if nowhere:
-            self._failed_flushes += 1
-            self._untold = True
+        if (local and remote != 0) or (remote and remote != ENOTCONN and self._core.lacking):
+            self.failed_flush_unheard()
         told, self._untold = self._untold, self._untold and not waiting
+        if remote == 0 and self._core.peer_unflushed and self._core.map.owed_remote:
+            remote = EIO
         for request in waiting:
             request.local_error = request.local_error or local
             if told or request.failed_flushes != self._failed_flushes:
@@ -344,6 +345,11 @@ class Writes:
     def flushing(self) -> bool:
         """A flush is under way."""
         return self.barrier.running
+
+    def failed_flush_unheard(self) -> None:
+        """A flush failed on the copy to be trusted, perhaps before this worker's time: a client is told, once (S4)."""
+        self._failed_flushes += 1
+        self._untold = True
 
     def want_flush(self) -> None:
         """Flush both copies soon."""
