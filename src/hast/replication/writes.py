@@ -260,6 +260,7 @@ class Writes:
         for extent in range(request.first, request.last + 1):
             if extent not in amap.owed_local and extent not in amap.owed_remote:
                 target.add(extent)
+            amap.hot.pop(extent, None)
             self.sync.owed_again(extent)
         self.sync.retry_later()
 
