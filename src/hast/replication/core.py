@@ -75,6 +75,8 @@ class Core:
     def __init__(self, settings: Settings, metadata: Metadata, activemap: Activemap) -> None:
         self.settings = settings
         self.meta = metadata
+        self.saved = metadata
+        """What of it is known to be on the disk."""
         self.map = activemap
         self.ranges = RangeTable()
         self.effects = Effects()

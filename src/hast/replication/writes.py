@@ -180,8 +180,11 @@ class Writes:
         """Our disk cannot mark the extent (S1): the peer has to know first that its copy is the one to trust."""
         if Feature.TAKE_LEAD not in self._core.features or self.standing.peer_leads is Record.DURABLE:
             return False
-        self._await_lead.append(request)
         self.standing.hand_over_lead()
+        if self.standing.peer_leads is Record.ABSENT:
+            self._refuse(request)
+        else:
+            self._await_lead.append(request)
         return True
 
     def launch_awaiting(self) -> None:
