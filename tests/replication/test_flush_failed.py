@@ -414,3 +414,43 @@ def test_copy_unflushed_here_is_written_again_here_as_well() -> None:
     assert rig.sent(WRITE)
     rig.work()
     assert not rig.saved.unflushed
+
+
+def test_s4_flush_that_fails_here_while_the_peer_lacks_what_it_covers_is_told_to_the_next_client() -> None:
+    """Seed 9300087: it was the sync's own flush."""
+    rig = Rig(metadata(localcnt=1), image(1, 2))
+    rig.attach()
+    rig.reply(rig.sent(SYNC_BEGIN)[0][1])
+    while not any(request.op == FLUSH for request in rig.local):
+        rig.finish_local()
+        rig.answer_remote()
+    rig.write(30 * EXTENT)
+    rig.store_all()
+    rig.finish_local(*[request for request in rig.local if request.op == WRITE])
+    for item in rig.sent(WRITE):
+        rig.reply(item[1], error=EIO)
+    rig.finish_local(error=EIO)
+    rig.answer_remote()
+    rig.lose()
+    flush = rig.flush()
+    rig.work()
+    assert flush.error == EIO
+
+
+def test_s8_flush_alone_is_no_promise_while_the_copy_to_trust_is_away() -> None:
+    """Seed 9300017: what it covers will be overwritten by the older data of the peer, should that lose its cache."""
+    rig = Rig(metadata(stale=True), image(1))
+    flush = rig.flush()
+    rig.work()
+    assert flush.error == EIO
+
+
+def test_s8_new_worker_that_is_alone_goes_ahead_before_it_answers_a_flush_of_what_the_peer_may_have_lost() -> None:
+    """Seed 9300132: the peer lost its cache, and the worker that knew what it had not flushed was killed."""
+    rig = Rig(metadata(), image(1))
+    flush = rig.flush()
+    rig.finish_local()
+    assert flush not in rig.finished
+    rig.work()
+    assert flush.error == 0
+    assert rig.saved.localcnt == 1

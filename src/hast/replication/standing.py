@@ -160,10 +160,6 @@ class Standing:
         core = self._core
         if not core.peer_whole:
             return
-        if not core.local_ok and core.peer is not None and core.saved.localcnt != core.peer.remotecnt:
-            # The disk broke before it said that the copies are in step: with a lead of the peer's beside what it says,
-            # the next handshake would take them for a split brain (S8).
-            return
         if not core.meta.stale and core.local_ok:
             self._stale_job = core.store_metadata("copy is stale", stale=True)
         if self.peer_leads is Record.ABSENT and core.connected and Feature.TAKE_LEAD in core.features:

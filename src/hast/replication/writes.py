@@ -312,7 +312,11 @@ class Writes:
     ) -> None:
         """A flush of both copies ended."""
         both = local == 0 and remote == 0
-        nowhere = local != 0 and (remote != 0 or not self._core.peer_whole)
+        durable_here = local == 0 and not self._core.lacking
+        durable_there = remote == 0 and self._core.peer_whole
+        told_so = local != 0 or remote not in (0, None, ENOTCONN)
+        if told_so and not (durable_here or durable_there):
+            self.failed_flush_unheard()
         if local and self._core.local_ok:
             self._local_flush_failed(there=remote == 0)
         if remote and remote != ENOTCONN:
@@ -322,8 +326,6 @@ class Writes:
             self._core.map.disarm(cleanable, clock)
             if self._core.map.disarm(covered, clock):
                 self.arming.clears_durably = True
-        if (local and remote != 0) or (remote and remote != ENOTCONN and self._core.lacking):
-            self.failed_flush_unheard()
         told, self._untold = self._untold, self._untold and not waiting
         if remote == 0 and self._core.peer_unflushed and self._core.map.owed_remote:
             remote = EIO
@@ -333,12 +335,16 @@ class Writes:
                 request.local_error = request.remote_error = request.local_error or EIO
             elif remote:
                 request.remote_error = remote
-            elif remote is None and (local or self._suspects.any_suspect):
+            elif remote is None and (local or self._peer_matters()):
                 request.remote_error = ENOTCONN
             request.fua = False
             failed = request.local_error or request.remote_error
             if failed or self.standing.settled(request):
                 self._acknowledge(request)
+
+    def _peer_matters(self) -> bool:
+        """The peer is away, and may have lost what it confirmed and did not flush; or its copy is the one to trust."""
+        return self._suspects.any_suspect or bool(self._core.map.owed_remote) or self._core.lacking
 
     @property
     def leads(self) -> bool:
