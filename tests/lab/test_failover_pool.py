@@ -36,9 +36,8 @@ def article(*hosts: str) -> Iterator[Cluster]:
         cluster.hast2.run("hastctl role secondary all", check=True)
         cluster.hast1.run("hastctl role primary all", check=True)
         cluster.hast1.run(f"zpool create zhast raidz1 {DEVICES}", check=True)
-        cluster.boot(cluster.hast1, "hast-devd", "carpd")
-        cluster.wait_master(cluster.hast1)
-        cluster.boot(cluster.hast2, "hast-devd", "carpd")
+        for host in cluster.pair:
+            cluster.boot(host, "hast-devd", "carpd")
         cluster.wait_settled(cluster.hast1)
         cluster.start_writer()
         cluster.wait_written()

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from hast.election.adoption import Service
 from hast.election.demotion import MAX_SKEW, CopyState, judge
-from hast.net.data import copy_state
+from hast.net.data import Copy, copy_of, copy_state
 
 TABLE: list[tuple[dict[str, Any] | None, CopyState]] = [
     (None, CopyState.NOT_CONFIGURED),
@@ -40,6 +41,25 @@ TABLE: list[tuple[dict[str, Any] | None, CopyState]] = [
 @pytest.mark.parametrize(("status", "state"), TABLE)
 def test_status_of_hastd_becomes_the_state_of_the_copy(status: dict[str, Any] | None, state: CopyState) -> None:
     assert copy_state(status) is state
+
+
+@pytest.mark.parametrize(
+    ("status", "service"),
+    [
+        (None, Service.NOT_KNOWN),
+        ({"role": "primary", "status": "complete"}, Service.HERE),
+        ({"role": "primary", "status": "complete", "stale": True}, Service.HERE),
+        ({"role": "primary", "status": "degraded"}, Service.HERE_ALONE),
+        ({"role": "primary", "status": "degraded", "problems": [{"kind": "frozen"}]}, Service.NOT_KNOWN),
+        ({"role": "primary", "status": "complete", "transition": "primary to secondary"}, Service.NOT_KNOWN),
+        ({"role": "secondary", "status": "complete"}, Service.THERE),
+        ({"role": "secondary", "status": "complete", "inconsistent": True}, Service.THERE),
+        ({"role": "secondary", "status": "-"}, Service.NOT_KNOWN),
+        ({"role": "init", "status": "-"}, Service.NOT_KNOWN),
+    ],
+)
+def test_status_of_hastd_says_who_serves_a_resource(status: dict[str, Any] | None, service: Service) -> None:
+    assert copy_of(status) == Copy(copy_state(status), service)
 
 
 def test_every_state_of_a_copy_has_a_verdict_and_better_ones_never_weigh_more() -> None:

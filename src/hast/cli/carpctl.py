@@ -199,6 +199,8 @@ def _describe(each: dict[str, Any]) -> Iterator[str]:
         yield f"  data: {each['data'] or 'not known yet'}"
     if each["master"]:
         yield f"  master: {each['master']['source']} heard {each['master']['ago_s']:.1f} s ago"
+    if each["undecided"]:
+        yield f"  roles stay as they are: {each['undecided']}"
     if each["waiting_for"]:
         yield f"  not master, because {each['waiting_for']}"
     bad = {"wrong HMAC": counts["bad_auth"], "replayed": counts["replayed"], "not sent": counts["send_errors"]}

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from types import TracebackType
 from typing import Any
 
@@ -55,7 +56,7 @@ notify 30 {
 	action "failover slave";
 };
 """
-RECORDS = (sys.executable, "-m", "hast.lab.records", ADDRESS, str(PORT))
+RECORDS = (sys.executable, "-m", "hast.lab.records")
 
 
 def one_disk_failover(disk: str = "disk1") -> str:
@@ -230,10 +231,10 @@ class Cluster:
 
     # The client
 
-    def start_writer(self) -> None:
-        """The client begins to write records, or goes on."""
+    def start_writer(self, at: str = ADDRESS) -> None:
+        """The client begins to write records to this address, or goes on."""
         first = self.acknowledged.acknowledged[-1][0] + 1 if self.acknowledged.acknowledged else 1
-        self.writer = self.lab.hosts["client"].spawn([*RECORDS, "write", str(first)])
+        self.writer = self.lab.hosts["client"].spawn([*RECORDS, at, str(PORT), "write", str(first)])
 
     def journal(self) -> Journal:
         """Everything acknowledged so far."""
@@ -259,6 +260,11 @@ class Cluster:
         self._wait(client, "an acknowledged record", went_on, timeout_s)
         return found[0] - moment_s
 
+    def longest_pause_s(self) -> float:
+        """The longest time so far between two acknowledged records that followed each other."""
+        times = [at for _, at in self.journal().acknowledged]
+        return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
+
     def stop_writer(self) -> None:
         self.acknowledged = self.journal()
         if self.writer is not None:
@@ -270,7 +276,7 @@ class Cluster:
     def missing(self) -> list[str]:
         """Stop writing, read every place through the virtual address: acknowledged records that are not there."""
         self.stop_writer()
-        done = self.lab.hosts["client"].run([*RECORDS, "read"], timeout_s=60, check=True)
+        done = self.lab.hosts["client"].run([*RECORDS, ADDRESS, str(PORT), "read"], timeout_s=60, check=True)
         return self.acknowledged.missing(int(line) for line in done.stdout.split())
 
     # Faults
