@@ -37,7 +37,7 @@ def arbitrated(kind: str) -> Iterator[Cluster]:
         cluster.bring_up()
         cluster.start_writer()
         cluster.wait_written()
-        with cluster.watched():
+        with cluster.watched(cut_off_too=True):
             yield cluster
         assert cluster.missing() == [], cluster.describe()
 
