@@ -487,7 +487,7 @@ def test_check_and_start_errors_are_one_line_with_the_right_exit_code(tmp_path: 
     path = tmp_path / "carp.conf"
     path.write_text(config(0))
     done = carpd("-t", "-c", str(path))
-    assert (done.returncode, done.stdout) == (0, f"{path}: good, 1 vhids on this host\n")
+    assert (done.returncode, done.stdout) == (0, f"{path}: good, 1 vhid on this host\n")
     path.write_text("vhid 300 {}")
     done = carpd("-t", "-c", str(path))
     assert done.returncode == 78

@@ -140,11 +140,11 @@ class Vhid:
 
     def data_report(self, report: DataReport, now: float) -> None:
         """The state of the data, as far as it is known now."""
-        changed = report != self.data
-        self.data = report
-        if changed and report.text:
+        before, self.data = self.data, report
+        if report.text != (before.text if before else ""):
             level = "warning" if self.state is State.MASTER and report.demotion else "info"
-            self.effects.append(Note(f"data: {report.text}; demotion {report.demotion}", level))
+            adds = f"; demotion {report.demotion}" if report.demotion or report.text else ""
+            self.effects.append(Note(f"data: {report.text or 'good'}{adds}", level))
         self.demotion_changed(now)
         self._adopt_or_settle(now)
         if self._wait.text:

@@ -46,6 +46,11 @@ def control_path(configuration: CarpConfiguration) -> str:
     return str(run_directory() / CONTROL_NAME)
 
 
+def vhids(count: int) -> str:
+    """`1 vhid`, `2 vhids`."""
+    return f"{count} vhid{'' if count == 1 else 's'}"
+
+
 class Carpd:
     """The daemon. `load` reads the configuration again; `sock` is the listening control socket."""
 
@@ -98,7 +103,7 @@ class Carpd:
             self._set_up(self._configuration)
             await self._control.start()
             self._changed.set()
-            _log.info("carpd is ready: %d vhids.", len(self._groups))
+            _log.info("carpd is ready: %s.", vhids(len(self._groups)))
             await self._follow_links()
         finally:
             await self._stop()
@@ -118,7 +123,7 @@ class Carpd:
                 _log.warning("The control socket changes only when carpd is started again.")
             self._set_up(configuration)
             self._changed.set()
-            _log.info("Configuration reloaded: %d vhids, %d stopped.", len(self._groups), len(leaving))
+            _log.info("Configuration reloaded: %s, %d stopped.", vhids(len(self._groups)), len(leaving))
             return None
 
     def _set_up(self, configuration: CarpConfiguration) -> None:
@@ -266,7 +271,8 @@ class Carpd:
             self._control.publish(event)
 
     def _demotion_changed(self) -> None:
-        _log.info("Demotion of this host: %d %s", self._demotion.total, self._demotion.reasons or "")
+        reasons = ", ".join(f"{reason} {amount}" for reason, amount in sorted(self._demotion.reasons.items()))
+        _log.info("Demotion of this host: %d%s.", self._demotion.total, f" ({reasons})" if reasons else "")
         for group in self._groups:
             group.demoted()
 

@@ -24,6 +24,8 @@ POLL_S = 1.0
 """How often hastd is asked while its event stream is not there."""
 QUIET_POLL_S = 5.0
 """How often when it is: a status of a resource without worker costs hastd a process that reads its metadata."""
+PASSING = frozenset({CopyState.INCONSISTENT})
+"""States that end by themselves without an event of a hastd of an older kind: asked for every POLL_S."""
 GATHER_S = 0.05
 """Events come in bursts."""
 MAX_EVENT_BYTES = 1024 * 1024
@@ -126,6 +128,7 @@ class DataWatcher:
         self._wake = asyncio.Event()
         self._listening = False
         self._known = False
+        self._passing = False
         self._failing_since_s: float | None = None
         self.error: str | None = None
 
@@ -139,7 +142,8 @@ class DataWatcher:
                 self._wake.clear()
                 await self._poll()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(QUIET_POLL_S if self._listening and self.error is None else POLL_S):
+                    quiet = self._listening and self.error is None and not self._passing
+                    async with asyncio.timeout(QUIET_POLL_S if quiet else POLL_S):
                         await self._wake.wait()
                     await asyncio.sleep(GATHER_S)
         finally:
@@ -161,7 +165,9 @@ class DataWatcher:
         self.error = self._failing_since_s = None
         self._known = True
         found = {str(each.get("name")): each for each in answer}
-        self._report({name: copy_of(found.get(name)) for name in self._names})
+        copies = {name: copy_of(found.get(name)) for name in self._names}
+        self._passing = any(copy.state in PASSING for copy in copies.values())
+        self._report(copies)
 
     async def _listen(self) -> None:
         """Wake up for every event of hastd, and when its stream ends."""
