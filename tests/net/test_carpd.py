@@ -410,8 +410,8 @@ def told(host: Host) -> list[str]:
     return [each["type"] for each in map(json.loads, received.splitlines()[1:])]
 
 
-PRIMARY = {"name": "disk1", "role": "primary", "status": "complete"}
-SECONDARY = {"name": "disk1", "role": "secondary", "status": "complete"}
+PRIMARY = {"name": "disk1", "role": "primary", "connected": True}
+SECONDARY = {"name": "disk1", "role": "secondary", "connected": True}
 
 
 @pytest.mark.parametrize("serving", [0, 1])

@@ -52,13 +52,13 @@ def test_status_of_hastd_becomes_the_state_of_the_copy(status: dict[str, Any] | 
     ("status", "service"),
     [
         (None, Service.NOT_KNOWN),
-        ({"role": "primary", "status": "complete"}, Service.HERE),
-        ({"role": "primary", "status": "complete", "stale": True}, Service.HERE),
+        ({"role": "primary", "connected": True}, Service.HERE),
+        ({"role": "primary", "connected": True, "stale": True}, Service.HERE),
         ({"role": "primary", "status": "degraded"}, Service.HERE_ALONE),
         ({"role": "primary", "status": "degraded", "problems": [{"kind": "frozen"}]}, Service.NOT_KNOWN),
-        ({"role": "primary", "status": "complete", "transition": "primary to secondary"}, Service.NOT_KNOWN),
-        ({"role": "secondary", "status": "complete"}, Service.THERE),
-        ({"role": "secondary", "status": "complete", "inconsistent": True}, Service.THERE),
+        ({"role": "primary", "connected": True, "transition": "primary to secondary"}, Service.NOT_KNOWN),
+        ({"role": "secondary", "connected": True}, Service.THERE),
+        ({"role": "secondary", "connected": True, "inconsistent": True}, Service.THERE),
         ({"role": "secondary", "status": "-"}, Service.NOT_KNOWN),
         ({"role": "init", "status": "-"}, Service.NOT_KNOWN),
     ],
@@ -82,7 +82,7 @@ def test_every_state_of_a_copy_has_a_verdict_and_better_ones_never_weigh_more() 
 def test_a_copy_that_becomes_good_is_noticed_within_two_seconds_without_any_event(tmp_path: Path) -> None:
     """hastd's event stream is there, but hastd says nothing when the synchronisation ends."""
     path = str(tmp_path / "hastctl")
-    entry = {"name": "disk1", "role": "secondary", "status": "complete", "inconsistent": True}
+    entry = {"name": "disk1", "role": "secondary", "connected": True, "inconsistent": True}
     reports: list[CopyState] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
