@@ -13,6 +13,7 @@ from hast.election.carp_types import (
     Note,
     SetAddresses,
     Settings,
+    Settled,
     State,
     StateChanged,
 )
@@ -39,6 +40,8 @@ class Host:
         self.log: list[tuple[float, str]] = []
         self.data: DataReport | None = None
         self.boots = 0
+        self.told: list[State] = []
+        """The states that others were told to act on, since the last start."""
         self.boot()
 
     def boot(self) -> None:
@@ -46,6 +49,7 @@ class Host:
         self.boots += 1
         self.alive = True
         self.has_address = False
+        self.told = []
         self.demotion = Demotion()
         now = self.segment.now
         self.vhid = Vhid(self.settings, KEY, self.demotion, now, int((1.7e9 + now) * 1e6) * 256 + self.number)
@@ -117,7 +121,11 @@ class Host:
                 case Announce():
                     assert self.has_address
                     self.log.append((now, "announce"))
-                case StateChanged(state, reason):
+                case Settled(state, _reason):
+                    self.told.append(state)
+                case StateChanged(state, reason, settled):
+                    if settled:
+                        self.told.append(state)
                     self.log.append((now, str(state)))
                     self.log.append((now, f"{state}: {reason}"))
                 case Note(text, _level):

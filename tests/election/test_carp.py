@@ -234,6 +234,29 @@ def test_a_copy_that_cannot_be_served_is_not_master_even_alone_but_by_hand() -> 
     assert one.state is State.MASTER
 
 
+def test_a_copy_that_becomes_good_again_is_logged_once() -> None:
+    _segment, one, _two = pair()
+    for report in (BAD, GOOD, GOOD, LONE):
+        one.report(report)
+    notes = [text for _at, text in one.log if text.startswith("data: ")]
+    assert notes == ["data: disk1 inconsistent; demotion 240", "data: good", "data: disk1 disconnected; demotion 120"]
+
+
+def test_a_stale_connected_copy_keeps_the_address_or_loses_it_by_its_advskew() -> None:
+    stale = judge([("disk1", CopyState.STALE)])
+    for skews, moves in (((0, 100), False), ((39, 100), False), ((40, 100), True), ((100, 0), True)):
+        segment = Segment()
+        master, other = (segment.add(skew, False, True, GOOD) for skew in skews)
+        other.kill()
+        segment.run(5)
+        other.boot()
+        segment.run(5)
+        assert segment.masters() == [master]
+        master.report(stale)
+        segment.run(10)
+        assert segment.masters() == [other if moves else master], skews
+
+
 def test_a_copy_that_becomes_good_takes_over_from_nobody_at_once() -> None:
     segment = Segment()
     one = segment.add(0, data_required=True, data=BAD)

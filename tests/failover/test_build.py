@@ -86,7 +86,7 @@ def test_resources_alone_are_waited_for() -> None:
 def test_all_resources_come_from_hastd_with_their_device_names(hastd: FakeHastd) -> None:
     made = stages_of(f"control {hastd.path} pool zhast")
     assert made.resources == ("disk1", "disk2", "disk3")
-    assert made.parts["device disk1"].summary(True) == f"wait for {hastd.devices}/disk1, at most 30 s"
+    assert made.parts["device disk1"].summary(True) == f"wait for {hastd.devices}/disk1"
 
 
 def test_without_hastd_all_resources_are_those_remembered(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 from fake_hastd import FakeHastd
 
 from hast.cli.failover import main
+from hast.failover.build import Stages
+from hast.failover.report import verdict
 
 PROGRAM = (sys.executable, "-m", "hast.cli.failover")
 
@@ -129,9 +131,16 @@ def test_plan_prints_and_does_nothing(node: Node, capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "1. role primary for resource disk1, at most 5 s"
     assert out[3].startswith("2. wait for ")
+    assert [line.count("at most") for line in out] == [1] * len(out)
     assert set(node.hastd.roles.values()) == {"secondary"}
     assert node.run("slave", "--plan") == 0
     assert "role secondary for resource disk1, at most 5 s (already so)" in capsys.readouterr().out
+
+
+def test_a_delay_is_planned_without_a_limit(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    node.write("delay 3")
+    node.run("master", "--plan")
+    assert "1. wait 3 s (delay)" in capsys.readouterr().out.splitlines()
 
 
 def test_status_tells_the_last_run_and_the_truth(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,14 +148,58 @@ def test_status_tells_the_last_run_and_the_truth(node: Node, capsys: pytest.Capt
     assert "No failover has run" in capsys.readouterr().out
     node.run("master")
     node.hastd.roles["disk3"] = "secondary"
-    assert node.run("status", "--json") == 0
+    assert node.run("status", "--json") == 1
     status = json.loads(capsys.readouterr().out)
     assert status["last"]["verb"] == "master"
     assert status["last"]["phase"] == "done"
     assert status["parts"]["role disk1"] is True
     assert status["parts"]["role disk3"] is False
+    assert (status["good"], status["wanted"], status["wrong"]) == (False, "master", ["role disk3"])
+    assert node.run("status") == 1
+    out = capsys.readouterr().out
+    assert "State: master, not up: role disk3.\n" in out
+    assert "role disk3: down" in out
+
+
+def test_status_is_for_monitoring(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 0 when all is as the last run wanted it, or as the roles say where there was none."""
+    node.hastd.roles["disk1"] = "primary"
+    assert node.run("status") == 1
+    assert "State: master, not up: role disk2, role disk3, " in capsys.readouterr().out
+    node.hastd.roles["disk1"] = "secondary"
+    for verb, other in (("master", "secondary"), ("slave", "primary")):
+        assert node.run(verb) == 0
+        assert node.run("status") == 0
+        assert f"State: {verb}, as it should be." in capsys.readouterr().out
+        node.hastd.roles["disk2"] = other
+        assert node.run("status") == 1
+        node.hastd.roles["disk2"] = "init"
+        assert node.run("status") == 1
+        assert "role disk2: neither up nor down" in capsys.readouterr().out
+    node.write('service bad { start "exit 3" stop "true" }')
+    assert node.run("master") == 1
+    assert node.run("status") == 1
+    assert "State: master, the last run failed." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("phase", "text"), [("killed", "was killed"), ("gave way", "gave way"), ("failed", "failed"), (3, "has not ended")]
+)
+def test_a_last_run_that_was_not_done_is_no_good_state(phase: object, text: str) -> None:
+    found = verdict({"verb": "slave", "phase": phase}, 0, Stages([]), {})
+    assert not found.good
+    assert str(found) == f"slave, the last run {text}"
+
+
+def test_status_of_a_run_in_progress_is_75(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    started = node.directory / "started"
+    node.write(f'service slow {{ start "touch {started}; sleep 3" stop "true" }}')
+    running = node.spawn("master")
+    wait_for(started.exists)
+    assert node.run("status") == 75
+    assert "State: master, a run is in progress." in capsys.readouterr().out
+    assert running.wait(20) == 0
     assert node.run("status") == 0
-    assert "role disk3: down" in capsys.readouterr().out
 
 
 def test_a_failure_hook_learns_what_failed(node: Node) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hast.failover.hastd import HastdError
-from hast.failover.isolation import Isolation
+from hast.failover.isolation import REASON, Isolation
 from hast.failover.log import Log
 
 
@@ -38,7 +38,7 @@ def settled(hastd: Any) -> list[dict[str, Any]]:
 
 
 def test_what_was_written_alone_since_the_beginning_is_discarded() -> None:
-    order = {"command": "resolve", "resources": ["disk1"], "order": "discard", "force": True}
+    order = {"command": "resolve", "resources": ["disk1"], "order": "discard", "force": True, "reason": REASON}
     assert settled(FakeHastd("complete", 3, 4)) == [order]
 
 

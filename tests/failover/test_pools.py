@@ -240,6 +240,10 @@ def test_a_zfs_pool_is_imported_by_force_and_exported(tmp_path: Path, loops: Loo
         part = ZfsPool(Pool(POOL), str(tmp_path / "dev"))
         assert part.is_up(context()) is True
         (tmp_path / "pool/file").write_text("kept")
+        assert part.ailment(context()) == ""
+        sh("zpool", "offline", POOL, devices[0])
+        assert part.ailment(context()) == f"imported, but DEGRADED; see zpool status {POOL}"
+        sh("zpool", "online", POOL, devices[0])
         part.down(context())
         assert part.is_up(context()) is False
         part.up(context())

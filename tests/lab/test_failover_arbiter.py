@@ -37,7 +37,7 @@ def arbitrated(kind: str) -> Iterator[Cluster]:
         cluster.bring_up()
         cluster.start_writer()
         cluster.wait_written()
-        with cluster.watched():
+        with cluster.watched(cut_off_too=True):
             yield cluster
         assert cluster.missing() == [], cluster.describe()
 
@@ -79,6 +79,21 @@ def test_a_frozen_witness_delays_a_fail_over_and_allows_it_when_it_thaws() -> No
         cluster.wait_write_after(pulled_s, timeout_s=60)
         cluster.plug("hast1", "pub", "repl")
         cluster.wait_settled(cluster.hast2, 60)
+
+
+@pytest.mark.parametrize("kind", ["witness", "etcd"])
+def test_a_host_that_died_before_the_other_does_not_serve_old_data(kind: str) -> None:
+    with arbitrated(kind) as cluster:
+        cluster.hast2.power_off()
+        cluster.wait_written()
+        cluster.hast1.power_off()
+        cluster.boot(cluster.hast2)
+        refused = "went on without it"
+        cluster.hast2.wait_for("the refusal", lambda: refused in cluster.hast2.log(), 90)
+        assert not cluster.is_role(cluster.hast2, "primary")
+        cluster.boot(cluster.hast1)
+        cluster.wait_settled(cluster.hast1, 60)
+        cluster.wait_written()
 
 
 def test_a_replication_cable_pulled_leaves_the_master_where_it_is() -> None:

@@ -11,7 +11,7 @@ import pytest
 from failover_story import SLACK_S, check_time
 
 from hast.lab import Lab
-from hast.lab.cluster import Cluster
+from hast.lab.cluster import Cluster, status
 from hast.lab.demo import act5_daemons, pools
 from hast.lab.laboratory import article_configuration
 
@@ -36,9 +36,8 @@ def article(*hosts: str) -> Iterator[Cluster]:
         cluster.hast2.run("hastctl role secondary all", check=True)
         cluster.hast1.run("hastctl role primary all", check=True)
         cluster.hast1.run(f"zpool create zhast raidz1 {DEVICES}", check=True)
-        cluster.boot(cluster.hast1, "hast-devd", "carpd")
-        cluster.wait_master(cluster.hast1)
-        cluster.boot(cluster.hast2, "hast-devd", "carpd")
+        for host in cluster.pair:
+            cluster.boot(host, "hast-devd", "carpd")
         cluster.wait_settled(cluster.hast1)
         cluster.start_writer()
         cluster.wait_written()
@@ -57,6 +56,17 @@ def test_both_cables_of_the_master_leave_no_split_brain_to_anybody() -> None:
         cluster.plug("hast1", "pub", "repl")
         cluster.wait_settled(cluster.hast2, 60)
         cluster.wait_written()
+
+
+def test_flushes_of_zfs_fuse_arrive_whatever_it_says_of_them() -> None:
+    """docs/devices.md: it says so of every loop device."""
+    with article() as cluster:
+        assert "Failed to flush write cache" in cluster.hast1.log()
+        before = status(cluster.hast1)
+        cluster.wait_written(50)
+        after = status(cluster.hast1)
+        for name in DISKS:
+            assert after[name]["statistics"]["flushes"] >= before[name]["statistics"]["flushes"] + 20
 
 
 def test_planned_switch_there_and_back() -> None:

@@ -91,6 +91,48 @@ def test_one_host_boots_alone_and_serves_after_waiting_for_its_peer(alone: str) 
         assert cluster.missing() == []
 
 
+def one_dies_after_the_other(cluster: Cluster) -> None:
+    """hast2 dies, hast1 writes on and dies, hast2 is back alone: its copy is old and does not know it."""
+    cluster.hast2.power_off()
+    cluster.wait_written()
+    cluster.stop_writer()
+    cluster.hast1.power_off()
+    cluster.boot(cluster.hast2)
+
+
+@pytest.mark.slow
+def test_without_an_arbiter_the_one_that_died_first_serves_old_data() -> None:
+    """docs/failures.md says so in bold; the other copy is kept, and the split brain is found when both are there."""
+    with Cluster("timeout 5", "wait-for-peer 5") as cluster:
+        cluster.bring_up()
+        cluster.start_writer()
+        cluster.wait_written()
+        one_dies_after_the_other(cluster)
+        cluster.wait_master(cluster.hast2, 60)
+        assert cluster.missing() != []
+        cluster.acknowledged.acknowledged.clear()
+        cluster.start_writer()
+        cluster.wait_written()
+        cluster.boot(cluster.hast1)
+        cluster.hast1.wait_for("split brain", lambda: "plit-brain" in cluster.hast1.log(), 40)
+
+
+@pytest.mark.slow
+def test_a_long_wait_for_the_peer_keeps_old_data_from_being_served() -> None:
+    with Cluster("timeout 5", "wait-for-peer 600") as cluster:
+        cluster.bring_up()
+        cluster.start_writer()
+        cluster.wait_written()
+        one_dies_after_the_other(cluster)
+        cluster.hast2.wait_for("CARP", lambda: cluster.is_carp(cluster.hast2, "MASTER"), 60)
+        time.sleep(10)
+        assert not cluster.is_master(cluster.hast2)
+        cluster.boot(cluster.hast1)
+        cluster.start_writer()
+        cluster.wait_written(timeout_s=60)
+        assert cluster.missing() == []
+
+
 @pytest.mark.slow
 def test_both_hosts_boot_without_a_network_between_them_and_find_each_other_later() -> None:
     with Cluster("timeout 5", "wait-for-peer 5") as cluster:

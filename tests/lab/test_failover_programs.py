@@ -112,11 +112,33 @@ def test_a_planned_switch_by_carpctl() -> None:
 
 
 @pytest.mark.slow
+def test_a_master_with_a_large_advskew_whose_disk_fails_loses_the_address() -> None:
+    """200 and the 100 of hast2 reach the mark of a master that should not be one (docs/failures.md)."""
+    with writing() as cluster:
+        cluster.hast1.run("carpctl state 1 backup", check=True)
+        cluster.wait_settled(cluster.hast2)
+        cluster.hast1.run("carpctl state 1 auto", check=True)
+        cluster.wait_written()
+        cluster.lab.fail_disk("hast2", "ad1")
+        cluster.wait_master(cluster.hast1)
+        cluster.wait_written()
+        cluster.hast2.run("failover slave")
+        cluster.lab.replace_disk("hast2", "ad1")
+        for command in ("role init", "create", "role secondary"):
+            cluster.hast2.run(f"hastctl {command} disk1", check=True)
+        cluster.wait_settled(cluster.hast1)
+
+
+@pytest.mark.slow
 def test_disk_failure_on_the_master() -> None:
     with writing() as cluster:
         cluster.lab.fail_disk("hast1", "ad1")
         cluster.wait_written(50)
         assert "stale" in cluster.hast1.run("hastctl status disk1 --json").stdout
+        cluster.wait_demoted_copy(cluster.hast1)
+        assert "data: disk1 stale; adds 200" in cluster.hast1.run("carpctl status").stdout
+        time.sleep(3)
+        assert cluster.is_master(cluster.hast1)
         cluster.hast1.run("carpctl state 1 backup", check=True)
         cluster.wait_master(cluster.hast2)
         cluster.wait_written()

@@ -384,30 +384,92 @@ while True:
 """
 
 
+def fake_hastd(host: Host, *resources: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """A hastd that knows these resources, until `answer` is written anew."""
+    answer(host, *resources)
+    source = HASTD.format(source=str(Path(__file__).parents[2] / "src"))
+    paths = str(host.directory / "hastctl"), str(host.directory / "answer")
+    return host.start(sys.executable, "-c", source, *paths, log="hastd.log")
+
+
+def answer(host: Host, *resources: dict[str, Any]) -> None:
+    new = host.directory / "answer.new"
+    new.write_text(json.dumps(resources))
+    new.replace(host.directory / "answer")
+
+
+def told(host: Host) -> list[str]:
+    """The events of a carpd that are there when a reader comes."""
+    with host.connect() as sock:
+        sock.sendall(b'{"command": "events", "current": true}\n')
+        sock.settimeout(0.3)
+        received = b""
+        with contextlib.suppress(TimeoutError):
+            while block := sock.recv(65536):
+                received += block
+    return [each["type"] for each in map(json.loads, received.splitlines()[1:])]
+
+
+PRIMARY = {"name": "disk1", "role": "primary", "connected": True}
+SECONDARY = {"name": "disk1", "role": "secondary", "connected": True}
+
+
+@pytest.mark.parametrize("serving", [0, 1])
+def test_carpd_adopts_the_roles_that_it_finds_and_says_nothing_before(two: tuple[Host, Host], serving: int) -> None:
+    one, other = two[serving], two[1 - serving]
+    fake_hastd(other, SECONDARY)
+    skews = {two[0]: 0, two[1]: 100}
+    for host in (other, one):
+        host.carpd(config(skews[host], extra="resource disk1\n"))
+    time.sleep(4.5)
+    assert (told(one), told(other)) == ([], ["BACKUP", "LINK_DOWN"])
+    assert "the other host serves the data" in other.carpctl("status").stdout
+    assert not other.has()
+    assert "roles stay as they are: the state of the data is not known yet" in one.carpctl("status").stdout
+    fake_hastd(one, PRIMARY)
+    wait_for(one.has, 4.0, "the address on the host that serves")
+    time.sleep(1.5)
+    assert (told(one), told(other)) == (["MASTER", "LINK_UP"], ["BACKUP", "LINK_DOWN"])
+    assert "carp0: MASTER" not in other.log()
+
+
+def test_one_more_resource_in_the_configuration_moves_no_address(two: tuple[Host, Host]) -> None:
+    one, other = two
+    more = {"name": "disk2"}
+    fake_hastd(one, PRIMARY, PRIMARY | more)
+    fake_hastd(other, SECONDARY, SECONDARY | more)
+    for host, skew in ((one, 0), (other, 100)):
+        host.carpd(config(skew, extra="resource disk1\n"))
+    wait_for(lambda: one.has() and other.state() == "BACKUP", 6)
+    for host, skew in ((one, 0), (other, 100)):
+        (host.directory / "carp.conf").write_text(config(skew, extra="resource disk1 resource disk2\n"))
+        assert host.carpd_process is not None
+        host.carpd_process.send_signal(signal.SIGHUP)
+    wait_for(lambda: other.vhid()["resources"] == ["disk1", "disk2"], 3)
+    time.sleep(2)
+    assert one.has()
+    assert other.vhid()["counts"]["became_master"] == 0
+    assert one.vhid()["counts"]["became_master"] == 1
+    answer(one, PRIMARY, PRIMARY | more | {"stale": True})
+    wait_for(lambda: one.vhid()["data"] == "disk2 stale", 7)
+
+
 def test_a_host_whose_copy_is_inconsistent_waits_and_one_that_loses_hastd_gives_way(
     two: tuple[Host, Host],
 ) -> None:
     one, other = two
-    source = str(Path(__file__).parents[2] / "src")
-    daemons = []
-    for host, state in ((one, {"role": "init"}), (other, {"role": "secondary", "inconsistent": True})):
-        (host.directory / "answer").write_text(json.dumps([{"name": "disk1", **state}]))
-        daemons.append(
-            host.start(
-                sys.executable, "-c", HASTD.format(source=source), str(host.directory / "hastctl"),
-                str(host.directory / "answer"), log="hastd.log",
-            )
-        )  # fmt: skip
+    serving = fake_hastd(one, {"name": "disk1", "role": "init"})
+    fake_hastd(other, {"name": "disk1", "role": "secondary", "inconsistent": True})
     one.carpd(config(100, extra="resource disk1\n"))
     other.carpd(config(0, extra="resource disk1\n"))
     wait_for(one.has, 6, "the host with the better copy")
-    (one.directory / "answer").write_text(json.dumps([{"name": "disk1", "role": "primary"}]))
+    answer(one, {"name": "disk1", "role": "primary"})
     wait_for(lambda: one.vhid()["effective_advskew"] == 100, 3)
     assert "inconsistent" in other.vhid()["data"]
-    (other.directory / "answer").write_text(json.dumps([{"name": "disk1", "role": "secondary", "status": "-"}]))
+    answer(other, {"name": "disk1", "role": "secondary", "status": "-"})
     wait_for(lambda: "disconnected" in other.vhid()["data"], 3)
     assert other.state() == "BACKUP"
-    one.kill(daemons[0])
+    one.kill(serving)
     took = wait_for(lambda: other.has() and not one.has(), 9, "take-over from a host without hastd")
     assert took >= 3
 
@@ -425,7 +487,7 @@ def test_check_and_start_errors_are_one_line_with_the_right_exit_code(tmp_path: 
     path = tmp_path / "carp.conf"
     path.write_text(config(0))
     done = carpd("-t", "-c", str(path))
-    assert (done.returncode, done.stdout) == (0, f"{path}: good, 1 vhids on this host\n")
+    assert (done.returncode, done.stdout) == (0, f"{path}: good, 1 vhid on this host\n")
     path.write_text("vhid 300 {}")
     done = carpd("-t", "-c", str(path))
     assert done.returncode == 78

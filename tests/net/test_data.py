@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hast.election.adoption import Service
 from hast.election.demotion import MAX_SKEW, CopyState, judge
-from hast.net.data import copy_state
+from hast.format import control, frame, nv
+from hast.net.data import Copy, DataWatcher, copy_of, copy_state
 
 TABLE: list[tuple[dict[str, Any] | None, CopyState]] = [
     (None, CopyState.NOT_CONFIGURED),
@@ -42,6 +48,25 @@ def test_status_of_hastd_becomes_the_state_of_the_copy(status: dict[str, Any] | 
     assert copy_state(status) is state
 
 
+@pytest.mark.parametrize(
+    ("status", "service"),
+    [
+        (None, Service.NOT_KNOWN),
+        ({"role": "primary", "connected": True}, Service.HERE),
+        ({"role": "primary", "connected": True, "stale": True}, Service.HERE),
+        ({"role": "primary", "status": "degraded"}, Service.HERE_ALONE),
+        ({"role": "primary", "status": "degraded", "problems": [{"kind": "frozen"}]}, Service.NOT_KNOWN),
+        ({"role": "primary", "connected": True, "transition": "primary to secondary"}, Service.NOT_KNOWN),
+        ({"role": "secondary", "connected": True}, Service.THERE),
+        ({"role": "secondary", "connected": True, "inconsistent": True}, Service.THERE),
+        ({"role": "secondary", "status": "-"}, Service.NOT_KNOWN),
+        ({"role": "init", "status": "-"}, Service.NOT_KNOWN),
+    ],
+)
+def test_status_of_hastd_says_who_serves_a_resource(status: dict[str, Any] | None, service: Service) -> None:
+    assert copy_of(status) == Copy(copy_state(status), service)
+
+
 def test_every_state_of_a_copy_has_a_verdict_and_better_ones_never_weigh_more() -> None:
     weights = [judge([("disk1", state)]).demotion for state in CopyState]
     assert weights == sorted(weights)
@@ -52,3 +77,37 @@ def test_every_state_of_a_copy_has_a_verdict_and_better_ones_never_weigh_more() 
         CopyState.LEADING,
         CopyState.COMPLETE,
     ]
+
+
+def test_a_copy_that_becomes_good_is_noticed_within_two_seconds_without_any_event(tmp_path: Path) -> None:
+    """hastd's event stream is there, but hastd says nothing when the synchronisation ends."""
+    path = str(tmp_path / "hastctl")
+    entry = {"name": "disk1", "role": "secondary", "connected": True, "inconsistent": True}
+    reports: list[CopyState] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        decoder = frame.FrameDecoder(1 << 20, 0)
+        while (message := decoder.next()) is None:
+            decoder.feed(await reader.read(65536))
+        request = json.loads(message.nv.get("json", nv.NvType.STRING) or "{}")
+        if request["command"] == "events":
+            writer.write(b'{"error": null, "seq": 0}\n')
+            return
+        reply = control.json_reply(json.dumps({"error": None, "resources": [entry]}))
+        writer.writelines(bytes(part) for part in frame.encode(2, reply))
+        writer.close()
+
+    async def watch() -> float:
+        async with await asyncio.start_unix_server(serve, path):
+            watcher = DataWatcher(path, ["disk1"], lambda copies: reports.append(copies["disk1"].state))
+            task = asyncio.get_running_loop().create_task(watcher.run())
+            await asyncio.sleep(1.5)
+            assert set(reports) == {CopyState.INCONSISTENT}
+            del entry["inconsistent"]
+            since_s = time.monotonic()
+            while reports[-1] is not CopyState.COMPLETE and time.monotonic() - since_s < 10:
+                await asyncio.sleep(0.05)
+            task.cancel()
+            return time.monotonic() - since_s
+
+    assert asyncio.run(watch()) < 2.0

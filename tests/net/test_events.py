@@ -18,6 +18,7 @@ INIT, BACKUP, MASTER = State.INIT, State.BACKUP, State.MASTER
     ("previous", "state", "link"),
     [
         (None, BACKUP, "LINK_DOWN"),
+        (None, INIT, "LINK_DOWN"),
         (BACKUP, MASTER, "LINK_UP"),
         (MASTER, BACKUP, "LINK_DOWN"),
         (MASTER, INIT, "LINK_DOWN"),

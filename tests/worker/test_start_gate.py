@@ -15,6 +15,7 @@ CONNECTED = Outcome(True)
 UNREACHABLE = Outcome(False, "Connection refused")
 BUSY = Outcome(False, "acts as primary", answered=True, busy=True)
 REFUSED = Outcome(False, "Resource not configured.", answered=True)
+IDLE = Outcome(False, "acts as init", answered=True, idle=True)
 
 
 class FakeTimer:
@@ -85,6 +86,35 @@ def test_an_unreachable_peer_is_waited_for_only_at_the_first_promotion() -> None
     assert first.decided == []
     first.reactor.go(1.1)
     assert first.decided == ["open"]
+
+
+def test_a_peer_without_a_role_may_have_the_newer_copy_and_is_waited_for_by_one_that_was_secondary() -> None:
+    bench = Bench(first=True, may_be_behind=True)
+    for _ in range(14):
+        bench.gate.attempted(IDLE, False)
+        bench.reactor.go(2.0)
+    assert bench.decided == []
+    bench.reactor.go(2.1)
+    assert bench.decided == ["open"]
+    bench = Bench(first=True, may_be_behind=True)
+    bench.gate.attempted(IDLE, False)
+    bench.gate.attempted(CONNECTED, False)
+    assert bench.decided == ["open"]
+
+
+@pytest.mark.parametrize(
+    "flags", [{"first": True}, {"may_be_behind": True}, {"first": True, "may_be_behind": True, "force": True}]
+)
+def test_a_peer_without_a_role_is_not_waited_for_otherwise(flags: dict[str, bool]) -> None:
+    bench = Bench(**flags)
+    bench.gate.attempted(IDLE, False)
+    assert bench.decided == ["open"]
+
+
+def test_a_peer_without_a_role_is_not_waited_for_where_nobody_is() -> None:
+    bench = Bench(wait_s=0, first=True, may_be_behind=True)
+    bench.gate.attempted(IDLE, False)
+    assert bench.decided == ["open"]
 
 
 @pytest.mark.parametrize("flag", ["force", "resume"])

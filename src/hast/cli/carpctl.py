@@ -138,7 +138,8 @@ def _lines(sock: socket.socket, path: str, request: dict[str, Any]) -> Iterator[
             for line in stream:
                 yield json.loads(line)
     except (OSError, ValueError) as error:
-        raise _Failure(f"no good answer from carpd on {path}: {error}.", EX_UNAVAILABLE) from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _Failure(f"no good answer from carpd on {path}: {reason}.", EX_UNAVAILABLE) from None
 
 
 def _ask(path: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -167,7 +168,8 @@ def _status(path: str, arguments: argparse.Namespace) -> int:
             each for each in reply["vhids"] if each["vhid"] == number and interface in (None, each["interface"])
         ]
         if not reply["vhids"]:
-            raise _Failure(f"vhid {number} is not configured on this host.", EX_REFUSED)
+            on = f" on {interface}" if interface else ""
+            raise _Failure(f"vhid {number}{on} is not configured on this host.", EX_REFUSED)
     if arguments.json:
         print(json.dumps(reply))
         return 0
@@ -196,9 +198,12 @@ def _describe(each: dict[str, Any]) -> Iterator[str]:
     if each["by_hand"]:
         yield f"  by hand: {each['by_hand']}"
     if each["resources"]:
-        yield f"  data: {each['data'] or 'not known yet'}"
+        adds = f"; adds {each['data_demotion']}" if each["data_demotion"] else ""
+        yield f"  data: {each['data'] or 'not known yet'}{adds}"
     if each["master"]:
         yield f"  master: {each['master']['source']} heard {each['master']['ago_s']:.1f} s ago"
+    if each["undecided"]:
+        yield f"  roles stay as they are: {each['undecided']}"
     if each["waiting_for"]:
         yield f"  not master, because {each['waiting_for']}"
     bad = {"wrong HMAC": counts["bad_auth"], "replayed": counts["replayed"], "not sent": counts["send_errors"]}

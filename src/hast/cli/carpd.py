@@ -21,7 +21,7 @@ from hast.daemon.daemonize import daemonize
 from hast.daemon.pidfile import Pidfile, PidfileError
 from hast.daemon.sockets import SocketError, bind_unix
 from hast.format.carp import PROTOCOL
-from hast.net.carpd import Carpd, control_path
+from hast.net.carpd import Carpd, control_path, vhids
 from hast.net.netlink import NetworkError
 
 EX_USAGE = 64
@@ -39,13 +39,20 @@ class _Parser(argparse.ArgumentParser):
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="carpd", description="Virtual addresses that move between hosts (CARP version 2).")
     parser.add_argument(
-        "-F", dest="foreground", action="store_true", help="stay in the foreground, log to the terminal"
+        "-F", dest="foreground", action="store_true", help="stay in the foreground, log to standard error"
     )
     parser.add_argument("-d", dest="debug", action="count", default=0, help="log more; may be given twice")
     parser.add_argument("-t", dest="test", action="store_true", help="check the configuration and exit")
-    parser.add_argument("-c", dest="config", default=DEFAULT_CARP_CONF, help=f"default {DEFAULT_CARP_CONF}")
-    parser.add_argument("-P", dest="pidfile", help="default from the configuration")
-    parser.add_argument("-S", dest="hastd", default=DEFAULT_HASTD_CONTROL, help="control socket of hastd")
+    parser.add_argument(
+        "-c", dest="config", default=DEFAULT_CARP_CONF, help=f"configuration (default {DEFAULT_CARP_CONF})"
+    )
+    parser.add_argument("-P", dest="pidfile", help="pid file (default: as the configuration says)")
+    parser.add_argument(
+        "-S",
+        dest="hastd",
+        default=DEFAULT_HASTD_CONTROL,
+        help=f"control socket of hastd (default {DEFAULT_HASTD_CONTROL})",
+    )
     return parser.parse_args(argv)
 
 
@@ -57,9 +64,16 @@ def main(argv: list[str] | None = None) -> None:
     except (ConfigError, PidfileError, SocketError) as error:
         print(f"carpd: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except (OSError, NetworkError) as error:
+    except OSError as error:
+        print(f"carpd: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+        sys.exit(EX_OSERR)
+    except NetworkError as error:
         print(f"carpd: {error}", file=sys.stderr)
         sys.exit(EX_OSERR)
+
+
+def _found(count: int) -> str:
+    return f"good, {vhids(count)} on this host" if count else "no mistake, but no vhid is for this host"
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -70,7 +84,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     configuration = load()
     if arguments.test:
-        print(f"{path}: good, {len(configuration.groups)} vhids on this host")
+        print(f"{path}: {_found(len(configuration.groups))}")
         return 0
     if not _may_open_raw_sockets():
         print("carpd: raw sockets are not permitted: run it as root", file=sys.stderr)

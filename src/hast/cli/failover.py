@@ -34,7 +34,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The console script. Exit codes: 0 done, 1 failed, 64 usage, 69 hastd, 71 system, 72 and 78 file, 75 gave way."""
+    """The console script. Exit codes: 0 done, 1 failed, 64 usage, 69 hastd, 71 system, 72 and 78 file, 75 gave way.
+
+    Of `status`: 0 as it should be, 1 not so, 75 a run is in progress.
+    """
     options = _parser().parse_args(argv)
     from hast.config.failoverconf import load
     from hast.config.model import ConfigError
@@ -155,15 +158,20 @@ def _status(configuration: FailoverConfiguration, files: RunFiles, as_json: bool
     import json
 
     from hast.failover.build import build
-    from hast.failover.report import last_run, look, status_lines
+    from hast.failover.report import last_run, look, status_lines, verdict
 
+    stages = build(configuration, _remembered(files))
+    states = look(stages, files)
     last, pid = last_run(files)
-    states = look(build(configuration, _remembered(files)), files)
+    found = verdict(last, pid, stages, states)
     if as_json:
-        print(json.dumps({"last": last or None, "running_pid": pid or None, "parts": states}, indent=2))
+        told = {"good": found.good, "state": str(found), "wanted": "master" if found.wanted else "slave"}
+        about = {"wrong": list(found.wrong), "last": last or None, "running_pid": pid or None, "parts": states}
+        print(json.dumps(told | about, indent=2))
     else:
-        print("\n".join(status_lines(last, pid, states)))
-    return 0
+        blind = [name for name, part in stages.parts.items() if part.blind]
+        print("\n".join(status_lines(last, pid, states, blind, found)))
+    return 0 if found.good else EXIT_GAVE_WAY if found.running else EXIT_FAILED
 
 
 if __name__ == "__main__":

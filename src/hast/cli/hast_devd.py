@@ -14,6 +14,7 @@ from hast.config.devd_model import DEFAULT_DEVD_CONF, DevdConfiguration
 from hast.config.model import ConfigError
 
 DEADLINE_S = 600.0
+MAX_DEADLINE_S = 86400.0
 EXIT_USAGE = 64
 EXIT_DATA = 65
 EXIT_NO_INPUT = 66
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         configuration = load(options.config)
         if options.test:
-            print(f"{options.config}: {len(configuration.rules)} rules, ok")
+            print(f"{options.config}: {_found(len(configuration.rules))}")
             return 0
         if options.replay:
             return _replay(configuration, options.replay)
@@ -57,15 +58,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--record", metavar="FILE", help="append every event to this file, for --replay")
     parser.add_argument("--carpd", metavar="SOCKET", help="control socket of carpd (default: carpd.sock in /run/hast)")
-    parser.add_argument("--hastd", metavar="SOCKET", default="/var/run/hastctl", help="of hastd (default: %(default)s)")
-    parser.add_argument("--deadline", metavar="SECONDS", type=_seconds, default=DEADLINE_S, help="of one action")
+    parser.add_argument(
+        "--hastd", metavar="SOCKET", default="/var/run/hastctl", help="control socket of hastd (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--deadline", metavar="SECONDS", type=_seconds, default=DEADLINE_S, help="of one action (default: %(default)g)"
+    )
     return parser
 
 
+def _found(count: int) -> str:
+    return f"good, {count} rule{'' if count == 1 else 's'}" if count else "no mistake, but no rule"
+
+
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 86400:
-        raise ValueError(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= MAX_DEADLINE_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to {MAX_DEADLINE_S:g}")
     return value
 
 

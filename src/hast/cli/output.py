@@ -112,7 +112,7 @@ def _split_brain_lines(entry: dict[str, Any]) -> list[str]:
         return lines
     if found.get("reason"):
         lines.append(f"  resolution: {found['reason']}")
-    where = f"hastctl resolve --discard-local {entry['name']}"
+    where = f"hastctl resolve --discard-local {' '.join(found.get('together') or [entry['name']])}"
     if entry["role"] == "primary":
         return [*lines, f"  next step: to keep this node's data, run on the other node: {where}"]
     return [*lines, f"  next step: to keep the other node's data, run here: {where}"]

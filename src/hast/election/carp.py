@@ -10,6 +10,8 @@ The rules:
   one whose copy cannot be served (not eligible) only by hand.
 - MASTER yields to a better one. Equals: the lower source address stays, so that two equal masters never both yield.
 - By hand wins over comparison until the other side is told otherwise by hand, the link goes, or `auto`.
+- A host that starts and serves the data already becomes master at once; one whose peer serves waits for the peer's
+  carpd (adoption.py). Until that is decided it is not `settled`: its state is nobody's business but its own.
 
 The shell calls one method per happening with the monotonic time, then carries out `effects` in order, and calls `tick`
 at `next_s`. TABLE names the step for every state and input. No I/O, no clock here.
@@ -20,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
+from hast.election.adoption import Claim, Start, at_start
 from hast.election.carp_types import (
     TABLE,
     Address,
@@ -33,6 +36,7 @@ from hast.election.carp_types import (
     Note,
     SetAddresses,
     Settings,
+    Settled,
     State,
     StateChanged,
     Wait,
@@ -51,6 +55,8 @@ GOODBYE = (255, 255)
 """advbase and advskew of a master that leaves: any backup sees that this master will time out."""
 DEPOSE = (0, 1)
 """advbase and advskew of a master made by hand: better than any configured one."""
+ADOPT = (0, 2)
+"""advbase and advskew of a host that serves already: better than any configured one, not than one made by hand."""
 MAX_DEPOSES = 10
 FORGET_DEPOSES_S = 10.0
 ANNOUNCE_AGAIN_S = (1.0, 3.0)
@@ -92,6 +98,11 @@ class Vhid:
         self._told_skew = 0
         self._why = ""
         self._peer: tuple[Advertisement, Address, Address | None] | None = None
+        self.settled = not self.settings.data_required
+        """Whether roles on this host may follow the state."""
+        self._kept = "the state of the data is not known yet"
+        self._newcomer = True
+        """No master was heard since the start, and it was none itself."""
 
     # What the shell tells
 
@@ -121,18 +132,21 @@ class Vhid:
         self._counter.heard(heard.counter)
         if self.state is State.BACKUP and self._follows_better_than(heard, source, now):
             return
+        self._newcomer = False
         self.heard = Heard(source, heard.interval_s, now)
         self._peer = (heard, source, own_source)
         self._handle(self._rank(heard), now, "")
+        self._adopt_or_settle(now)
 
     def data_report(self, report: DataReport, now: float) -> None:
         """The state of the data, as far as it is known now."""
-        changed = report != self.data
-        self.data = report
-        if changed and report.text:
+        before, self.data = self.data, report
+        if report.text != (before.text if before else ""):
             level = "warning" if self.state is State.MASTER and report.demotion else "info"
-            self.effects.append(Note(f"data: {report.text}; demotion {report.demotion}", level))
+            adds = f"; demotion {report.demotion}" if report.demotion or report.text else ""
+            self.effects.append(Note(f"data: {report.text or 'good'}{adds}", level))
         self.demotion_changed(now)
+        self._adopt_or_settle(now)
         if self._wait.text:
             self._handle(Input.TIMER, now, "")
 
@@ -162,7 +176,17 @@ class Vhid:
             return f"{self.settings.label} has no link: nothing can be ordered by hand before its interface is up"
         inputs = {State.MASTER: Input.HAND_MASTER, State.BACKUP: Input.HAND_BACKUP, None: Input.HAND_AUTO}
         self._handle(inputs[order], now, "ordered by hand")
+        self._adopt_or_settle(now)
         return None
+
+    def reconfigure(self, settings: Settings, now: float) -> None:
+        """Take other settings of the same vhid. What is known of the data counts until it is told anew."""
+        if settings.data_required and not self.settings.data_required:
+            self.data = DataReport()
+        elif not settings.data_required:
+            self.data = None
+        self.settings = settings
+        self.demotion_changed(now)
 
     def stop(self, now: float) -> None:
         """Leave in order: a master removes its addresses and tells the others to take over."""
@@ -175,13 +199,16 @@ class Vhid:
         if self._announce_at_s and now >= self._announce_at_s[0]:
             self._announce_at_s = [at for at in self._announce_at_s if at > now]
             self._announce(now)
+        if not self.settled and self.data is None and now >= self._data_deadline_s:
+            self._settle("the state of the data is not known")
 
     # What the shell asks
 
     @property
     def next_s(self) -> float:
         """When `tick` wants to be called; inf for never."""
-        return min(self._deadline_s, self._announce_at_s[0] if self._announce_at_s else inf)
+        unsettled_s = inf if self.settled or self.data is not None else self._data_deadline_s
+        return min(self._deadline_s, unsettled_s, self._announce_at_s[0] if self._announce_at_s else inf)
 
     @property
     def skew(self) -> int:
@@ -202,6 +229,11 @@ class Vhid:
     def waiting_for(self) -> str:
         """Why a backup that hears no master does not take over; empty when nothing stands in the way."""
         return self._wait.text
+
+    @property
+    def undecided(self) -> str:
+        """Why nobody is told the state yet; empty once roles follow it."""
+        return "" if self.settled else self._kept
 
     @property
     def ordered(self) -> State | None:
@@ -244,6 +276,7 @@ class Vhid:
         self._await_master_down(now)
         self._expiry = "no master heard"
         self._change(State.BACKUP, self._why)
+        self._adopt_or_settle(now)
 
     def _leave(self, now: float) -> None:
         if self.state is State.MASTER:
@@ -307,18 +340,45 @@ class Vhid:
             return "a whole master-down time has not been listened to", listened_at_s
         if self.data is None and now < self._data_deadline_s:
             return "the state of the data is not known yet", self._data_deadline_s
+        if self._newcomer and self._claim is Claim.FOLLOWS:
+            return "the other host serves the data; waiting for its carpd", now + self.master_down_s
         if not self._eligible:
             text = self.data.text if self.data else ""
             return f"the data cannot be served ({text}); by hand: carpctl state", now + self.master_down_s
         return "", now
 
-    def _become_master(self, now: float, reason: str) -> None:
+    # Adoption
+
+    def _adopt_or_settle(self, now: float) -> None:
+        """As long as nothing is decided: what the roles on this host mean for its state, or the reverse."""
+        if self.settled or self.data is None or self.state is State.MASTER:
+            return
+        backup_by_hand = self._hand.order is State.BACKUP
+        link = self.state is not State.INIT
+        start, why = at_start(self._claim, link, not self._newcomer, backup_by_hand, self.settings.was_master)
+        if start is Start.ADOPT:
+            self._become_master(now, why, adopt=True)
+        elif start is Start.SETTLE:
+            self._settle(why)
+        elif why != self._kept:
+            self._kept = why
+            self.effects.append(Note(f"{why}: roles stay as they are", "warning"))
+
+    def _settle(self, reason: str) -> None:
+        if not self.settled:
+            self.settled = True
+            self.effects.append(Settled(self.state, reason))
+
+    def _become_master(self, now: float, reason: str, adopt: bool = False) -> None:
         self._wait = Wait()
+        self.settled, self._newcomer = True, False
         if self._hand.order is State.BACKUP:
             self._hand = Hand()
         self._waiting_since_s = None
         self.counts.became_master += 1
         self._change(State.MASTER, reason)
+        if adopt:
+            self.effects += [Advertise(*ADOPT), Advertise(*ADOPT)]
         if self._hand.order is State.MASTER:
             self._depose(now)
         else:
@@ -417,13 +477,17 @@ class Vhid:
         return self.data.preempt if self.data is not None else not self.settings.data_required
 
     @property
+    def _claim(self) -> Claim:
+        return self.data.claim if self.data is not None else Claim.NONE
+
+    @property
     def _eligible(self) -> bool:
-        return self.data is None or self.data.eligible
+        return self.data is None or self.data.eligible or (not self.settled and self._claim is Claim.MAY_SERVE)
 
     def _change(self, state: State, reason: str) -> None:
         assert state is not self.state, f"{self.settings.label} is {state} already"
         self.state = state
-        self.effects.append(StateChanged(state, reason))
+        self.effects.append(StateChanged(state, reason, self.settled))
 
     def _note_once_per_power(self, count: int, text: str) -> None:
         """Log the 1st, 2nd, 4th, 8th ... time, so that a flood cannot fill the log."""

@@ -51,7 +51,15 @@ class Announce(NamedTuple):
 
 
 class StateChanged(NamedTuple):
-    """The state became `state`; `reason` is for the log and the events."""
+    """The state became `state`; `reason` is for the log and the events. Not `settled`: only for the log."""
+
+    state: State
+    reason: str
+    settled: bool = True
+
+
+class Settled(NamedTuple):
+    """The state, so far kept to itself, is to be acted on from now on."""
 
     state: State
     reason: str
@@ -64,7 +72,7 @@ class Note(NamedTuple):
     level: str = "info"
 
 
-Effect: TypeAlias = Advertise | SetAddresses | Announce | StateChanged | Note
+Effect: TypeAlias = Advertise | SetAddresses | Announce | StateChanged | Settled | Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,8 @@ class Settings:
     preempt: bool = False
     data_required: bool = False
     """The vhid serves HAST resources: wait for the first `data` report."""
+    was_master: bool = False
+    """An earlier carpd of this host held the addresses until it was killed."""
 
 
 @dataclass(slots=True)

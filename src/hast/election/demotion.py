@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hast.election.adoption import Claim, Service, claim
+
 MAX_SKEW = 240
 """Cap of advskew plus demotion; who advertises it says that it should not be master."""
 BY_HAND = "hand"
@@ -80,6 +82,8 @@ class DataReport:
     preempt: bool = True
     """May take over from a worse master, where the configuration says `preempt`."""
     text: str = ""
+    claim: Claim = Claim.NONE
+    """What this host is before its carpd has decided anything."""
 
 
 _VERDICTS: dict[CopyState, tuple[int, bool]] = {
@@ -103,8 +107,8 @@ _VERDICTS: dict[CopyState, tuple[int, bool]] = {
 _MAY_PREEMPT = frozenset({CopyState.LEADING, CopyState.COMPLETE})
 
 
-def judge(copies: Iterable[tuple[str, CopyState]]) -> DataReport:
-    """The worst copy decides, for (resource name, state) of all resources of a vhid."""
+def judge(copies: Iterable[tuple[str, CopyState]], services: Iterable[Service] = ()) -> DataReport:
+    """The worst copy decides, for (resource name, state) of all resources of a vhid; `services`: who serves them."""
     demotion, eligible, preempt, texts = 0, True, True, []
     for name, state in copies:
         weight, may = _VERDICTS[state]
@@ -113,4 +117,4 @@ def judge(copies: Iterable[tuple[str, CopyState]]) -> DataReport:
         if state not in _MAY_PREEMPT:
             preempt = False
             texts.append(f"{name} {state}")
-    return DataReport(demotion, eligible, preempt, ", ".join(texts))
+    return DataReport(demotion, eligible, preempt, ", ".join(texts), claim(services))

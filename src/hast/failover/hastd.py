@@ -1,4 +1,4 @@
-"""A small client of hastd's control socket (ARCHITECTURE.md, "Control socket"): JSON in, JSON out, with a deadline.
+"""A small client of hastd's control socket (docs/control.md): JSON in, JSON out, with a deadline.
 
 One request and one reply per connection. Never waits past `timeout_s`, whatever the other side does.
 """

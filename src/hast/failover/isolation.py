@@ -14,6 +14,7 @@ from hast.failover.log import Log
 
 LOST_LINK = ("link down", "interface gone")
 """Reasons in carpd's events that mean that no client can reach this node."""
+REASON = "written after this host had lost its clients and its peer"
 ASK_S = 5.0
 ORDER_S = 25.0
 
@@ -47,7 +48,13 @@ class Isolation:
             counter = reply["resources"][0].get("localcnt")
             if not isinstance(counter, int) or counter <= before:
                 return
-            request = {"command": "resolve", "resources": [resource], "order": "discard", "force": True}
+            request = {
+                "command": "resolve",
+                "resources": [resource],
+                "order": "discard",
+                "force": True,
+                "reason": REASON,
+            }
             answer = self._hastd.ask(request, ORDER_S)["resources"][0]
         except (HastdError, KeyError, IndexError, AttributeError) as error:
             self._log.error(f"Resource {resource}: what was written alone cannot be marked: {error}.")

@@ -70,6 +70,15 @@ class Part(Protocol):
     name: str
     timeout_s: float
 
+    @property
+    def blind(self) -> bool:
+        """Whether `is_up` can never tell, as with a hook."""
+        return False
+
+    def ailment(self, context: Context) -> str:
+        """For status, of a part that is up: one line of what is not well with it; empty when it is well."""
+        return ""
+
     def is_up(self, context: Context) -> bool | None:
         """Look at the machine; None: cannot be told, so up and down are always carried out. Raises PartError."""
         ...

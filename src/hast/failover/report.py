@@ -6,20 +6,44 @@ Looks at the machine through the parts and changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from hast.election.failover import Verb
+from hast.election.failover import Outcome, Verb
 from hast.failover.build import Stages
 from hast.failover.commands import Commands
 from hast.failover.log import Log
 from hast.failover.part import Context, PartError
+from hast.failover.roles import DelayPart, RolePart
 from hast.failover.state import RunFiles
 
 CHECK_S = 5.0
 
 State = bool | str | None
-"""True up, False down, None cannot be told, text for an error."""
+"""True up, False down, None cannot be told, text for an error or for what is up and not well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What monitoring wants to know. `wrong`: parts that are not as `wanted` (True: up)."""
+
+    wanted: bool
+    wrong: tuple[str, ...]
+    trouble: str = ""
+    """What is wrong with the last run; empty when it was done, or when there was none."""
+    running: bool = False
+
+    @property
+    def good(self) -> bool:
+        return not (self.wrong or self.trouble or self.running)
+
+    def __str__(self) -> str:
+        role = "master" if self.wanted else "slave"
+        if self.running:
+            return f"{role}, a run is in progress"
+        found = [f"not {'up' if self.wanted else 'down'}: {', '.join(self.wrong)}"] if self.wrong else []
+        return f"{role}, " + "; ".join([*([self.trouble] if self.trouble else []), *found] or ["as it should be"])
 
 
 def look(stages: Stages, files: RunFiles) -> dict[str, State]:
@@ -29,15 +53,38 @@ def look(stages: Stages, files: RunFiles) -> dict[str, State]:
     states: dict[str, State] = {}
     for name, part in stages.parts.items():
         try:
-            states[name] = part.is_up(Context(log, commands, CHECK_S, lambda: False))
+            context = Context(log, commands, CHECK_S, lambda: False)
+            states[name] = part.is_up(context)
+            if states[name] is True:
+                states[name] = part.ailment(context) or True
         except (PartError, OSError) as error:
             states[name] = str(error)
     return states
 
 
+def verdict(last: Mapping[str, Any], pid: int, stages: Stages, states: Mapping[str, State]) -> Verdict:
+    """Is everything as the last run wanted it? Without one: as the roles say."""
+    roles = [state for name, state in states.items() if isinstance(stages.parts[name], RolePart)]
+    verb = last.get("verb")
+    wanted = verb == Verb.MASTER if verb in tuple(Verb) else True in roles
+    wrong = tuple(
+        name
+        for name, state in states.items()
+        if state is not wanted and not (state is None and stages.parts[name].blind)
+    )
+    phase = last.get("phase")
+    trouble = f"the last run {_ENDINGS.get(str(phase), 'has not ended')}" if last and phase != Outcome.DONE else ""
+    return Verdict(wanted, wrong, trouble, bool(pid))
+
+
+_ENDINGS = {Outcome.FAILED: "failed", Outcome.GAVE_WAY: "gave way", "killed": "was killed"}
+
+
 def last_run(files: RunFiles) -> tuple[dict[str, Any], int]:
     """The state file, and the process id of the run in progress (0: none). A run that died has phase `killed`."""
     last = files.load()
+    if last.get("verb") not in tuple(Verb):
+        return {}, 0
     pid = int(files.holder()["pid"]) if last.get("phase") == "running" else 0
     if last.get("phase") == "running" and not pid:
         last["phase"] = "killed"
@@ -55,15 +102,19 @@ def plan_lines(verb: Verb, stages: Stages, states: Mapping[str, State]) -> list[
         number += bool(texts)
         for name, text in texts:
             already = " (already so)" if states[name] is up else ""
-            lines.append(f"{number}. {text}, at most {stages.parts[name].timeout_s:g} s{already}")
+            limit = "" if isinstance(stages.parts[name], DelayPart) else f", at most {stages.parts[name].timeout_s:g} s"
+            lines.append(f"{number}. {text}{limit}{already}")
     return lines
 
 
-def status_lines(last: Mapping[str, Any], pid: int, states: Mapping[str, State]) -> list[str]:
-    """The last run and every part, for people."""
-    parts = [f"  {name}: {_word(state)}" for name, state in states.items()]
+def status_lines(
+    last: Mapping[str, Any], pid: int, states: Mapping[str, State], blind: Collection[str], found: Verdict
+) -> list[str]:
+    """The verdict, the last run and every part, for people. `blind`: parts whose state nobody can tell."""
+    parts = ["Now:", *(f"  {name}: {_word(state, name in blind)}" for name, state in states.items())]
+    state = f"State: {found}."
     if not last:
-        return ["No failover has run since this host started.", *parts]
+        return [state, "No failover has run since this host started.", *parts]
     head = f"Last: failover {last.get('verb')} at {_when(last.get('started_s'))}: {last.get('phase')}"
     step = last.get("step")
     if pid and isinstance(step, dict):
@@ -72,13 +123,13 @@ def status_lines(last: Mapping[str, Any], pid: int, states: Mapping[str, State])
         head += f" (process {pid}, {step.get('direction')}: {doing})"
     failures = last.get("failures")
     reasons = [f"  {name}: {why}" for name, why in failures.items()] if isinstance(failures, dict) else []
-    return [head, *(["Failed:", *reasons] if reasons else []), "Now:", *parts]
+    return [state, head, *(["Failed:", *reasons] if reasons else []), *parts]
 
 
-def _word(state: State) -> str:
+def _word(state: State, blind: bool) -> str:
     if isinstance(state, str):
         return state
-    return {True: "up", False: "down", None: "-"}[state]
+    return {True: "up", False: "down", None: "-" if blind else "neither up nor down"}[state]
 
 
 def _when(started_s: object) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from hast.failover import holders
 from hast.failover.hastd import Abandoned, Hastd, HastdAbsent, HastdError
 from hast.failover.isolation import Isolation
-from hast.failover.part import Context, GiveWay, PartError
+from hast.failover.part import Context, GiveWay, Part, PartError
 
 RETRY_S = 0.2
 STATUS_S = 5.0
@@ -25,7 +25,7 @@ def is_final(error: HastdError) -> bool:
     return isinstance(error, HastdAbsent) or error.code in FINAL_CODES or any(word in text for word in FINAL_WORDS)
 
 
-class RolePart:
+class RolePart(Part):
     """Primary while the node is master, secondary otherwise."""
 
     def __init__(
@@ -78,7 +78,7 @@ class RolePart:
         return f"role {'primary' if up else 'secondary'} for resource {self._resource}"
 
 
-class DevicePart:
+class DevicePart(Part):
     """Waits for /dev/hast/NAME. Nothing to do downwards: it goes with the role."""
 
     def __init__(self, resource: str, path: Path, timeout_s: float) -> None:
@@ -109,10 +109,10 @@ class DevicePart:
 
     def summary(self, up: bool) -> str:
         """One line for --plan."""
-        return f"wait for {self._path}, at most {self.timeout_s:g} s" if up else ""
+        return f"wait for {self._path}" if up else ""
 
 
-class DelayPart:
+class DelayPart(Part):
     """The article's `delay`: a pause between becoming master and touching the resources."""
 
     timeout_s: float
@@ -121,6 +121,11 @@ class DelayPart:
         self.name = "delay"
         self.timeout_s = delay_s + 1.0
         self._delay_s = delay_s
+
+    @property
+    def blind(self) -> bool:
+        """Always."""
+        return True
 
     def is_up(self, context: Context) -> bool | None:
         """Waited for every time."""

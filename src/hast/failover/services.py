@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hast.config.failover_model import Hook, Service
-from hast.failover.part import Context, PartError
+from hast.failover.part import Context, Part, PartError
 
 SHELL = ("/bin/sh", "-c")
 
 
-class UnitService:
+class UnitService(Part):
     """A systemd unit."""
 
     def __init__(self, service: Service) -> None:
@@ -46,7 +46,7 @@ class UnitService:
         context.log.debug(f"Service {self._unit} {'started' if verb == 'start' else 'stopped'}.")
 
 
-class CommandService:
+class CommandService(Part):
     """Shell commands. Without `status`, start and stop are run every time and must stand that."""
 
     def __init__(self, service: Service) -> None:
@@ -57,6 +57,11 @@ class CommandService:
         self._service = service
         self._start = service.start
         self._stop = service.stop
+
+    @property
+    def blind(self) -> bool:
+        """Without a status command."""
+        return self._service.status is None
 
     def is_up(self, context: Context) -> bool | None:
         """Whether the status command ends with 0."""
@@ -84,7 +89,7 @@ class CommandService:
         context.log.debug(f"Service {self._service.name} {'started' if verb == 'start' else 'stopped'}.")
 
 
-class HookPart:
+class HookPart(Part):
     """The user's commands at one end of the order. They run every time, in file order; a failure ends the step."""
 
     def __init__(self, name: str, up: Sequence[Hook], down: Sequence[Hook]) -> None:
@@ -92,6 +97,11 @@ class HookPart:
         self.timeout_s = max(sum(hook.timeout_s for hook in hooks) for hooks in (up, down, ()))
         self._up = tuple(up)
         self._down = tuple(down)
+
+    @property
+    def blind(self) -> bool:
+        """Always."""
+        return True
 
     def is_up(self, context: Context) -> bool | None:
         """Cannot be told."""

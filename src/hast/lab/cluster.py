@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +27,7 @@ from hast.lab import one_disk
 from hast.lab.copies import data_digest
 from hast.lab.host import Host
 from hast.lab.laboratory import Lab, article_configuration
+from hast.lab.network import NETWORKS
 from hast.lab.processes import LabError, Running
 from hast.lab.records import Journal
 
@@ -55,7 +57,7 @@ notify 30 {
 	action "failover slave";
 };
 """
-RECORDS = (sys.executable, "-m", "hast.lab.records", ADDRESS, str(PORT))
+RECORDS = (sys.executable, "-m", "hast.lab.records")
 
 
 def one_disk_failover(disk: str = "disk1") -> str:
@@ -106,6 +108,7 @@ class Cluster:
         self.writer: Running | None = None
         self.acknowledged = Journal()
         self.watch: Watch | None = None
+        self.pulled: set[tuple[str, str]] = set()
 
     def __enter__(self) -> Cluster:
         self.lab.__enter__()
@@ -230,10 +233,10 @@ class Cluster:
 
     # The client
 
-    def start_writer(self) -> None:
-        """The client begins to write records, or goes on."""
+    def start_writer(self, at: str = ADDRESS) -> None:
+        """The client begins to write records to this address, or goes on."""
         first = self.acknowledged.acknowledged[-1][0] + 1 if self.acknowledged.acknowledged else 1
-        self.writer = self.lab.hosts["client"].spawn([*RECORDS, "write", str(first)])
+        self.writer = self.lab.hosts["client"].spawn([*RECORDS, at, str(PORT), "write", str(first)])
 
     def journal(self) -> Journal:
         """Everything acknowledged so far."""
@@ -259,6 +262,11 @@ class Cluster:
         self._wait(client, "an acknowledged record", went_on, timeout_s)
         return found[0] - moment_s
 
+    def longest_pause_s(self) -> float:
+        """The longest time so far between two acknowledged records that followed each other."""
+        times = [at for _, at in self.journal().acknowledged]
+        return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
+
     def stop_writer(self) -> None:
         self.acknowledged = self.journal()
         if self.writer is not None:
@@ -270,7 +278,7 @@ class Cluster:
     def missing(self) -> list[str]:
         """Stop writing, read every place through the virtual address: acknowledged records that are not there."""
         self.stop_writer()
-        done = self.lab.hosts["client"].run([*RECORDS, "read"], timeout_s=60, check=True)
+        done = self.lab.hosts["client"].run([*RECORDS, ADDRESS, str(PORT), "read"], timeout_s=60, check=True)
         return self.acknowledged.missing(int(line) for line in done.stdout.split())
 
     # Faults
@@ -279,10 +287,12 @@ class Cluster:
         """Pull cables; returns the moment on the monotonic clock."""
         for network in networks:
             self.lab.cable(host, network).pull()
+            self.pulled.add((host, network))
         return time.monotonic()
 
     def plug(self, host: str, *networks: str) -> None:
         for network in networks:
+            self.pulled.discard((host, network))
             self.lab.cable(host, network).plug()
 
     def kill(self, host: Host, program: str) -> None:
@@ -293,9 +303,13 @@ class Cluster:
     # Proofs
 
     @contextmanager
-    def watched(self) -> Iterator[Watch]:
-        """While it lasts nobody but one may be primary; at the end LabError if that was not so."""
-        watch = self.watch = Watch(self.lab, self.pair)
+    def watched(self, cut_off_too: bool = False) -> Iterator[Watch]:
+        """While it lasts nobody but one may be primary; at the end LabError if that was not so.
+
+        A host whose cables are all pulled counts only with `cut_off_too`: without an arbiter it cannot know that the
+        other took over, nobody reaches it, and it is primary until its pool has let go.
+        """
+        watch = self.watch = Watch(self.pair, (lambda _: False) if cut_off_too else self._is_cut_off)
         watch.start()
         try:
             yield watch
@@ -304,6 +318,9 @@ class Cluster:
             self.watch = None
         if watch.violations:
             raise LabError(f"two primaries: {watch.violations[:3]}\n{self.describe()}")
+
+    def _is_cut_off(self, host: Host) -> bool:
+        return all((host.name, network) in self.pulled for network in NETWORKS)
 
     def digests(self) -> dict[str, list[str]]:
         """End all daemons, give up all roles; the digests of both data areas of each resource. Raises LabError."""
@@ -327,11 +344,11 @@ class Cluster:
 
 
 class Watch:
-    """Looks at the roles of both hosts all the time."""
+    """Looks at the roles of both hosts all the time; those that are `left_out` at the moment are not asked."""
 
-    def __init__(self, lab: Lab, hosts: Sequence[Host]) -> None:
-        self._lab = lab
+    def __init__(self, hosts: Sequence[Host], left_out: Callable[[Host], bool]) -> None:
         self._hosts = hosts
+        self._left_out = left_out
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self.violations: list[str] = []
@@ -348,7 +365,7 @@ class Watch:
         while not self._ended.wait(0.05):
             roles = []
             for host in self._hosts:
-                found = status(host)
+                found = {} if self._left_out(host) else status(host)
                 roles.append({name for name, entry in found.items() if serves(entry)})
             self.looks += 1
             both = set.intersection(*roles)

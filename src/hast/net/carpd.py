@@ -20,13 +20,13 @@ from hast.config.carp_model import DEFAULT_CARP_CONTROL, CarpConfiguration
 from hast.config.model import ConfigError
 from hast.daemon.paths import run_directory
 from hast.election.carp_types import State, StateChanged
-from hast.election.demotion import BY_HAND, MAX_SKEW, CopyState, Demotion
+from hast.election.demotion import BY_HAND, MAX_SKEW, Demotion
 from hast.format import carp
 from hast.net.control import ControlServer
-from hast.net.data import DataWatcher
+from hast.net.data import Copy, DataWatcher
 from hast.net.events import events_of
 from hast.net.group import Group
-from hast.net.netlink import LinkView, Netlink, NetworkError
+from hast.net.netlink import Interface, LinkView, Netlink, NetworkError
 from hast.net.record import AddressRecord
 from hast.net.sockets import SegmentSockets
 
@@ -44,6 +44,11 @@ def control_path(configuration: CarpConfiguration) -> str:
     if configuration.control != DEFAULT_CARP_CONTROL:
         return configuration.control
     return str(run_directory() / CONTROL_NAME)
+
+
+def vhids(count: int) -> str:
+    """`1 vhid`, `2 vhids`."""
+    return f"{count} vhid{'' if count == 1 else 's'}"
 
 
 class Carpd:
@@ -72,7 +77,9 @@ class Carpd:
         self._previous: dict[str, State] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._data: DataWatcher | None = None
-        self._copies: dict[str, CopyState] = {}
+        self._copies: dict[str, Copy] = {}
+        self._left: set[Interface] = set()
+        """Addresses that an earlier carpd held until it was killed."""
         self._reloading = asyncio.Lock()
         self._control = ControlServer(sock, self._command, self._current_events)
 
@@ -93,40 +100,47 @@ class Carpd:
             await self._netlink.open(self._changed.set)
             self._links = await self._netlink.look()
             await self._remove_leftovers()
-            self._adopt(self._configuration)
+            self._set_up(self._configuration)
             await self._control.start()
             self._changed.set()
-            _log.info("carpd is ready: %d vhids.", len(self._groups))
+            _log.info("carpd is ready: %s.", vhids(len(self._groups)))
             await self._follow_links()
         finally:
             await self._stop()
 
     async def reload(self) -> str | None:
-        """Read the configuration again; unchanged vhids keep their state. None, or why it was refused."""
+        """Read the configuration again; vhids that are still there keep their state. None, or why it was refused."""
         async with self._reloading:
             try:
                 configuration = await asyncio.get_running_loop().run_in_executor(None, self._load)
             except ConfigError as error:
                 _log.error("Configuration not reloaded: %s", error)
                 return str(error)
-            kept = {group.config: group for group in self._groups}
-            leaving = [group for config, group in kept.items() if config not in configuration.groups]
+            leaving = [group for group in self._groups if not any(map(group.take, configuration.groups))]
             self._groups = [group for group in self._groups if group not in leaving]
             await asyncio.gather(*(group.stop() for group in leaving))
             if control_path(configuration) != control_path(self._configuration):
                 _log.warning("The control socket changes only when carpd is started again.")
-            self._adopt(configuration)
+            self._set_up(configuration)
             self._changed.set()
-            _log.info("Configuration reloaded: %d vhids, %d stopped.", len(self._groups), len(leaving))
+            _log.info("Configuration reloaded: %s, %d stopped.", vhids(len(self._groups)), len(leaving))
             return None
 
-    def _adopt(self, configuration: CarpConfiguration) -> None:
+    def _set_up(self, configuration: CarpConfiguration) -> None:
         """Make the groups that are not there yet, in file order, and watch the data of all."""
         self._configuration = configuration
         existing = {group.config: group for group in self._groups}
         self._groups = [
             existing.get(config)
-            or Group(config, self._demotion, self._netlink, self._record, self._published, self._demotion_changed)
+            or Group(
+                config,
+                self._demotion,
+                self._netlink,
+                self._record,
+                self._published,
+                self._demotion_changed,
+                was_master=not self._left.isdisjoint(config.addresses),
+            )
             for config in configuration.groups
         ]
         if self._watcher is not None:
@@ -242,8 +256,10 @@ class Carpd:
             for view in link.addresses:
                 if view.ours or view.interface.ip in virtual or (link.name, view.interface) in recorded:
                     _log.warning("Removing %s from %s, left by an earlier carpd.", view.interface, link.name)
+                    self._left.add(view.interface)
                     await self._netlink.remove(link, view.interface)
         for name, address in recorded:
+            self._left.add(address)
             self._record.discard(name, address)
 
     # What groups and the watcher tell
@@ -255,11 +271,12 @@ class Carpd:
             self._control.publish(event)
 
     def _demotion_changed(self) -> None:
-        _log.info("Demotion of this host: %d %s", self._demotion.total, self._demotion.reasons or "")
+        reasons = ", ".join(f"{reason} {amount}" for reason, amount in sorted(self._demotion.reasons.items()))
+        _log.info("Demotion of this host: %d%s.", self._demotion.total, f" ({reasons})" if reasons else "")
         for group in self._groups:
             group.demoted()
 
-    def _data_reported(self, copies: dict[str, CopyState]) -> None:
+    def _data_reported(self, copies: dict[str, Copy]) -> None:
         self._copies = copies
         for group in self._groups:
             group.data(copies)
@@ -268,6 +285,7 @@ class Carpd:
         return [
             event
             for group in self._groups
+            if group.vhid.settled
             for event in events_of(group.config, group.vhid.state, None, "present state", time.time(), current=True)
         ]
 
@@ -295,7 +313,7 @@ class Carpd:
             "demotion": self._demotion.total,
             "demotions": dict(self._demotion.reasons),
             "hastd": None if self._data is None else self._data.error,
-            "copies": {name: str(state) for name, state in self._copies.items()},
+            "copies": {name: str(copy.state) for name, copy in self._copies.items()},
             "vhids": [group.status() for group in self._groups],
             "dropped": {name: dict(counter) for name, counter in self._dropped.items()},
         }

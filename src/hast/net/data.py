@@ -12,9 +12,10 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from hast.daemon.conversation import ConversationError, receive_frame, send_frame
+from hast.election.adoption import Service
 from hast.election.demotion import CopyState
 from hast.format import control, frame, nv
 from hast.format.constants import MAX_CONTROL_BODY_BYTES, PROTOCOL_VERSION
@@ -23,6 +24,8 @@ POLL_S = 1.0
 """How often hastd is asked while its event stream is not there."""
 QUIET_POLL_S = 5.0
 """How often when it is: a status of a resource without worker costs hastd a process that reads its metadata."""
+PASSING = frozenset({CopyState.INCONSISTENT})
+"""States that end by themselves without an event of a hastd of an older kind: asked for every POLL_S."""
 GATHER_S = 0.05
 """Events come in bursts."""
 MAX_EVENT_BYTES = 1024 * 1024
@@ -48,13 +51,41 @@ async def ask_hastd(control_path: str, names: list[str]) -> list[dict[str, Any]]
     return [each for each in answer["resources"] if isinstance(each, dict)]
 
 
-def copy_state(status: dict[str, Any] | None) -> CopyState:
+class Copy(NamedTuple):
+    """One resource of this host: what its copy is good for, and who serves it."""
+
+    state: CopyState
+    service: Service = Service.NOT_KNOWN
+
+
+def copy_of(status: dict[str, Any] | None) -> Copy:
     """What one status object means; None for a resource that was not in the answer."""
+    state = copy_state(status)
+    return Copy(state, _service(status) if status is not None and state is not CopyState.FROZEN else Service.NOT_KNOWN)
+
+
+def _service(status: dict[str, Any]) -> Service:
+    if status.get("transition"):
+        return Service.NOT_KNOWN
+    match str(status.get("role")), _is_connected(status):
+        case "primary", connected:
+            return Service.HERE if connected else Service.HERE_ALONE
+        case "secondary", True:
+            return Service.THERE
+    return Service.NOT_KNOWN
+
+
+def _is_connected(status: dict[str, Any]) -> bool:
+    return bool(status.get("connected"))
+
+
+def copy_state(status: dict[str, Any] | None) -> CopyState:
+    """What a copy is good for by its status object; None for a resource that was not in the answer."""
     if status is None or status.get("error"):
         return CopyState.NOT_CONFIGURED
     problems = {str(each.get("kind")) for each in status.get("problems") or () if isinstance(each, dict)}
     role = str(status.get("role"))
-    connected = bool(status.get("connected"))
+    connected = _is_connected(status)
     if role == "primary" and connected and status.get("inconsistent"):
         return CopyState.STALE
     for problem, state in _PROBLEMS.items():
@@ -85,18 +116,19 @@ _PROBLEMS = {
 
 
 class DataWatcher:
-    """Asks hastd for all resources of all vhids and hands {name: CopyState} to `report` after every answer.
+    """Asks hastd for all resources of all vhids and hands {name: Copy} to `report` after every answer.
 
     While hastd is silent nothing is reported; after GRACE_S without an answer every copy that was known is UNKNOWN.
     """
 
-    def __init__(self, control_path: str, names: Iterable[str], report: Callable[[dict[str, CopyState]], None]) -> None:
+    def __init__(self, control_path: str, names: Iterable[str], report: Callable[[dict[str, Copy]], None]) -> None:
         self._control_path = control_path
         self._names = sorted(set(names))
         self._report = report
         self._wake = asyncio.Event()
         self._listening = False
         self._known = False
+        self._passing = False
         self._failing_since_s: float | None = None
         self.error: str | None = None
 
@@ -110,7 +142,8 @@ class DataWatcher:
                 self._wake.clear()
                 await self._poll()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(QUIET_POLL_S if self._listening and self.error is None else POLL_S):
+                    quiet = self._listening and self.error is None and not self._passing
+                    async with asyncio.timeout(QUIET_POLL_S if quiet else POLL_S):
                         await self._wake.wait()
                     await asyncio.sleep(GATHER_S)
         finally:
@@ -125,14 +158,16 @@ class DataWatcher:
             if self._failing_since_s is None:
                 self._failing_since_s = now
             if self._known and now - self._failing_since_s >= GRACE_S:
-                self._report(dict.fromkeys(self._names, CopyState.UNKNOWN))
+                self._report(dict.fromkeys(self._names, Copy(CopyState.UNKNOWN)))
             return
         if self.error is not None:
             _log.info("hastd answers on %s.", self._control_path)
         self.error = self._failing_since_s = None
         self._known = True
         found = {str(each.get("name")): each for each in answer}
-        self._report({name: copy_state(found.get(name)) for name in self._names})
+        copies = {name: copy_of(found.get(name)) for name in self._names}
+        self._passing = any(copy.state in PASSING for copy in copies.values())
+        self._report(copies)
 
     async def _listen(self) -> None:
         """Wake up for every event of hastd, and when its stream ends."""

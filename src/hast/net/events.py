@@ -30,6 +30,6 @@ def events_of(
 def _link_type(state: State, previous: State | None, current: bool) -> str | None:
     if state is State.MASTER:
         return "LINK_UP"
-    if current or previous is State.MASTER or (previous is None and state is State.BACKUP):
+    if current or previous in (State.MASTER, None):
         return "LINK_DOWN"
     return None

@@ -13,16 +13,28 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from hast.config.carp_model import VirtualHost
 from hast.daemon import logs
 from hast.election.carp import Vhid
-from hast.election.carp_types import Advertise, Announce, Effect, Note, SetAddresses, Settings, State, StateChanged
+from hast.election.carp_types import (
+    Advertise,
+    Announce,
+    Effect,
+    Note,
+    SetAddresses,
+    Settings,
+    Settled,
+    State,
+    StateChanged,
+)
 from hast.election.counter import COUNTS_PER_US
 from hast.election.demotion import CopyState, Demotion, judge
 from hast.format.carp import Advertisement, Authenticator, encode
+from hast.net.data import Copy
 from hast.net.netlink import LinkView, Netlink, NetworkError, source_address
 from hast.net.record import AddressRecord
 from hast.net.sockets import SegmentSockets
@@ -33,8 +45,22 @@ SPARE_LIFETIME_S = 1
 """Addresses outlive the master-down time of the backups by this much, so that one late renewal does no harm."""
 
 
+def settings_of(config: VirtualHost, was_master: bool) -> Settings:
+    """What the election knows of a configured vhid."""
+    label = f"{config.vhid}@{config.interface}"
+    return Settings(label, config.advbase_s, config.advskew, config.preempt, bool(config.resources), was_master)
+
+
+def identity(config: VirtualHost) -> VirtualHost:
+    """What cannot change while a vhid keeps its state: its place, its addresses and how it is signed."""
+    return replace(config, advbase_s=1, advskew=0, preempt=False, resources=())
+
+
 class Group:
-    """A configured vhid. `published(group, change, previous)` is called at every change of state."""
+    """A configured vhid. `published(group, change)` is called at every change of state that is to be acted on.
+
+    `was_master`: an earlier carpd of this host was killed while it held the addresses.
+    """
 
     def __init__(
         self,
@@ -44,6 +70,7 @@ class Group:
         record: AddressRecord,
         published: Callable[[Group, StateChanged], None],
         demotion_changed: Callable[[], None],
+        was_master: bool = False,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.config = config
@@ -58,7 +85,7 @@ class Group:
         self._queue: asyncio.Queue[Effect] = asyncio.Queue()
         self._failed_address = ""
         self.vhid = Vhid(
-            Settings(self.label, config.advbase_s, config.advskew, config.preempt, bool(config.resources)),
+            settings_of(config, was_master),
             Authenticator(config.password.encode(), config.vhid, (each.ip for each in config.addresses)),
             demotion,
             loop.time(),
@@ -74,6 +101,16 @@ class Group:
     @property
     def virtual(self) -> frozenset[IPv4Address | IPv6Address]:
         return frozenset(each.ip for each in self.config.addresses)
+
+    def take(self, config: VirtualHost) -> bool:
+        """Take another configuration of the same vhid and keep the state; False when it is not the same vhid."""
+        if identity(config) != identity(self.config):
+            return False
+        if config != self.config:
+            self.config = config
+            self.vhid.reconfigure(settings_of(config, was_master=False), self._now())
+            self.pump()
+        return True
 
     # Happenings
 
@@ -92,11 +129,12 @@ class Group:
         self.vhid.advertisement(advertisement, source, own, self._now())
         self.pump()
 
-    def data(self, copies: dict[str, CopyState]) -> None:
-        """States of HAST resources, among them those of this vhid."""
+    def data(self, copies: dict[str, Copy]) -> None:
+        """HAST resources as hastd knows them, among them those of this vhid."""
         if self.config.resources:
-            wanted = [(name, copies.get(name, CopyState.NOT_CONFIGURED)) for name in self.config.resources]
-            self.vhid.data_report(judge(wanted), self._now())
+            wanted = {name: copies.get(name, Copy(CopyState.NOT_CONFIGURED)) for name in self.config.resources}
+            states = ((name, copy.state) for name, copy in wanted.items())
+            self.vhid.data_report(judge(states, (copy.service for copy in wanted.values())), self._now())
             self.pump()
 
     def demoted(self) -> None:
@@ -161,10 +199,14 @@ class Group:
                 await self._set_addresses(present)
             case Announce():
                 self._announce()
-            case StateChanged(state, reason):
+            case StateChanged(state, reason, _settled):
                 self.since_s = time.time()
                 _log.log(logs.NOTICE, "%s: %s (%s)", self.label, state, reason)
-                self._published(self, effect)
+                if effect.settled:
+                    self._published(self, effect)
+            case Settled(state, reason):
+                _log.info("%s: %s is told to others now: %s.", self.label, state, reason)
+                self._published(self, StateChanged(state, reason))
             case Note(text, level):
                 _log.log(logs.LEVELS[level], "%s: %s.", self.label, text)
 
@@ -252,6 +294,7 @@ class Group:
             "effective_advskew": vhid.skew,
             "preempt": config.preempt,
             "by_hand": vhid.ordered.lower() if vhid.ordered else None,
+            "undecided": vhid.undecided or None,
             "waiting_for": vhid.waiting_for or None,
             "resources": list(config.resources),
             "data": None if vhid.data is None else vhid.data.text or "good",

@@ -64,15 +64,21 @@ class Owner(Protocol):
 
 
 class Answer:
-    """For one message 3. `image` is the map on the disk."""
+    """For one message 3. `image` is the map on the disk.
 
-    def __init__(self, owner: Owner, image: bytes, features: Feature, policy: SplitBrainPolicy) -> None:
+    `held_back`: why the policy may not be followed here, empty when it may.
+    """
+
+    def __init__(
+        self, owner: Owner, image: bytes, features: Feature, policy: SplitBrainPolicy, held_back: str = ""
+    ) -> None:
         self.reply: SecondReply | None = None
         self.verdict: Verdict | None = None
         self._owner = owner
         self._image = image
         self._features = features
         self._policy = policy
+        self._held_back = held_back
         self._job: Store | None = None
         """`_promised` may be said once this is done."""
         self._promised: SecondReply | None = None
@@ -182,7 +188,9 @@ class Answer:
         meta = self._owner.meta
         local, primary = self._changes(), _primary_changes(hello)
         if meta.discard:
-            decision = splitbrain.Decision(True, "ordered by the operator")
+            decision = splitbrain.Decision(True, "as ordered on this node")
+        elif self._held_back:
+            decision = splitbrain.Decision(False, f"policy {self._policy}: {self._held_back}")
         else:
             decision = splitbrain.decide(self._policy, local, primary)
         extentsize = meta.extentsize_bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from hast.format.constants import Role
 from hast.replication.types import Metadata
 
 
@@ -47,6 +48,11 @@ def may_use_copy(metadata: Metadata, force: bool, resume: bool) -> Verdict:
             "Make the peer primary, or use --force to go back to the older data",
         )
     return _YES
+
+
+def may_be_behind(metadata: Metadata) -> bool:
+    """Whether the other node may have gone on without this one, which then cannot know it: it was secondary last."""
+    return metadata.resuid != 0 and metadata.prevrole == Role.SECONDARY
 
 
 def may_serve(peer: PeerState, force: bool, resume: bool) -> Verdict:

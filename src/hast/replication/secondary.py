@@ -54,7 +54,8 @@ class Secondary:
 
     `image` is the map on the disk. `features` is what message 2 agreed on. `flush_doubtful`: in this boot a worker
     before this one may have been told that a flush failed, and not have noted it. `fullsync`: the pair replicates in
-    that mode. `wall_offset_s` added to the `now` of calls gives seconds since 1970.
+    that mode. `policy` and `held_back` are for split brain (answer.py). `wall_offset_s` added to the `now` of calls
+    gives seconds since 1970.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Secondary:
         flush_doubtful: bool = False,
         fullsync: bool = False,
         policy: SplitBrainPolicy = SplitBrainPolicy.MANUAL,
+        held_back: str = "",
         wall_offset_s: float = 0.0,
     ) -> None:
         self.meta = metadata
@@ -75,7 +77,7 @@ class Secondary:
         self._sector_mask = sectorsize_bytes - 1
         self._features = Feature(features)
         self._ranges = RangeTable()
-        self._answer = Answer(self, image, self._features, policy)
+        self._answer = Answer(self, image, self._features, policy, held_back)
         self._opened = False
         self._lead = False
         self._open_job: Store | None = None

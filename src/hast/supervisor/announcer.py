@@ -18,7 +18,7 @@ log = logging.getLogger("hast.supervisor")
 MAX_NAME_CHARACTERS = 64
 MAX_TEXT_CHARACTERS = 1000
 RESOLUTIONS = {
-    resolve.DISCARD: "This copy's changes are discarded at the next connection, by order of the operator.",
+    resolve.DISCARD: "This copy's changes are discarded at the next connection ({reason}).",
     resolve.ABANDON: "The order to discard this copy's changes was taken back.",
 }
 
@@ -67,9 +67,9 @@ class Announcer:
         log.info("%s", text, extra=context(self.name, role))
         self._events.publish("restarted", self.name, text, "warning")
 
-    def resolution(self, role: Role, order: str, details: dict[str, Any]) -> None:
-        """The operator's order about a split brain (`resolve.DISCARD` or `ABANDON`) was carried out."""
-        text = RESOLUTIONS[order]
+    def resolution(self, role: Role, order: str, reason: str, details: dict[str, Any]) -> None:
+        """An order about a split brain (`resolve.DISCARD` or `ABANDON`) was carried out."""
+        text = RESOLUTIONS[order].format(reason=reason)
         log.warning("%s", text, extra=context(self.name, role))
         self._events.publish(f"resolve-{order}", self.name, text, "warning", details=details)
 

@@ -10,6 +10,7 @@ from typing import Any
 from hast.format.constants import HastError, Role
 from hast.supervisor import status
 from hast.supervisor.events import EventBus
+from hast.supervisor.pool_resolver import PoolResolver
 from hast.supervisor.resource_state import ResourceState
 from hast.supervisor.worker_talk import RoleError
 from hast.worker.disk import probe, resolve
@@ -21,6 +22,8 @@ EX_UNAVAILABLE = 69
 EX_TEMPFAIL = 75
 """Error numbers of a resource whose role change was refused, or is still going on."""
 MAX_RATE_BYTES_S = 1 << 62
+BY_OPERATOR = "ordered by the operator"
+MAX_REASON_CHARACTERS = 200
 
 
 class Commands:
@@ -30,11 +33,13 @@ class Commands:
         self,
         states: Mapping[str, ResourceState],
         events: EventBus,
+        resolver: PoolResolver,
         config_path: Callable[[], str],
         reload: Callable[[], Awaitable[str | None]],
     ) -> None:
         self._states = states
         self._events = events
+        self._resolver = resolver
         self._config_path = config_path
         self._reload = reload
         self._changes: set[asyncio.Task[Role]] = set()
@@ -206,17 +211,10 @@ class Commands:
             return {"error": "The request names no resources."}
         if order not in (resolve.DISCARD, resolve.ABANDON):
             return {"error": f"Unknown order {order[:64]!r}: use discard or abandon."}
-        results = []
-        for name in names:
-            state = self._states.get(name)
-            if state is None:
-                results.append(status.unknown(name))
-                continue
-            try:
-                results.append({"name": name} | await state.resolve(order, request.get("force") is True))
-            except RoleError as error:
-                results.append({"name": name, "error": str(error), "code": EX_UNAVAILABLE})
-        return {"error": None, "resources": results}
+        known = [name for name in names if name in self._states]
+        reason = str(request.get("reason") or BY_OPERATOR)[:MAX_REASON_CHARACTERS]
+        outcomes = await self._resolver.order(known, order, request.get("force") is True, reason)
+        return {"error": None, "resources": [_outcome(name, outcomes.get(name)) for name in names]}
 
     async def _tell_each(
         self, request: dict[str, Any], tell: Callable[[ResourceState], Awaitable[None]]
@@ -236,6 +234,14 @@ class Commands:
             except RoleError as error:
                 results.append({"name": name, "error": str(error), "code": int(HastError.INVALID)})
         return {"error": None, "resources": results}
+
+
+def _outcome(name: str, outcome: dict[str, Any] | RoleError | None) -> dict[str, Any]:
+    if outcome is None:
+        return status.unknown(name)
+    if isinstance(outcome, RoleError):
+        return {"name": name, "error": str(outcome), "code": EX_UNAVAILABLE}
+    return {"name": name} | outcome
 
 
 def _seconds(value: Any) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hast.supervisor.arbiter_link import MakeDealings
 from hast.supervisor.events import EventBus
 from hast.supervisor.hooks import HookRunner
+from hast.supervisor.pool_resolver import PoolResolver
 from hast.supervisor.worker_pool import WorkerPool
 
 
@@ -17,6 +18,7 @@ class Environment:
     events: EventBus
     hooks: HookRunner
     pool: WorkerPool
+    resolver: PoolResolver
     foreground: bool
     debug: int
     make_dealings: MakeDealings | None = None

@@ -22,12 +22,13 @@ from hast.supervisor.announcer import Announcer, event_name
 from hast.supervisor.decisions import role_change
 from hast.supervisor.decisions.role_change import Facts
 from hast.supervisor.decisions.steps import Ending, Refusal
+from hast.supervisor.decisions.together import Member
 from hast.supervisor.environment import Environment
 from hast.supervisor.live_settings import LiveSettings
 from hast.supervisor.revival import Revival
 from hast.supervisor.role_runner import RoleRunner
 from hast.supervisor.secondary_holder import SecondaryHolder
-from hast.supervisor.split_brain import SplitBrainMemory, why_not_discard
+from hast.supervisor.split_brain import DETECTED, SplitBrainMemory, why_not_discard
 from hast.supervisor.worker_process import Stuck, WorkerError, WorkerProcess
 from hast.supervisor.worker_talk import RoleError, ask_status
 from hast.worker.disk import resolve
@@ -220,8 +221,11 @@ class ResourceState:
         async with self._lock:
             if self.role is not Role.SECONDARY:
                 raise RoleError(f"Remote node acts as {self.role} for the resource and not as secondary.")
+            resolver = self._environment.resolver
+            await resolver.refresh()
+            message = self._runner.start_message(Role.SECONDARY) | {"held_back": resolver.held_back(self.name)}
             try:
-                await self.incoming.start(self._runner.start_message(Role.SECONDARY), sock, hello, address)
+                await self.incoming.start(message, sock, hello, address)
             except WorkerError as error:
                 log.error("%s", error, extra=self._extra())
                 raise RoleError(str(error)) from None
@@ -275,6 +279,8 @@ class ResourceState:
     def _worker_event(self, message: dict[str, Any]) -> None:
         name = event_name(message)
         self.split_brain.heard(name, message.get("details"))
+        if name == DETECTED:
+            self._spawn(self._environment.resolver.detected(self.name))
         if name in ("connect", "disconnect"):
             self._runner.connected = name == "connect"
             self._runner.first = False
@@ -293,23 +299,44 @@ class ResourceState:
         """What the worker tells about itself, or {"error"}; None without a worker."""
         return await ask_status(self.worker)
 
-    async def resolve(self, order: str, force: bool) -> dict[str, Any]:
-        """Order this copy's changes to be discarded, or take that back; returns what was done. Raises RoleError."""
-        async with self._lock:
-            if order == resolve.DISCARD:
-                known = self.split_brain.known or force
-                reason = why_not_discard(self.name, self.role, self._runner.connected, known)
-                if reason is not None:
-                    raise RoleError(reason)
-            try:
-                if not self._runner.connected:
-                    await self._stop_secondary()
-            except Stuck as error:
-                raise RoleError(str(error)) from None
-            result = await resolve.run(order, self.name, self.resource.local)
+    def as_member(self) -> Member:
+        """What a decision about several resources asks of each."""
+        policy = self.resource.split_brain_policy
+        return Member(self.name, self.role, self._runner.connected, policy, self.split_brain.report)
+
+    @property
+    def belongs_with(self) -> list[str]:
+        """The resources of its pool, itself among them; empty when it stands alone."""
+        group = self._environment.resolver.group_of(self.name)
+        return list(group.resources) if group is not None else []
+
+    @property
+    def connected(self) -> bool:
+        """Whether both nodes are connected."""
+        return self._runner.connected
+
+    def held(self) -> asyncio.Lock:
+        """While it is held no role changes and no connection comes in."""
+        return self._lock
+
+    def why_not_discard(self, force: bool) -> str | None:
+        """Why this copy's changes may not be ordered to be discarded now; None when they may."""
+        return why_not_discard(self.name, self.role, self._runner.connected, self.split_brain.known or force)
+
+    async def give_order(self, order: str, reason: str) -> dict[str, Any]:
+        """Order this copy's changes to be discarded, or take that back; returns what was done. Raises RoleError.
+
+        Call it while the resource is `held`.
+        """
+        try:
+            if not self._runner.connected:
+                await self._stop_secondary()
+        except Stuck as error:
+            raise RoleError(str(error)) from None
+        result = await resolve.run(order, self.name, self.resource.local, reason)
         if result["error"]:
             raise RoleError(str(result["error"]))
-        self._announce.resolution(self.role, order, result)
+        self._announce.resolution(self.role, order, reason, result)
         return result
 
     async def tell_primary(self, do: str, **fields: Any) -> None:

@@ -26,6 +26,16 @@ class SplitBrainMemory:
     def known(self) -> bool:
         return self._report is not None
 
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """What the worker told last; None while no split brain is known."""
+        return self._report
+
+    def explain(self, reason: str) -> None:
+        """Why it is not resolved, or how, where more than this resource decides."""
+        if self._report is not None:
+            self._report = self._report | {"reason": reason}
+
     def heard(self, event: str, details: Any) -> None:
         """A worker said this."""
         if event == "connect":
@@ -38,7 +48,7 @@ class SplitBrainMemory:
             self._last_s = now
             self._times += 1
 
-    def as_status(self) -> dict[str, Any] | None:
+    def as_status(self, together: list[str]) -> dict[str, Any] | None:
         """The object `split_brain`; None when there is none. Times in seconds since 1970."""
         if self._report is None:
             return None
@@ -52,6 +62,7 @@ class SplitBrainMemory:
             "differing_extents": self._report.get("differing_extents"),
             "differing_bytes": self._report.get("differing_bytes"),
             "reason": self._report.get("reason"),
+            "together": together,
         }
 
     def _since_s(self) -> int:

@@ -64,7 +64,7 @@ def build(
             "queues": _counters((known or {}).get("queues"), QUEUES),
             "inconsistent": bool((known or metadata or {}).get("inconsistent")),
             "stale": bool((known or metadata or {}).get("stale")),
-            "split_brain": state.split_brain.as_status(),
+            "split_brain": state.split_brain.as_status(state.belongs_with) if state.split_brain.known else None,
             "discard_ordered": bool((metadata or {}).get("discard")),
             "problems": problems,
             "history": history,

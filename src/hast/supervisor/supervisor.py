@@ -32,6 +32,7 @@ from hast.supervisor.hooks import HookRunner
 from hast.supervisor.in_thread import in_thread
 from hast.supervisor.listener import PeerListener
 from hast.supervisor.peer_names import PeerNames
+from hast.supervisor.pool_resolver import PoolResolver
 from hast.supervisor.resource_state import ResourceState
 from hast.supervisor.worker_pool import WorkerPool
 from hast.supervisor.worker_talk import RoleError
@@ -76,16 +77,19 @@ class Supervisor:
         self.events = EventBus()
         self._options = options
         self._opened = opened
+        self._states: dict[str, ResourceState] = {}
         self._environment = Environment(
             self.events,
             HookRunner(options.foreground),
             WorkerPool(min(MAX_STANDBYS, len(configuration.resources))),
+            PoolResolver(self._states, lambda: self.configuration.path),
             options.foreground,
             options.debug,
             options.make_dealings,
         )
-        self._states: dict[str, ResourceState] = {}
-        self._commands = Commands(self._states, self.events, lambda: self.configuration.path, self.reload)
+        self._commands = Commands(
+            self._states, self.events, self._environment.resolver, lambda: self.configuration.path, self.reload
+        )
         self._names = PeerNames()
         self._listeners: dict[str, PeerListener] = {}
         self._control: ControlServer | None = None

@@ -27,6 +27,8 @@ a peer that was heard as primary has to be silent before it counts as dead."""
 class StartGate:
     """`opened()` or `refused(reason)` is called once. `first`: nothing was heard of the peer since hastd started.
 
+    `may_be_behind`: the peer may have the newer copy; one that has no role yet is then waited for like an absent one.
+
     `is_talking()`: the peer's host took a connection and the handshake goes on.
     """
 
@@ -38,6 +40,7 @@ class StartGate:
         force: bool,
         resume: bool,
         first: bool,
+        may_be_behind: bool = False,
         opened: Callable[[], None],
         refused: Callable[[str], None],
         is_talking: Callable[[], bool] = lambda: False,
@@ -52,9 +55,11 @@ class StartGate:
         self._state = PeerState.UNREACHABLE if resource.remotes else PeerState.NONE
         self._began_s = reactor.now()
         self._decided = False
+        self._waits_for_role = False
         wait_s = min(UNREACHABLE_WAIT_S, self._timeout_s)
         if first and not force and not resume and resource.wait_for_peer_s:
             wait_s = max(wait_s, float(resource.wait_for_peer_s))
+            self._waits_for_role = may_be_behind
         self._talking_wait_s = min(TALKING_WAIT_S, self._timeout_s)
         self._heard_primary_s: float | None = None
         self.hurry_s: float | None = wait_s if wait_s <= UNREACHABLE_WAIT_S else None
@@ -68,7 +73,12 @@ class StartGate:
             return
         now_s = self._reactor.now()
         state = _state(outcome, split_brain, self._state)
-        if self._force or self._resume or state not in (PeerState.PRIMARY, PeerState.UNREACHABLE):
+        if outcome.idle and self._waits_for_role:
+            if state is not self._state:
+                text = "The peer has no role yet and may have the newer copy: waiting for it, at most %.0f s."
+                log.warning(text, self._timer_s - now_s)
+            self._state = state
+        elif self._force or self._resume or state not in (PeerState.PRIMARY, PeerState.UNREACHABLE):
             self._state = state
             self._decide()
         elif state is PeerState.PRIMARY:

@@ -16,7 +16,7 @@ from hast.config.model import ArbiterKind, Resource
 from hast.format.constants import PROTOCOL_VERSION
 from hast.replication.handshake import PeerChanges
 from hast.replication.primary import MAX_ACTIVE, Primary, Settings
-from hast.replication.promotion import may_use_copy
+from hast.replication.promotion import may_be_behind, may_use_copy
 from hast.replication.types import Effects, Metadata, Request
 from hast.worker import messages
 from hast.worker.disk.provider_open import ProviderError, open_provider, read_metadata
@@ -97,6 +97,7 @@ class PrimaryWorker(Worker):
             force=force,
             resume=resume,
             first=bool(self._start.get("first")),
+            may_be_behind=may_be_behind(metadata),
             opened=self._serve,
             refused=self._refuse_role,
             is_talking=lambda: link.is_talking,

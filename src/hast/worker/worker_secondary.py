@@ -60,6 +60,7 @@ class SecondaryWorker(Worker):
         self._version = min(int(start["version"]), PROTOCOL_VERSION)
         self._features = Feature(int(start.get("features") or 0))
         self._peer = str(start.get("peer") or "")
+        self._held_back = str(start.get("held_back") or "")
         self._hello = bytes.fromhex(start["hello"])
         self._buffer = ReceiveBuffer()
         self._requests = RequestDecoder(MAX_DATA_BYTES)
@@ -110,6 +111,7 @@ class SecondaryWorker(Worker):
             sectorsize_bytes=opened.sector_size_bytes,
             features=int(self._features),
             policy=self.resource.split_brain_policy,
+            held_back=self._held_back,
             flush_doubtful=provider.flush_doubtful,
             fullsync=self.resource.replication is Replication.FULLSYNC,
             wall_offset_s=wall_offset_s(self.reactor.now()),

@@ -40,7 +40,7 @@ def files(disk: Path) -> list[Path]:
 
 def test_an_order_saves_the_map_and_marks_the_metadata(disk: Path) -> None:
     before = disk.read_bytes()[4096:]
-    result = resolve.carry_out(resolve.DISCARD, "disk1", str(disk))
+    result = resolve.carry_out(resolve.DISCARD, "disk1", str(disk), "why")
     assert (result["error"], result["extents"], result["already"]) == (None, 3, False)
     assert block(disk).discard
     assert disk.read_bytes()[4096:] == before
@@ -56,29 +56,29 @@ def test_an_order_saves_the_map_and_marks_the_metadata(disk: Path) -> None:
 
 
 def test_an_order_given_twice_saves_once_and_can_be_taken_back_once(disk: Path) -> None:
-    resolve.carry_out(resolve.DISCARD, "disk1", str(disk))
-    assert resolve.carry_out(resolve.DISCARD, "disk1", str(disk))["already"]
+    resolve.carry_out(resolve.DISCARD, "disk1", str(disk), "why")
+    assert resolve.carry_out(resolve.DISCARD, "disk1", str(disk), "why")["already"]
     assert len(files(disk)) == 2
-    assert resolve.carry_out(resolve.ABANDON, "disk1", str(disk))["error"] is None
+    assert resolve.carry_out(resolve.ABANDON, "disk1", str(disk), "why")["error"] is None
     assert not block(disk).discard
-    assert "Nothing is ordered" in resolve.carry_out(resolve.ABANDON, "disk1", str(disk))["error"]
+    assert "Nothing is ordered" in resolve.carry_out(resolve.ABANDON, "disk1", str(disk), "why")["error"]
 
 
 def test_without_a_place_for_the_map_nothing_is_ordered(disk: Path) -> None:
     (disk.parent / "state").write_text("in the way")
-    assert "Nothing is ordered" in resolve.carry_out(resolve.DISCARD, "disk1", str(disk))["error"]
+    assert "Nothing is ordered" in resolve.carry_out(resolve.DISCARD, "disk1", str(disk), "why")["error"]
     assert not block(disk).discard
 
 
 def test_a_provider_that_was_never_connected_has_nothing_to_discard(disk: Path) -> None:
     create_image(disk)
-    assert "never connected" in resolve.carry_out(resolve.DISCARD, "disk1", str(disk))["error"]
+    assert "never connected" in resolve.carry_out(resolve.DISCARD, "disk1", str(disk), "why")["error"]
 
 
 @pytest.mark.parametrize("name", ["other", "disk1"])
 def test_providers_that_cannot_be_used_are_refused(disk: Path, name: str) -> None:
     path = disk if name == "other" else disk.parent / "missing"
-    assert resolve.carry_out(resolve.DISCARD, name, str(path))["error"]
+    assert resolve.carry_out(resolve.DISCARD, name, str(path), "why")["error"]
     assert files(disk) == []
 
 

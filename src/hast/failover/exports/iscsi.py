@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hast.config.failover_model import IscsiExport, Lun
-from hast.failover.part import Context, PartError
+from hast.failover.part import Context, Part, PartError
 
 START_S = 10.0
 _TARGET = re.compile(r"^Target (\d+): (\S+)", re.MULTILINE)
@@ -44,7 +44,7 @@ def _target(tid: str, iqn: str, body: str) -> Target:
     return Target(int(tid), iqn, luns, tuple(access.split()))
 
 
-class IscsiTarget:
+class IscsiTarget(Part):
     """One target."""
 
     def __init__(self, export: IscsiExport) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from hast.config.failover_model import NbdExport
-from hast.failover.part import Context, PartError
+from hast.failover.part import Context, Part, PartError
 
 TERM_S = 1.0
 
 
-class NbdOverTcp:
+class NbdOverTcp(Part):
     """One export. `socket` is hastd's NBD socket, `record` the file that the forwarder keeps locked."""
 
     def __init__(self, export: NbdExport, socket: Path, record: Path) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from hast.config.failover_model import Pool
 from hast.failover import mounts
-from hast.failover.part import Context, PartError
+from hast.failover.part import Context, Part, PartError
 
 
-class Btrfs:
+class Btrfs(Part):
     """One btrfs, its devices and its mount point."""
 
     def __init__(self, pool: Pool, devices: Sequence[str]) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hast.config.failover_model import Pool
 from hast.failover import mounts
-from hast.failover.part import Context, PartError
+from hast.failover.part import Context, Part, PartError
 
 
-class Filesystem:
+class Filesystem(Part):
     """One file system and its mount point. `device` is the path to mount."""
 
     def __init__(self, pool: Pool, device: str) -> None:

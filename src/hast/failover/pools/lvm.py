@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hast.config.failover_model import Pool
 from hast.failover import holders
-from hast.failover.part import Context, PartError
+from hast.failover.part import Context, Part, PartError
 
 
-class VolumeGroup:
+class VolumeGroup(Part):
     """One volume group. `directory` is where its physical volumes are; no other devices are looked at."""
 
     def __init__(self, pool: Pool, directory: str) -> None:

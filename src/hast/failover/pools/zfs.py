@@ -11,10 +11,13 @@ from hast.config.failover_model import Pool
 from hast.failover import holders, mounts
 from hast.failover.commands import LATE
 from hast.failover.log import POOL_TAG
-from hast.failover.part import Context, PartError
+from hast.failover.part import Context, Part, PartError
+
+LOOK_S = 2.0
+"""Time for a look even when the part's own time is over: a short one would only say that nothing can be told."""
 
 
-class ZfsPool:
+class ZfsPool(Part):
     """One pool. `directory` holds its devices."""
 
     def __init__(self, pool: Pool, directory: str) -> None:
@@ -25,10 +28,19 @@ class ZfsPool:
 
     def is_up(self, context: Context) -> bool | None:
         """Whether the pool is imported. ZFS that is not loaded has no pools. Raises PartError when ZFS hangs."""
-        result = context.commands.run(("zpool", "list", "-H", "-o", "name"), context.left_s())
+        result = context.commands.run(("zpool", "list", "-H", "-o", "name"), max(context.left_s(), LOOK_S))
         if result.code == LATE:
             raise PartError(f"zpool list hangs: {result.problem()}")
         return result.code == 0 and self._pool.name in result.output.split()
+
+    def ailment(self, context: Context) -> str:
+        """Any health but ONLINE."""
+        name = self._pool.name
+        result = context.commands.run(("zpool", "list", "-H", "-o", "health", name), max(context.left_s(), LOOK_S))
+        if result.code != 0:
+            return f"imported, but its health is not known: {result.problem()}"
+        health = result.output.strip()
+        return "" if health == "ONLINE" else f"imported, but {health}; see zpool status {name}"
 
     def up(self, context: Context) -> None:
         """Import, by force since the pool remembers the other node."""

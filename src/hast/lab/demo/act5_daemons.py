@@ -8,7 +8,7 @@ from hast.lab import Lab
 from hast.lab.cluster import ADDRESS, CARP_CONF, DEVD_CONF, PORT, Cluster
 from hast.lab.demo.act1_pair import DISKS
 from hast.lab.demo.pools import Pool
-from hast.lab.demo.stage import Stage
+from hast.lab.demo.stage import STEP_TIMEOUT_S, Stage
 from hast.lab.records import SLOTS
 
 TITLE = "Act 5: carpd, hast-devd, failover; a client writes"
@@ -48,6 +48,7 @@ def play(stage: Stage, lab: Lab, pool: Pool) -> None:
         stage.run(host, "carpd")
     stage.until(lab.hast1, "carpctl status", lambda text: "MASTER" in text, "hast1 to be master", MASTER_TIMEOUT_S)
     cluster.wait_settled(lab.hast1, MASTER_TIMEOUT_S)
+    lab.hast1.wait_for("the end of failover", lambda: lab.hast1.run("failover status").returncode == 0, STEP_TIMEOUT_S)
     stage.run(lab.hast1, "ip -4 -brief addr show pub; failover status", ADDRESS)
     stage.run(lab.hast2, "carpctl status; hastctl status --table", "BACKUP")
     stage.say(f"client: records of 4 KiB, each with a flush, over NBD to {ADDRESS}:{PORT}, a file in the pool")

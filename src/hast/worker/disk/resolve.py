@@ -1,8 +1,9 @@
 """The operator's order to throw this copy's changes away, written to or taken off the metadata of an idle provider.
 
-`python -m hast.worker.disk.resolve ORDER NAME PATH`, ORDER being `discard` or `abandon`, prints one JSON object: the
-result of docs/control.md, or {"error": text}. A short-lived process, so that a sick disk stalls nobody else; `run` is
-the supervisor's side. The map is saved before the order is given; both are durable before it is reported.
+`python -m hast.worker.disk.resolve ORDER NAME PATH REASON`, ORDER being `discard` or `abandon`, prints one JSON object:
+the result of docs/control.md, or {"error": text}. A short-lived process, so that a sick disk stalls nobody else; `run`
+is the supervisor's side. The map is saved, REASON with it, before the order is given; both are durable before it is
+reported.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ DEADLINE_S = 20.0
 DISCARD, ABANDON = "discard", "abandon"
 
 
-async def run(order: str, name: str, path: str) -> dict[str, Any]:
+async def run(order: str, name: str, path: str, reason: str) -> dict[str, Any]:
     """Give or take back the order in a process of its own. Nobody else may be using the provider."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "hast.worker.disk.resolve", order, name, path),
+            *(sys.executable, "-P", "-m", "hast.worker.disk.resolve", order, name, path, reason),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -41,7 +42,7 @@ async def run(order: str, name: str, path: str) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {"error": "The answer makes no sense."}
 
 
-def carry_out(order: str, name: str, path: str) -> dict[str, Any]:
+def carry_out(order: str, name: str, path: str, reason: str) -> dict[str, Any]:
     """The process's work."""
     from hast.worker.disk.provider_open import ProviderError, open_provider, read_metadata
 
@@ -51,7 +52,7 @@ def carry_out(order: str, name: str, path: str) -> dict[str, Any]:
             metadata, image = read_metadata(opened, name)
             if order == ABANDON:
                 return _abandon(opened.fd, name, metadata)
-            return _discard(opened.fd, path, metadata, image)
+            return _discard(opened.fd, path, metadata, image, reason)
         finally:
             os.close(opened.fd)
     except ProviderError as error:
@@ -61,7 +62,7 @@ def carry_out(order: str, name: str, path: str) -> dict[str, Any]:
         return {"error": f"Unable to write {where}: {error.strerror or error}. Nothing is ordered."}
 
 
-def _discard(fd: int, path: str, metadata: Any, image: bytes) -> dict[str, Any]:
+def _discard(fd: int, path: str, metadata: Any, image: bytes, reason: str) -> dict[str, Any]:
     from hast.replication.answer import count_extents
     from hast.replication.types import Discarded
     from hast.worker.disk import discarded
@@ -72,7 +73,7 @@ def _discard(fd: int, path: str, metadata: Any, image: bytes) -> dict[str, Any]:
     result = {"error": None, "extents": extents, "bytes": extents * metadata.extentsize_bytes, "map": None}
     if metadata.discard:
         return result | {"already": True}
-    saved = discarded.save(Discarded(metadata, image, "ordered by the operator", {}), path)
+    saved = discarded.save(Discarded(metadata, image, reason, {}), path)
     _write(fd, replace(metadata, discard=True))
     return result | {"map": str(saved), "already": False}
 
@@ -95,8 +96,7 @@ def _write(fd: int, metadata: Any) -> None:
 
 
 def main() -> None:
-    order, name, path = sys.argv[1:]
-    json.dump(carry_out(order, name, path), sys.stdout)
+    json.dump(carry_out(*sys.argv[1:5]), sys.stdout)
 
 
 if __name__ == "__main__":
