@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from hast.format.constants import Feature
+from hast.format.errnos import words
 from hast.replication.arming import Arming
 from hast.replication.barrier import Barrier
 from hast.replication.bitmap import Bitmap
@@ -195,8 +196,10 @@ class Writes:
     # -- out ----------------------------------------------------------------------------------------------------
 
     def ack_early(self, request: Request) -> None:
-        """memsync, async: answer before the peer's final word, if all is well so far."""
+        """memsync, async: answer before the peer's final word, if all is well so far, and this is a copy to rest on."""
         if request.unacked or request.acked or request.fua or request.local_error or request.remote_error:
+            return
+        if self._core.lacking:
             return
         request.acked = True
         self._acknowledge(request)
@@ -233,12 +236,12 @@ class Writes:
             counters.delete_errors += 1
         else:
             counters.write_errors += 1
-        self._tell_once("disk-failed", f"Local write at {request.offset} failed: errno {request.local_error}.")
+        self._tell_once("disk-failed", f"Local write at {request.offset} failed: {words(request.local_error)}.")
 
     def remote_failed(self, request: Request, error: int) -> None:
         """The peer failed a client's write."""
         if error != ENOTCONN:
-            self._tell_once("peer-disk-failed", f"The peer failed a write at {request.offset}: errno {error}.")
+            self._tell_once("peer-disk-failed", f"The peer failed a write at {request.offset}: {words(error)}.")
         request.remote_error = error
 
     def lost(self, request: Request) -> None:
@@ -313,7 +316,8 @@ class Writes:
         covered = self.sync.flush_ended(both)
         if both:
             self._core.map.disarm(cleanable, clock)
-            self._core.map.disarm(covered, clock)
+            if self._core.map.disarm(covered, clock):
+                self.arming.clears_durably = True
         if nowhere:
             self._failed_flushes += 1
             self._untold = True
@@ -386,7 +390,7 @@ class Writes:
     def _remote_flush_failed(self, error: int) -> None:
         """The peer's kernel told it once (S2): what it covered is written to the peer again."""
         core, amap = self._core, self._core.map
-        self._tell_once("peer-flush-failed", f"The peer failed a flush: errno {error}.")
+        self._tell_once("peer-flush-failed", f"The peer failed a flush: {words(error)}.")
         core.peer_unflushed = True
         amap.owed_remote.unite_but(amap.armed, amap.owed_local)
         self.sync.all_owed_again()

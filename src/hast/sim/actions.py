@@ -273,7 +273,7 @@ def _promote_in_time(run: Run, node: Node) -> bool:
     """As failover does: again and again for a while, since a lease has to end first."""
     limit_s = run.world.now + PROMOTE_AGAIN_S
     while True:
-        if run.cluster.promote(node.name, force=not run.features and not run.schedule.arbiter):
+        if run.cluster.promote(node.name):
             return True
         if run.world.now >= limit_s or not run.cluster.may_promote(node.name):
             return False
@@ -328,7 +328,7 @@ def switch(run: Run) -> bool:
 def promote(run: Run, node: str, force: bool = False) -> bool:
     """By hand, whatever the other is."""
     target = run.node(node)
-    if not target.up or run.cluster.roles[target.name] is Role.PRIMARY:
+    if not target.up or run.cluster.roles[target.name] is Role.PRIMARY or not target.disk.metadata.resuid:
         return False
     return run.cluster.promote(target.name, force)
 
@@ -465,16 +465,13 @@ def discard(run: Run, node: str) -> bool:
     run.cluster.cut("resolve")
     target.disk.write_metadata(ordered)
     target.disk.store_metadata(ordered)
+    run.truth.apart[target.name].clear()
     return True
 
 
 def forget(run: Run) -> None:
     """Clients take what the serving node holds for the truth; what was written apart counts no more."""
-<<<<<<< HEAD
     run.truth.together()
-=======
-    run.clients.server_gone()
->>>>>>> bac8cb00c6b798d4aa0a24163ce79ecfdd322ff4
     run.history.restart(run.node("primary").disk.data(), run.world.now)
     run.clients.start_over()
 
@@ -496,6 +493,8 @@ def heal(run: Run) -> None:
             power_on(run, node.name)
         if node.disk.broken:
             replace_disk(run, node.name)
+    if cluster.link is not None and cluster.link.silent:
+        cluster.cut("the host that fell silent resets the connection")
     engine = run.engine()
     if engine is not None and engine.writes.frozen == "by hand":
         thaw(run)

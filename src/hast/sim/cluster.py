@@ -12,7 +12,7 @@ from hast.replication.handshake import Accepted, Refused, SecondReplyValues, che
 from hast.replication.primary import Primary, Settings
 from hast.replication.promotion import PeerState, may_serve, may_use_copy
 from hast.replication.secondary import DISK_OPERATIONS, Secondary, SecondHello, SecondReply
-from hast.replication.types import Event, Metadata, Peer
+from hast.replication.types import Event, Metadata
 from hast.sim.arbiter import Dealings, Witness
 from hast.sim.node import Node, Watcher
 from hast.sim.world import World
@@ -67,8 +67,9 @@ class HandshakeWatcher(Watcher, Protocol):
     def answers(self, primary: Node, secondary: Node, hello: SecondHello, reply: SecondReply) -> None:
         """Message 4 is about to be sent."""
 
-    def accepts(self, primary: Node, secondary: Node, peer: Peer) -> None:
-        """The primary is about to take message 4."""
+    def cut(self, primary: Node) -> None:
+        """The link of this primary is about to be lost."""
+        ...
 
 
 class Cluster:
@@ -162,7 +163,7 @@ class Cluster:
         self.admitting = False
         self._entering = (name, force, resume)
         node = self.nodes[name]
-        node.start_primary(self.settings, force)
+        node.start_primary(self.settings, force or not (resume or self.features))
         self._knock(name, node.life, self.world.now)
 
     def _knock(self, name: str, life: int, began_s: float) -> None:
@@ -332,7 +333,6 @@ class Cluster:
         except Refused as refused:
             self._refused(link, engine, refused)
             return
-        self.watcher.accepts(node, link.secondary, peer)
         engine.attach(peer, self.world.now)
         node.pump()
         self._attempted(node.name, PeerState.CONNECTED)
@@ -395,14 +395,18 @@ class Cluster:
 
 
 def _sync_seqs(engine: Primary, batch: list[Any]) -> list[int]:
-    """Of these requests those that change the peer's disk to synchronise it."""
+    """Of these requests those that change the peer's disk to synchronise it, not those that repeat its own data."""
     if not engine.sync.active:
         return []
     pending = engine.core.pending
     return [
         item[1]
         for item in batch
-        if item[0] in DISK_OPERATIONS and item[4] is not None and item[1] in pending and pending[item[1]].owner == SYNC
+        if item[0] in DISK_OPERATIONS
+        and item[4] is not None
+        and item[1] in pending
+        and pending[item[1]].owner == SYNC
+        and not pending[item[1]].cookie
     ]
 
 

@@ -67,10 +67,6 @@ class Node:
         self.boot_id = self.rng.getrandbits(128).to_bytes(16, "big")
         self.flush_doubtful = False
         """A worker of this boot may have been told of a failed flush, and not have noted it."""
-<<<<<<< HEAD
-=======
-        self._flushing = 0
->>>>>>> bac8cb00c6b798d4aa0a24163ce79ecfdd322ff4
         self.life = 0
         """Counts engines: what an earlier one started is not reported to a later one."""
         self.up = True
@@ -80,6 +76,7 @@ class Node:
         self._stores: deque[Store] = deque()
         self._storing = False
         self._writing: list[Request] = []
+        self._flushing: list[Flush] = []
         self._reading: set[Request] = set()
         self._under_way = 0
 
@@ -144,15 +141,12 @@ class Node:
             for request in self._writing:
                 if self.rng.random() < 0.5:
                     self.disk.execute(request)
+            for flush in self._flushing:
+                self._end_flush(flush)
             if self._storing and self.rng.random() < 0.5:
                 self._write_job(self._stores[0])
-<<<<<<< HEAD
         self.flush_doubtful = self.flush_doubtful or bool(self._flushing)
         self._flushing = []
-=======
-        self.flush_doubtful = self.flush_doubtful or self._flushing > 0
-        self._flushing = 0
->>>>>>> bac8cb00c6b798d4aa0a24163ce79ecfdd322ff4
         self.engine = None
         self.life += 1
         self._stores.clear()
@@ -265,14 +259,9 @@ class Node:
     def _execute(self, request: Request) -> None:
         self._under_way += 1
         if request.op == FLUSH:
-<<<<<<< HEAD
             flush = self.disk.begin_flush()
             self._flushing.append(flush)
             self.world.after(self._delay_s(), self._flushed, request, flush, self.life)
-=======
-            self._flushing += 1
-            self.world.after(self._delay_s(), self._flushed, request, self.disk.begin_flush(), self.life)
->>>>>>> bac8cb00c6b798d4aa0a24163ce79ecfdd322ff4
             return
         self._check_order(request)
         if request.op != READ:
@@ -297,14 +286,18 @@ class Node:
     def _flushed(self, request: Request, flush: Flush, life: int) -> None:
         if life != self.life:
             return
-        self._flushing -= 1
-        request.local_error = self.disk.fails(FLUSH)
-        if request.local_error:
+        self._flushing = [other for other in self._flushing if other is not flush]
+        request.local_error = self._end_flush(flush)
+        self._done(request)
+
+    def _end_flush(self, flush: Flush) -> int:
+        error = self.disk.fails(FLUSH)
+        if error:
             self.flush_doubtful = True
             self.disk.fail_flush(flush)
         else:
             self.disk.end_flush(flush)
-        self._done(request)
+        return error
 
     def _executed(self, request: Request, life: int) -> None:
         if life != self.life:

@@ -127,8 +127,11 @@ class Run:
             if self.world.now >= limit_s:
                 self.truth.wrong(f"the copies did not become equal: {self._why_not()}")
                 return False
+            if self.cluster.primary() is None:
+                actions.heal(self)
             self.world.run_for(0.2)
         self.compare()
+        self.truth.together()
         return True
 
     def compare(self) -> None:

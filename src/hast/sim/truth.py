@@ -15,11 +15,7 @@ from hast.replication.answer import SecondHello, SecondReply
 from hast.replication.core import SYNC
 from hast.replication.primary import Primary
 from hast.replication.secondary import Secondary
-<<<<<<< HEAD
 from hast.replication.types import FLUSH, Event, Metadata, Request, Store
-=======
-from hast.replication.types import FLUSH, Event, Metadata, Peer, Request, Store
->>>>>>> bac8cb00c6b798d4aa0a24163ce79ecfdd322ff4
 from hast.sim.checker import History, Write
 from hast.sim.cluster import Cluster
 from hast.sim.disk import MAP_OFFSET_BYTES, SECTOR_BYTES, Disk
@@ -160,10 +156,10 @@ class Truth:
         if reply.syncsrc is SyncSource.SECONDARY and durable.inconsistent:
             self.wrong(f"S7: {secondary.name} is inconsistent and becomes the source")
 
-    def accepts(self, primary: Node, secondary: Node, peer: Peer) -> None:
-        """What was written apart is settled by one of them giving up."""
-        if peer.discards is not None:
-            self.apart[secondary.name].clear()
+    def together(self) -> None:
+        """Nothing is written apart any more."""
+        for written in self.apart.values():
+            written.clear()
 
     def cut(self, primary: Node) -> None:
         """A peer that leads, and is lost: what it had not confirmed for good is then only on a copy that missed
@@ -289,7 +285,10 @@ class Truth:
         return node.disk.is_marked(number * SECTOR_BYTES // node.disk.metadata.extentsize_bytes)
 
     def _check_flush_led(self, leader: Node, node: Node, number: int) -> None:
-        """Durable on the peer alone: the peer leads, or, where it lacks something itself, a map names the extent."""
+        """Durable on the peer alone: the peer leads, or this copy calls itself bad; or, where the peer lacks something
+        itself, a map names the extent."""
+        if self._says_bad(node.disk.durable_metadata):
+            return
         engine = node.engine
         if isinstance(engine, Primary) and engine.core.peer_whole:
             self._check_led(leader, node, Write(0, 0.0, number, number))
