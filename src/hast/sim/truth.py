@@ -209,7 +209,7 @@ class Truth:
         """S4, S6, S8: an answered write is on both copies, or the one that lacks it is known, durably, to be old."""
         other = self.cluster.other(node)
         early = request.left > 0
-        if early and not self._alive(node) and self._peer_leads(node):
+        if early and self._peer_leads(node):
             self.history.doubt([write])
         here, there = self._has(node, write, crashed=False), early or self._has(other, write, crashed=False)
         if here and there:
