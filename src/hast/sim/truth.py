@@ -73,7 +73,7 @@ class Truth:
         link, other = self.cluster.link, self.cluster.other(node)
         if link is None or link.primary is not other or not isinstance(other.engine, Primary):
             return
-        if other.engine.core.local_ok and not other.disk.broken:
+        if other.engine.core.local_ok and not other.disk.broken and not self._shows(node, request):
             self._check_marked(other, node, request)
 
     def _check_marked(self, node: Node, writer: Node, request: Request) -> None:
