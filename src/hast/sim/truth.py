@@ -121,7 +121,14 @@ class Truth:
         return ""
 
     def asks_store(self, node: Node, job: Store) -> None:
-        """S9: "in step" is written when both copies are equal, apart from what is being written."""
+        """S9: "in step" is written when both copies are equal, apart from what is being written.
+
+        S7: a copy calls itself good again when what was copied into it is on its medium.
+        """
+        if job.metadata is not None and node.disk.metadata.inconsistent and not job.metadata.inconsistent:
+            if Feature.SYNC_MARK in self.cluster.features and node.disk.unsettled(node.copied):
+                self.wrong(f"S7: {node.name} calls its copy good, and what was copied into it is not on its medium")
+            node.copied.clear()
         if job.reason == "in step" and isinstance(node.engine, Primary) and self._alive(node):
             differing = [e for e in self._differing() if e not in node.engine.map.inflight]
             if differing:
