@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from hast.cli.version import add_version
+
 if TYPE_CHECKING:
     from hast.config.failover_model import FailoverConfiguration
     from hast.failover.state import RunFiles
@@ -35,6 +37,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Exit codes: 0 done, 1 failed, 64 usage, 69 hastd, 71 system, 72 and 78 file, 75 gave way."""
+    from hast.cli import completion
+
+    completion.answer("failover", _parser)
     options = _parser().parse_args(argv)
     from hast.config.failoverconf import load
     from hast.config.model import ConfigError
@@ -66,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="failover", description="Make this node master or slave of its HAST resources.")
+    add_version(parser)
     parser.add_argument("verb", choices=("master", "slave", "status", "check"))
     parser.add_argument("-c", "--config", default="/etc/failover.conf", help="configuration (default: %(default)s)")
     parser.add_argument("-p", "--plan", action="store_true", help="print what would be done and do nothing")

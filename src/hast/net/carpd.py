@@ -18,6 +18,7 @@ from typing import Any
 
 from hast.config.carp_model import DEFAULT_CARP_CONTROL, CarpConfiguration
 from hast.config.model import ConfigError
+from hast.daemon.notify import Notifier
 from hast.daemon.paths import run_directory
 from hast.election.carp_types import State, StateChanged
 from hast.election.demotion import BY_HAND, MAX_SKEW, CopyState, Demotion
@@ -55,10 +56,12 @@ class Carpd:
         load: Callable[[], CarpConfiguration],
         sock: socket.socket,
         hastd_control: str,
+        notifier: Notifier,
     ) -> None:
         self._configuration = configuration
         self._load = load
         self._hastd_control = hastd_control
+        self._notifier = notifier
         self._demotion = Demotion()
         self._netlink = Netlink()
         self._record = AddressRecord(run_directory() / RECORD_NAME)
@@ -95,10 +98,12 @@ class Carpd:
             await self._remove_leftovers()
             self._adopt(self._configuration)
             await self._control.start()
-            self._changed.set()
+            self._apply_links()
             _log.info("carpd is ready: %d vhids.", len(self._groups))
+            self._notifier.ready(f"{len(self._groups)} vhids.")
             await self._follow_links()
         finally:
+            self._notifier.stopping()
             await self._stop()
 
     async def reload(self) -> str | None:
@@ -154,6 +159,7 @@ class Carpd:
                 self._changed.set()
                 continue
             self._apply_links()
+            self._notifier.alive()
 
     def _apply_links(self) -> None:
         wanted = {group.config.interface for group in self._groups}
