@@ -69,6 +69,14 @@ def _resource_names(context: click.Context, _parameter: click.Parameter, incompl
     return [name for name in (*names, "all") if name.startswith(incomplete)]
 
 
+def _providers(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    if "/" in incomplete:
+        return [CompletionItem(incomplete, type="file")]
+    return [name for name in _resource_names(context, parameter, incomplete) if name != "all"]
+
+
 _NAMES = click.argument("names", nargs=-1, shell_complete=_resource_names)
 _REQUIRED_NAMES = click.argument("names", nargs=-1, required=True, shell_complete=_resource_names)
 
@@ -159,6 +167,21 @@ def _used_by_daemon(configuration: Configuration) -> dict[str, str]:
         for entry in entries
         if entry.get("role") not in (None, "init")
     }
+
+
+@_command
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.argument("targets", metavar="NAME|PATH ...", nargs=-1, required=True, shell_complete=_providers)
+def wipe(context: click.Context, targets: tuple[str, ...], yes: bool) -> None:
+    """Remove metadata and map from local providers, after saying what is on them. Data is not touched."""
+    from hast.cli.wipe import run
+
+    session = _session(context)
+    try:
+        used = _used_by_daemon(session.configuration())
+    except Failure:
+        used = {}
+    context.exit(run(session, targets, yes, used))
 
 
 @_command
