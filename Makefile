@@ -19,7 +19,7 @@ help:
 	@echo 'make test-kernel  the kernel nbd driver in a small virtual machine'
 	@echo 'make deb          Debian packages in dist/ (as root it installs what the build needs)'
 	@echo 'make man          manual pages in build/man'
-	@echo 'make test-system  packages, units and removal in a booted Debian 12 (root)'
+	@echo 'make test-system  packages, units and removal in booted Debians 12 and 13 (root)'
 	@echo 'make cover        branch coverage of format/ and replication/'
 	@echo 'make clean        remove what the above made'
 

@@ -19,6 +19,7 @@ MIRROR = "http://deb.debian.org/debian"
 MAKE_ROOT_S = 1500
 BOOT_S = 120
 COMMAND_S = 180
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MARK = "root-is-made"
 
 
@@ -47,13 +48,33 @@ def root(suite: str) -> Path:
         subprocess.run(["debootstrap", suite, str(made), MIRROR], check=True, timeout=MAKE_ROOT_S, capture_output=True)
     for file in Path("/etc/apt/apt.conf.d").glob("99*"):
         shutil.copy(file, made / "etc/apt/apt.conf.d")
-    install = f"apt-get -q update && apt-get -q -y --no-install-recommends install {' '.join(DEPENDENCIES)}"
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    command = ["chroot", str(made), "sh", "-c", install]
-    subprocess.run(command, check=True, timeout=MAKE_ROOT_S, capture_output=True, env=environment)
+    _inside(made, f"apt-get -q update && apt-get -q -y --no-install-recommends install {' '.join(DEPENDENCIES)}")
     (made / "etc/hostname").unlink(missing_ok=True)  # the container's name counts
     record.write_text(mark)
     return made
+
+
+def packages(suite: str, tree: Path) -> Path:
+    """`make deb` on a release of its own, in a root of its own (the bare one stays bare). Returns its dist/."""
+    building = cache() / f"{suite}-build"
+    if not (building / "usr/bin/make").exists():
+        shutil.rmtree(building, ignore_errors=True)
+        subprocess.run(["cp", "-a", str(root(suite)), str(building)], check=True, timeout=300)
+        _inside(building, "apt-get -q -y --no-install-recommends install make")
+    copy = building / "tree"
+    shutil.rmtree(copy, ignore_errors=True)
+    ignored = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
+    shutil.copytree(tree, copy, ignore=ignored)
+    _inside(building, "cd /tree && make deb")
+    return copy / "dist"
+
+
+def _inside(made: Path, command: str) -> None:
+    environment = {"PATH": PATH, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    enter = ["chroot", str(made), "sh", "-c", command]
+    done = subprocess.run(enter, timeout=MAKE_ROOT_S, capture_output=True, env=environment, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{made.name}# {command}: {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
 
 
 class System:
@@ -107,7 +128,7 @@ class System:
 
     def run(self, command: str, check: bool = True, timeout_s: float = COMMAND_S) -> subprocess.CompletedProcess[str]:
         """A shell command inside. With `check` a failure raises, with what was printed."""
-        enter = ["nsenter", "--all", f"--target={self._leader()}", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+        enter = ["nsenter", "--all", f"--target={self._leader()}", "env", "-i", f"PATH={PATH}"]
         enter += ["DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "HOME=/root", "sh", "-c", command]
         done = subprocess.run(enter, capture_output=True, text=True, timeout=timeout_s, check=False, errors="replace")
         if check and done.returncode:

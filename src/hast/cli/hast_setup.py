@@ -147,7 +147,7 @@ def remove(root: Path) -> None:
         active = subprocess.run(["systemctl", "is-active", *units], capture_output=True, text=True, check=False)
         for unit, state in zip(units, active.stdout.split(), strict=False):
             if state not in ("inactive", "failed", "unknown"):
-                raise SetupError(f"{unit} is {state}: systemctl stop hast.target hast-witness first", EX_UNAVAILABLE)
+                raise SetupError(f"{unit} is {state}: systemctl stop {' '.join(units)} first", EX_UNAVAILABLE)
         _tell_systemd(root, ["systemctl", "--quiet", "disable", *units])
     for path in paths:
         (root / path).unlink(missing_ok=True)

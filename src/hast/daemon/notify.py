@@ -36,6 +36,11 @@ class Notifier:
     def stopping(self) -> None:
         self._tell("STOPPING=1\nSTATUS=Stopping.")
 
+    @property
+    def beat_s(self) -> float | None:
+        """How often `alive` should be said; None when nobody watches."""
+        return None if self.watchdog_s is None else self.watchdog_s / _BEATS_PER_PERIOD
+
     def alive(self) -> None:
         """To be said by the loop that matters, once its round is done."""
         if self.watchdog_s is not None:
@@ -43,9 +48,9 @@ class Notifier:
 
     async def beat(self) -> None:
         """Say `alive` from the event loop for as long as the loop turns; ends at once when nobody watches."""
-        while self.watchdog_s is not None:
+        while self.beat_s is not None:
             self.alive()
-            await asyncio.sleep(self.watchdog_s / _BEATS_PER_PERIOD)
+            await asyncio.sleep(self.beat_s)
 
     def _tell(self, text: str) -> None:
         if not self._address:

@@ -144,9 +144,10 @@ class Carpd:
 
     async def _follow_links(self) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())
+        look_again_s = min(LOOK_AGAIN_S, self._notifier.beat_s or LOOK_AGAIN_S)
         while not stopping.done():
             changed = asyncio.ensure_future(self._changed.wait())
-            await asyncio.wait({changed, stopping}, timeout=LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({changed, stopping}, timeout=look_again_s, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
             if stopping.done():
                 return
