@@ -1,7 +1,7 @@
 # Every target first does the set-up it needs (packages.apt, .venv); a second run finds it done.
 .POSIX:
 .DELETE_ON_ERROR:
-.PHONY: setup test lint check demo bench sim sim-defects torture test-kernel cover clean help
+.PHONY: setup test lint check demo bench sim sim-defects torture test-kernel test-system deb man cover clean help
 
 VENV = .venv/bin
 STAMP = .venv/.stamp
@@ -17,6 +17,9 @@ help:
 	@echo 'make sim-defects  does the simulator notice seeded defects?  DEFECTS=id,... SEEDS=n'
 	@echo 'make torture      long fault injection in the lab'
 	@echo 'make test-kernel  the kernel nbd driver in a small virtual machine'
+	@echo 'make deb          Debian packages in dist/ (as root it installs what the build needs)'
+	@echo 'make man          manual pages in build/man'
+	@echo 'make test-system  packages, units and removal in booted Debians 12 and 13 (root)'
 	@echo 'make cover        branch coverage of format/ and replication/'
 	@echo 'make clean        remove what the above made'
 
@@ -51,6 +54,16 @@ torture: $(STAMP)
 
 test-kernel: $(STAMP)
 	$(VENV)/pytest -m slow tests/kernel
+
+deb:
+	@./scripts/build-deb
+
+man: $(STAMP)
+	@$(VENV)/python packaging/assemble.py build/share
+	@rm -rf build/man && mv build/share/man build/man
+
+test-system: $(STAMP)
+	$(VENV)/pytest -m slow tests/system
 
 cover: $(STAMP)
 	$(VENV)/pytest -n $(JOBS) -q tests/format tests/replication -m 'not slow' \

@@ -34,3 +34,9 @@ def test_the_pages_show_examples_of_every_file() -> None:
 @pytest.mark.parametrize("name", ["hast1.freebsd.loc", "hast2.freebsd.loc"])
 def test_an_example_of_the_manual_is_accepted(language: str, text: str, name: str) -> None:
     assert READERS[language](text, Host(name))
+
+
+@pytest.mark.parametrize("language", sorted(READERS))
+@pytest.mark.parametrize("name", ["hast1", "hast2"])
+def test_an_example_file_is_accepted(language: str, name: str) -> None:
+    assert READERS[language]((DOCS / "examples" / language).read_text(), Host(name))

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from hast.cli import completion
+from hast.cli.version import add_version
 from hast.config import carpconf
 from hast.config.carp_model import DEFAULT_CARP_CONF
 from hast.config.host import this_host
@@ -36,8 +38,9 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(EX_USAGE)
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="carpctl", description="Look at and order a running carpd.")
+    add_version(parser)
     parser.add_argument("-c", dest="config", default=DEFAULT_CARP_CONF, help="configuration that names the socket")
     parser.add_argument("-s", dest="socket", help="control socket of carpd, instead of the configured one")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
@@ -53,7 +56,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     events.add_argument("--current", action="store_true", help="begin with the present state")
     for each in (status, state, demote, undemote, events):
         each.add_argument("--json", action="store_true", help="JSON instead of text")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _vhid(text: str) -> tuple[int, str | None]:
@@ -65,7 +68,8 @@ def _vhid(text: str) -> tuple[int, str | None]:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point. Exits 0; 1 when carpd refuses; 64 usage; 69 carpd does not answer; 78 configuration."""
-    arguments = _arguments(argv)
+    completion.answer("carpctl", _parser)
+    arguments = _parser().parse_args(argv)
     try:
         sys.exit(_run(arguments))
     except (_Failure, ConfigError) as error:

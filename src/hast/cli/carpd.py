@@ -12,12 +12,15 @@ from typing import NoReturn
 
 from setproctitle import setproctitle
 
+from hast.cli import completion
+from hast.cli.version import add_version
 from hast.config import carpconf
 from hast.config.carp_model import DEFAULT_CARP_CONF, CarpConfiguration
 from hast.config.host import this_host
 from hast.config.model import ConfigError
 from hast.daemon import logs
 from hast.daemon.daemonize import daemonize
+from hast.daemon.notify import Notifier
 from hast.daemon.pidfile import Pidfile, PidfileError
 from hast.daemon.sockets import SocketError, bind_unix
 from hast.format.carp import PROTOCOL
@@ -36,8 +39,9 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(EX_USAGE)
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="carpd", description="Virtual addresses that move between hosts (CARP version 2).")
+    add_version(parser)
     parser.add_argument(
         "-F", dest="foreground", action="store_true", help="stay in the foreground, log to standard error"
     )
@@ -53,12 +57,13 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         default=DEFAULT_HASTD_CONTROL,
         help=f"control socket of hastd (default {DEFAULT_HASTD_CONTROL})",
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point; exits with a sysexits code."""
-    arguments = _arguments(argv)
+    completion.answer("carpd", _parser)
+    arguments = _parser().parse_args(argv)
     try:
         sys.exit(_run(arguments))
     except (ConfigError, PidfileError, SocketError) as error:
@@ -82,6 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
     def load() -> CarpConfiguration:
         return carpconf.load(path, this_host())
 
+    notifier = Notifier()
     configuration = load()
     if arguments.test:
         print(f"{path}: {_found(len(configuration.groups))}")
@@ -99,7 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
         setproctitle("carpd")
         logs.setup(foreground=arguments.foreground, debug=arguments.debug, program="carpd")
         try:
-            asyncio.run(_serve(configuration, load, sock, arguments.hastd))
+            asyncio.run(_serve(configuration, load, sock, arguments.hastd, notifier))
         finally:
             logs.flush()
     finally:
@@ -116,9 +122,13 @@ def _may_open_raw_sockets() -> bool:
 
 
 async def _serve(
-    configuration: CarpConfiguration, load: Callable[[], CarpConfiguration], sock: socket.socket, hastd: str
+    configuration: CarpConfiguration,
+    load: Callable[[], CarpConfiguration],
+    sock: socket.socket,
+    hastd: str,
+    notifier: Notifier,
 ) -> None:
-    await Carpd(configuration, load, sock, hastd).run()
+    await Carpd(configuration, load, sock, hastd, notifier).run()
 
 
 if __name__ == "__main__":

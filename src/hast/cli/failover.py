@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from hast.cli.version import add_version
+
 if TYPE_CHECKING:
     from hast.config.failover_model import FailoverConfiguration
     from hast.failover.state import RunFiles
@@ -38,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Of `status`: 0 as it should be, 1 not so, 75 a run is in progress.
     """
+    from hast.cli import completion
+
+    completion.answer("failover", _parser)
     options = _parser().parse_args(argv)
     from hast.config.failoverconf import load
     from hast.config.model import ConfigError
@@ -69,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="failover", description="Make this node master or slave of its HAST resources.")
+    add_version(parser)
     parser.add_argument("verb", choices=("master", "slave", "status", "check"))
     parser.add_argument("-c", "--config", default="/etc/failover.conf", help="configuration (default: %(default)s)")
     parser.add_argument("-p", "--plan", action="store_true", help="print what would be done and do nothing")

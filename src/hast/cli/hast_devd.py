@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
+from hast.cli.version import add_version
 from hast.config.devd_model import DEFAULT_DEVD_CONF, DevdConfiguration
 from hast.config.model import ConfigError
 
@@ -29,6 +30,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Exit codes: 0; 64 usage, 65 and 66 replay, 71 and 75 pidfile, 72 and 78 configuration."""
+    from hast.cli import completion
+
+    completion.answer("hast-devd", _parser)
     options = _parser().parse_args(argv)
     from hast.config.devdconf import load
     from hast.daemon.pidfile import PidfileError
@@ -48,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="hast-devd", description="Run commands on events of carpd, hastd and the network.")
+    add_version(parser)
     parser.add_argument("-c", "--config", default=DEFAULT_DEVD_CONF, help="rules (default: %(default)s)")
     parser.add_argument("-P", "--pidfile", help="pid file (default: as the configuration says)")
     parser.add_argument("-F", "--foreground", action="store_true", help="stay in the foreground, log to the terminal")
@@ -100,6 +105,7 @@ def _serve(configuration: DevdConfiguration, options: argparse.Namespace) -> int
     from hast.config.devdconf import load
     from hast.daemon import logs
     from hast.daemon.daemonize import daemonize
+    from hast.daemon.notify import Notifier
     from hast.daemon.paths import run_directory
     from hast.daemon.pidfile import Pidfile
     from hast.failover.devd.daemon import Settings, serve
@@ -111,6 +117,7 @@ def _serve(configuration: DevdConfiguration, options: argparse.Namespace) -> int
         hastd=options.hastd.removeprefix("uds://").removeprefix("unix://"),
         deadline_s=options.deadline,
         record=os.path.abspath(options.record) if options.record else None,
+        notifier=Notifier(),
     )
     pidfile = Pidfile(os.path.abspath(options.pidfile or configuration.pidfile), "hast-devd")
     try:

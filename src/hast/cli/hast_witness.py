@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from hast.cli import completion
+from hast.cli.version import add_version
 from hast.config.address import AddressError, parse_address
 from hast.daemon import logs
 from hast.daemon.daemonize import daemonize
+from hast.daemon.notify import Notifier
 from hast.daemon.pidfile import Pidfile, PidfileError
 from hast.failover.arbiters.witness import DEFAULT_WITNESS_PORT
 from hast.failover.arbiters.witness_server import StateError, StateFile, Witness, WitnessServer
@@ -30,9 +33,9 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(EX_USAGE)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Entry point; exits with a sysexits code."""
+def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="hast-witness", description="Remembers which of two HAST nodes may go on alone.")
+    add_version(parser)
     parser.add_argument(
         "-F", dest="foreground", action="store_true", help="stay in the foreground, log to the terminal"
     )
@@ -42,7 +45,13 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("-f", dest="state", default=DEFAULT_STATE, help=f"state file, default {DEFAULT_STATE}")
     parser.add_argument("-P", dest="pidfile", default=DEFAULT_PIDFILE, help=f"default {DEFAULT_PIDFILE}")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point; exits with a sysexits code."""
+    completion.answer("hast-witness", _parser)
+    arguments = _parser().parse_args(argv)
     try:
         sys.exit(_run(arguments))
     except AddressError as error:
@@ -64,6 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
         host, port = address.host, address.port
     state = StateFile(Path(arguments.state).absolute())
     state.load(0.0)
+    notifier = Notifier()
     pidfile = Pidfile(str(Path(arguments.pidfile).absolute()), "hast-witness")
     try:
         if arguments.foreground:
@@ -72,7 +82,7 @@ def _run(arguments: argparse.Namespace) -> int:
             daemonize(pidfile.write)
         logs.setup(foreground=arguments.foreground, debug=arguments.debug, program="hast-witness")
         try:
-            asyncio.run(_serve(state, host, port))
+            asyncio.run(_serve(state, host, port, notifier))
         finally:
             logs.flush()
     finally:
@@ -80,13 +90,17 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve(state: StateFile, host: str, port: int) -> None:
+async def _serve(state: StateFile, host: str, port: int, notifier: Notifier) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     server = await WitnessServer(Witness(state, loop.time())).start(host, port)
+    beating = loop.create_task(notifier.beat())
+    notifier.ready(f"Listening on {host or 'any address'}, port {port}.")
     await stopping.wait()
+    notifier.stopping()
+    beating.cancel()
     server.close()
 
 

@@ -6,12 +6,14 @@ each thing that went wrong. Imports are made where they are needed, because scri
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from hast.cli import completion
 from hast.cli.session import STATUS_TIMEOUT_S, Failure, Session, say_error
 
 if TYPE_CHECKING:
@@ -50,6 +52,35 @@ def _help(context: click.Context, _parameter: click.Parameter, value: bool) -> N
         context.exit(EX_USAGE)
 
 
+def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        from hast.cli import version
+
+        print(version.line("hastctl"))
+        context.exit(0)
+
+
+def _resource_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For the shell's completion; nothing when the configuration cannot be read."""
+    try:
+        names = list(_session(context).configuration().resources)
+    except Failure:
+        return []
+    return [name for name in (*names, "all") if name.startswith(incomplete)]
+
+
+def _providers(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    if "/" in incomplete:
+        return [CompletionItem(incomplete, type="file")]
+    return [name for name in _resource_names(context, parameter, incomplete) if name != "all"]
+
+
+_NAMES = click.argument("names", nargs=-1, shell_complete=_resource_names)
+_REQUIRED_NAMES = click.argument("names", nargs=-1, required=True, shell_complete=_resource_names)
+
+
 def _common(function: Callable[..., Any]) -> Callable[..., Any]:
     """-c, -d and -h, which every command and hastctl itself take."""
     for option in (
@@ -68,6 +99,7 @@ def _session(context: click.Context) -> Session:
 
 @click.group(add_help_option=False, context_settings={"max_content_width": 100})
 @_common
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="The version.")
 def cli() -> None:
     """Control HAST resources of this node through hastd."""
 
@@ -96,7 +128,7 @@ def _size(label: str) -> Callable[[click.Context, click.Parameter, str | None], 
 @click.option("-e", "extentsize", metavar="SIZE", callback=_size("extentsize"), help="Extent size, default 2M.")
 @click.option("-k", "keepdirty", metavar="N", callback=_size("keepdirty"), help="Extents kept dirty, default 64.")
 @click.option("-m", "mediasize", metavar="SIZE", callback=_size("mediasize"), help="Use less than the provider.")
-@click.argument("names", nargs=-1, required=True)
+@_REQUIRED_NAMES
 def create(context: click.Context, names: tuple[str, ...], extentsize: int, keepdirty: int, mediasize: int) -> None:
     """Initialize the local providers of NAMES. Metadata and map are overwritten, data is not touched."""
     from hast.worker.disk import provision
@@ -138,8 +170,23 @@ def _used_by_daemon(configuration: Configuration) -> dict[str, str]:
 
 
 @_command
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.argument("targets", metavar="NAME|PATH ...", nargs=-1, required=True, shell_complete=_providers)
+def wipe(context: click.Context, targets: tuple[str, ...], yes: bool) -> None:
+    """Remove metadata and map from local providers, after saying what is on them. Data is not touched."""
+    from hast.cli.wipe import run
+
+    session = _session(context)
+    try:
+        used = _used_by_daemon(session.configuration())
+    except Failure:
+        used = {}
+    context.exit(run(session, targets, yes, used))
+
+
+@_command
 @click.argument("new_role", metavar="init|primary|secondary", type=click.Choice(["init", "primary", "secondary"]))
-@click.argument("names", nargs=-1, required=True)
+@_REQUIRED_NAMES
 @click.option("--force", is_flag=True, help="Become primary with an inconsistent or outdated copy.")
 @click.option("--wait/--no-wait", default=True, help="Return when the role is true (default), or at once.")
 @click.option("--timeout", default=ROLE_TIMEOUT_S, metavar="SECONDS", type=click.FloatRange(min=0.1, max=3600))
@@ -165,7 +212,7 @@ def _in_words(entry: dict[str, Any]) -> str:
 
 
 @_command
-@click.argument("names", nargs=-1, required=True)
+@_REQUIRED_NAMES
 @click.option("--discard-local", is_flag=True, help="Throw this node's changes away at the next connection.")
 @click.option("--abandon", is_flag=True, help="Take that order back, while it was not carried out.")
 @click.option("--force", is_flag=True, help="Give the order though no split brain is known here.")
@@ -194,7 +241,7 @@ def resolve(
 
 @_command
 @click.argument("rate", metavar="RATE")
-@click.argument("names", nargs=-1, required=True)
+@_REQUIRED_NAMES
 def sync_rate(context: click.Context, rate: str, names: tuple[str, ...]) -> None:
     """Limit synchronization of NAMES, or of all, to RATE bytes per second (50M); 0 or off removes the limit."""
     from hast.format.geometry import parse_size
@@ -226,7 +273,7 @@ def _print(lines: Sequence[str]) -> None:
 
 
 @_command
-@click.argument("names", nargs=-1)
+@_NAMES
 @click.option("--table", is_flag=True, help="One line a resource.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, as docs/control.md describes.")
 @click.option("--watch", is_flag=True, help="Show it again and again, with a progress bar while synchronizing.")
@@ -256,7 +303,7 @@ def status(
 
 
 @_command
-@click.argument("names", nargs=-1)
+@_NAMES
 @click.option("--json", "as_json", is_flag=True, help="Everything, as docs/control.md describes.")
 def list_(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
     """Show everything about NAMES, of all by default: as status, and statistics."""
@@ -277,7 +324,7 @@ def _print_json(entries: Sequence[dict[str, Any]]) -> None:
 
 
 @_command
-@click.argument("names", nargs=-1)
+@_NAMES
 def dump(context: click.Context, names: tuple[str, ...]) -> None:
     """Show the metadata on the local providers of NAMES, of all by default; hastd is not needed."""
     from hast.cli import output
@@ -334,7 +381,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code."""
-    if not argv:
+    if not argv and not os.environ.get(completion.variable("hastctl")):
         with click.Context(cli, info_name="hastctl") as context:
             click.echo(context.get_help(), err=True)
         return EX_USAGE

@@ -13,7 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from hast.cli import completion, version
+
 if TYPE_CHECKING:
+    import argparse
+
     from hast.config.model import Configuration, Resource
     from hast.daemon.pidfile import Pidfile
     from hast.election.arbiter import Verdict
@@ -45,7 +49,7 @@ def _fail(message: str, code: int) -> NoReturn:
 def parse_arguments(argv: list[str]) -> Arguments:
     """Read the options. Exits with 64 and the usage for -h and for anything not understood."""
     try:
-        options, rest = getopt.getopt(argv, "c:dFhP:t")
+        options, rest = getopt.getopt(argv, "c:dFhP:t", ["version"])
     except getopt.GetoptError as error:
         _fail(f"{error}\n{USAGE}", EX_USAGE)
     arguments = Arguments()
@@ -63,14 +67,31 @@ def parse_arguments(argv: list[str]) -> Arguments:
                 arguments.test_only = True
             case "-h":
                 _fail(USAGE, EX_USAGE)
+            case "--version":
+                print(version.line("hastd"))
+                raise SystemExit(0)
     if rest:
         _fail(f"unexpected argument {rest[0]!r}\n{USAGE}", EX_USAGE)
     arguments.config = os.path.abspath(arguments.config)
     return arguments
 
 
+def _parser() -> argparse.ArgumentParser:
+    """The same options for the shell's completion; getopt reads them as the reference does."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="hastd", add_help=False)
+    parser.add_argument("-c", dest="config", help="configuration")
+    parser.add_argument("-P", dest="pidfile", help="pidfile")
+    flags = {"-d": "log more", "-F": "stay in the foreground", "-h": "usage", "-t": "check the configuration and end"}
+    for flag, text in {**flags, "--version": "print the version and end"}.items():
+        parser.add_argument(flag, action="store_true", dest=f"flag_{flag.strip('-')}", help=text)
+    return parser
+
+
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run hastd; never returns."""
+    completion.answer("hastd", _parser)
     arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     code = _run(arguments)
     sys.stdout.flush()
@@ -144,7 +165,10 @@ def _serve(arguments: Arguments, configuration: Configuration, options: Options,
     import setproctitle
 
     from hast.daemon import daemonize, logs
+    from hast.daemon.notify import Notifier
     from hast.supervisor.supervisor import Supervisor
+
+    notifier = Notifier()
 
     def claim() -> None:
         for pidfile in (opened.pidfile, opened.run_lock):
@@ -162,7 +186,7 @@ def _serve(arguments: Arguments, configuration: Configuration, options: Options,
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
 
     async def serve() -> None:
-        await Supervisor(configuration, options, opened).run()
+        await Supervisor(configuration, options, opened, notifier).run()
 
     try:
         asyncio.run(serve())

@@ -18,6 +18,7 @@ from typing import Any
 
 from hast.config.carp_model import DEFAULT_CARP_CONTROL, CarpConfiguration
 from hast.config.model import ConfigError
+from hast.daemon.notify import Notifier
 from hast.daemon.paths import run_directory
 from hast.election.carp_types import State, StateChanged
 from hast.election.demotion import BY_HAND, MAX_SKEW, Demotion
@@ -60,10 +61,12 @@ class Carpd:
         load: Callable[[], CarpConfiguration],
         sock: socket.socket,
         hastd_control: str,
+        notifier: Notifier,
     ) -> None:
         self._configuration = configuration
         self._load = load
         self._hastd_control = hastd_control
+        self._notifier = notifier
         self._demotion = Demotion()
         self._netlink = Netlink()
         self._record = AddressRecord(run_directory() / RECORD_NAME)
@@ -104,8 +107,10 @@ class Carpd:
             await self._control.start()
             self._changed.set()
             _log.info("carpd is ready: %s.", vhids(len(self._groups)))
+            self._notifier.ready(f"{vhids(len(self._groups))}.")
             await self._follow_links()
         finally:
+            self._notifier.stopping()
             await self._stop()
 
     async def reload(self) -> str | None:
@@ -153,9 +158,10 @@ class Carpd:
 
     async def _follow_links(self) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())
+        look_again_s = min(LOOK_AGAIN_S, self._notifier.beat_s or LOOK_AGAIN_S)
         while not stopping.done():
             changed = asyncio.ensure_future(self._changed.wait())
-            await asyncio.wait({changed, stopping}, timeout=LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({changed, stopping}, timeout=look_again_s, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
             if stopping.done():
                 return
@@ -168,6 +174,7 @@ class Carpd:
                 self._changed.set()
                 continue
             self._apply_links()
+            self._notifier.alive()
 
     def _apply_links(self) -> None:
         wanted = {group.config.interface for group in self._groups}

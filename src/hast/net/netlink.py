@@ -8,15 +8,15 @@ stuck. Every operation has a deadline.
 from __future__ import annotations
 
 import asyncio
-import logging
+import errno
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import Any, TypeAlias
 
-from pyroute2.iproute.linux import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from hast.format import rtnetlink
 
 Interface: TypeAlias = IPv4Interface | IPv6Interface
 
@@ -25,11 +25,10 @@ ADDRESS_PROTOCOL = 112
 LABEL_SUFFIX = ":carp"
 _IFF_UP = 0x1
 _IFF_LOWER_UP = 0x10000
-_IFA_F_NODAD = 0x02
-_IFA_F_TENTATIVE = 0x40
 _MAX_LABEL_BYTES = 15
-_GONE = (99, 19, 6)
-"""EADDRNOTAVAIL, ENODEV, ENXIO."""
+_GONE = (errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO)
+_DUMP_ATTEMPTS = 3
+_RECEIVE_BYTES = 1 << 16
 _GROUPS = 0x1 | 0x10 | 0x100
 """RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR."""
 
@@ -62,21 +61,19 @@ class Netlink:
     """One netlink conversation with the kernel of this network namespace."""
 
     def __init__(self) -> None:
-        self._route: Any = None
+        self._socket: socket.socket | None = None
         self._watch: socket.socket | None = None
+        self._sequence = 0
+        self._asking = asyncio.Lock()
 
     async def open(self, changed: Callable[[], None]) -> None:
         """Open; `changed` is called from the event loop whenever links or addresses may have changed."""
-        logging.getLogger("pyroute2").setLevel(logging.WARNING)
-        self._route = AsyncIPRoute()  # type: ignore[no-untyped-call]
-        await self._route.setup_endpoint()
-        watch = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-        watch.bind((0, _GROUPS))
-        self._watch = watch
+        self._socket = _netlink_socket(0)
+        self._watch = watch = _netlink_socket(_GROUPS)
 
         def readable() -> None:
             try:
-                while watch.recv(65536):
+                while watch.recv(_RECEIVE_BYTES):
                     pass
             except BlockingIOError:
                 pass
@@ -91,83 +88,103 @@ class Netlink:
             asyncio.get_running_loop().remove_reader(self._watch.fileno())
             self._watch.close()
             self._watch = None
-        if self._route is not None:
-            closing = self._route.close()
-            if asyncio.iscoroutine(closing):
-                await closing
-            self._route = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     async def look(self) -> dict[str, LinkView]:
         """All interfaces by name. Raises NetworkError."""
         try:
-            async with asyncio.timeout(OPERATION_DEADLINE_S):
-                links = [message async for message in await self._route.get_links()]
-                addresses = [message async for message in await self._route.get_addr()]
-        except (OSError, NetlinkError, TimeoutError) as error:
+            links = [rtnetlink.decode_link(body) for body in await self._dump(rtnetlink.NEWLINK, rtnetlink.ask_links)]
+            bodies = await self._dump(rtnetlink.NEWADDR, rtnetlink.ask_addresses)
+            addresses = [rtnetlink.decode_address(body) for body in bodies]
+        except (OSError, rtnetlink.RtnetlinkError) as error:
             raise NetworkError(f"look at the interfaces: {error or 'no answer from the kernel in time'}") from None
         by_index: dict[int, list[AddressView]] = {}
-        for message in addresses:
-            view = _address_view(message)
-            if view is not None:
-                by_index.setdefault(int(message["index"]), []).append(view)
-        return {
-            link.name: link
-            for link in (_link_view(message, by_index.get(int(message["index"]), [])) for message in links)
-        }
+        for address in addresses:
+            if address is not None:
+                by_index.setdefault(address.index, []).append(_address_view(address))
+        return {link.name: _link_view(link, by_index.get(link.index, [])) for link in links}
 
     async def hold(self, link: LinkView, address: Interface, lifetime_s: int) -> None:
         """Set an address, or prolong it, for so many seconds: without a next call the kernel removes it.
 
         Raises NetworkError.
         """
-        request: dict[str, Any] = {"proto": ADDRESS_PROTOCOL, "valid_lft": lifetime_s}
-        label = link.name + LABEL_SUFFIX
+        label, flags, preferred_s = "", 0, lifetime_s
         if isinstance(address, IPv4Interface):
-            request["preferred_lft"] = lifetime_s
-            if len(label) <= _MAX_LABEL_BYTES:
-                request["label"] = label
+            label = link.name + LABEL_SUFFIX
+            label = label if len(label) <= _MAX_LABEL_BYTES else ""
         else:
-            request |= {"preferred_lft": 0, "flags": _IFA_F_NODAD}
-        await self._change("replace", link, address, request)
+            flags, preferred_s = rtnetlink.FLAG_NODAD, 0
+        held = rtnetlink.Address(link.index, address, flags, label, ADDRESS_PROTOCOL, lifetime_s, preferred_s)
+        await self._change(f"set {address} on {link.name}", rtnetlink.set_address, held)
 
     async def remove(self, link: LinkView, address: Interface) -> None:
         """Remove an address; that it is gone already is success. Raises NetworkError."""
-        await self._change("del", link, address, {}, *_GONE)
+        gone = rtnetlink.Address(link.index, address)
+        await self._change(f"remove {address} from {link.name}", rtnetlink.remove_address, gone, *_GONE)
 
     async def _change(
-        self, command: str, link: LinkView, address: Interface, request: dict[str, Any], *harmless: int
+        self,
+        what: str,
+        encode: Callable[[int, rtnetlink.Address], bytes],
+        address: rtnetlink.Address,
+        *harmless: int,
     ) -> None:
-        prefix = address.network.prefixlen
         try:
-            async with asyncio.timeout(OPERATION_DEADLINE_S):
-                await self._route.addr(command, index=link.index, address=str(address.ip), prefixlen=prefix, **request)
-        except NetlinkError as error:
-            if error.code not in harmless:
-                raise NetworkError(f"{command} {address} on {link.name}: {error}") from None
+            await self._ask(lambda sequence: encode(sequence, address))
         except TimeoutError:
-            raise NetworkError(
-                f"{command} {address} on {link.name}: no answer from the kernel in {OPERATION_DEADLINE_S:g} s"
-            ) from None
+            raise NetworkError(f"{what}: no answer from the kernel in {OPERATION_DEADLINE_S:g} s") from None
         except OSError as error:
-            raise NetworkError(f"{command} {address} on {link.name}: {error.strerror}") from None
+            if error.errno not in harmless:
+                raise NetworkError(f"{what}: {error.strerror}") from None
+        except rtnetlink.RtnetlinkError as error:
+            raise NetworkError(f"{what}: {error}") from None
+
+    async def _dump(self, kind: int, encode: Callable[[int], bytes]) -> list[bytes]:
+        """Bodies of all messages of this kind, asked for again while they were not of one moment."""
+        messages: list[rtnetlink.Message] = []
+        for _attempt in range(_DUMP_ATTEMPTS):
+            messages = await self._ask(encode)
+            if not any(message.interrupted for message in messages):
+                break
+        return [message.body for message in messages if message.kind == kind]
+
+    async def _ask(self, encode: Callable[[int], bytes]) -> list[rtnetlink.Message]:
+        """One question and its whole answer. Raises OSError, TimeoutError, RtnetlinkError."""
+        if self._socket is None:
+            raise OSError(errno.ENOTCONN, "netlink is closed")
+        loop = asyncio.get_running_loop()
+        async with self._asking, asyncio.timeout(OPERATION_DEADLINE_S):
+            self._sequence += 1
+            await loop.sock_sendall(self._socket, encode(self._sequence))
+            answer: list[rtnetlink.Message] = []
+            while True:
+                for message in rtnetlink.decode(await loop.sock_recv(self._socket, _RECEIVE_BYTES)):
+                    if message.sequence != self._sequence:
+                        continue  # the end of an answer that was given up
+                    if message.error:
+                        raise OSError(message.error, os.strerror(message.error))
+                    answer.append(message)
+                    if message.last:
+                        return answer
 
 
-def _link_view(message: Any, addresses: list[AddressView]) -> LinkView:
-    flags = int(message["flags"])
-    mac = bytes.fromhex((message.get("address") or "00:00:00:00:00:00").replace(":", ""))[:6].ljust(6, b"\0")
-    up = bool(flags & _IFF_UP and flags & _IFF_LOWER_UP)
-    return LinkView(str(message.get("ifname")), int(message["index"]), mac, up, tuple(addresses))
+def _netlink_socket(groups: int) -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+    opened.bind((0, groups))
+    return opened
 
 
-def _address_view(message: Any) -> AddressView | None:
-    text = message.get("local") or message.get("address")
-    if not text:
-        return None
-    address = ip_interface(f"{text}/{message['prefixlen']}")
-    label = str(message.get("label") or "")
-    ours = message.get("proto") == ADDRESS_PROTOCOL or label.endswith(LABEL_SUFFIX)
-    flags = int(message.get("flags") or 0)
-    return AddressView(address, ours, not flags & _IFA_F_TENTATIVE)
+def _link_view(link: rtnetlink.Link, addresses: list[AddressView]) -> LinkView:
+    up = bool(link.flags & _IFF_UP and link.flags & _IFF_LOWER_UP)
+    return LinkView(link.name, link.index, link.mac, up, tuple(addresses))
+
+
+def _address_view(address: rtnetlink.Address) -> AddressView:
+    ours = address.protocol == ADDRESS_PROTOCOL or address.label.endswith(LABEL_SUFFIX)
+    return AddressView(address.interface, ours, not address.flags & rtnetlink.FLAG_TENTATIVE)
 
 
 def source_address(link: LinkView, version: int, virtual: frozenset[Any]) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 from hast.config.model import ConfigError, Configuration, Resource
 from hast.daemon import config_record, sockets
 from hast.daemon.logs import context
+from hast.daemon.notify import Notifier
 from hast.daemon.pidfile import Pidfile, PidfileError
 from hast.device import device
 from hast.format.constants import PROTOCOL_VERSION, Role
@@ -72,10 +73,13 @@ class Options:
 class Supervisor:
     """Runs until SIGTERM, SIGINT or `stop`."""
 
-    def __init__(self, configuration: Configuration, options: Options, opened: Opened) -> None:
+    def __init__(
+        self, configuration: Configuration, options: Options, opened: Opened, notifier: Notifier | None = None
+    ) -> None:
         self.configuration = configuration
         self.events = EventBus()
         self._options = options
+        self._notifier = notifier or Notifier({})
         self._opened = opened
         self._states: dict[str, ResourceState] = {}
         self._environment = Environment(
@@ -119,7 +123,10 @@ class Supervisor:
         config_record.write(self.configuration.path, self.configuration.control)
         self._environment.pool.fill_later(0.0)
         log.info("Started successfully, running protocol version %d.", PROTOCOL_VERSION)
+        self._spawn(self._notifier.beat())
+        self._notifier.ready(f"{len(self._states)} resources, all in role init.")
         await self._stopping.wait()
+        self._notifier.stopping()
         await self._stop()
 
     def stop(self) -> None:

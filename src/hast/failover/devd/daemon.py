@@ -12,6 +12,7 @@ from typing import Any
 
 from hast.config.devd_model import DevdConfiguration
 from hast.config.model import ConfigError
+from hast.daemon.notify import Notifier
 from hast.failover.devd.events import Event
 from hast.failover.devd.runner import Runner, is_carpd
 from hast.failover.devd.sources import follow_carpd, follow_hastd, follow_links
@@ -28,6 +29,7 @@ class Settings:
     carpd: str
     hastd: str
     deadline_s: float
+    notifier: Notifier
     record: str | None = None
 
 
@@ -54,11 +56,15 @@ async def serve(configuration: DevdConfiguration, settings: Settings) -> None:
         asyncio.create_task(_guard("hastd", lambda: follow_hastd(settings.hastd, take, restarted))),
         asyncio.create_task(_guard("network links", lambda: follow_links(take))),
     ]
+    beating = asyncio.create_task(settings.notifier.beat())
+    settings.notifier.ready(f"{len(configuration.rules)} rules.")
     await stop.wait()
+    settings.notifier.stopping()
     for source in sources:
         source.cancel()
     await asyncio.gather(*sources, return_exceptions=True)
     await runner.drain(STOP_S)
+    beating.cancel()
     _log.info("ended")
 
 

@@ -1,0 +1,114 @@
+"""What is built beside the Python package: units, manual pages, completions, version numbers that agree."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hast.cli import completion
+
+ROOT = Path(__file__).resolve().parents[2]
+UNITS = sorted((ROOT / "packaging" / "systemd").glob("*.service"))
+PAGES = sorted((ROOT / "docs").glob("*.[158].md"))
+OWN_ROOM = re.compile(r"^(ProtectSystem|ProtectHome|Private\w+|ReadWritePaths|ProtectKernel\w+|ProtectControlGroups)=")
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+@pytest.fixture(scope="session")
+def share(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    into = tmp_path_factory.mktemp("share")
+    runpy.run_path(str(ROOT / "packaging" / "assemble.py"))["assemble"](into)
+    return into
+
+
+def installed_units(tmp_path: Path) -> list[str]:
+    """Copies of the units whose programs exist."""
+    for unit in (ROOT / "packaging" / "systemd").iterdir():
+        (tmp_path / unit.name).write_text(re.sub(r"=/usr/sbin/(hast|carp)\S*", "=/bin/true", unit.read_text()))
+    return [str(path) for path in sorted(tmp_path.iterdir()) if path.suffix in (".service", ".target")]
+
+
+def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
+    command = [tool("systemd-analyze"), "verify", "--man=no", *installed_units(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ours = [line for line in told.stderr.splitlines() if re.search(r"hast|carpd", line)]
+    assert (told.returncode, ours) == (0, [])
+
+
+@pytest.mark.parametrize(("unit", "at_most"), [("hastd", 85), ("hast-devd", 88), ("carpd", 25), ("hast-witness", 15)])
+def test_a_unit_is_no_more_exposed_than_it_must_be(unit: str, at_most: int) -> None:
+    path = ROOT / "packaging" / "systemd" / f"{unit}.service"
+    command = [tool("systemd-analyze"), "security", "--offline=yes", f"--threshold={at_most}", str(path)]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 0, told.stdout
+
+
+@pytest.mark.parametrize("unit", ["hastd", "hast-devd"])
+def test_a_daemon_that_mounts_for_the_host_has_no_mount_namespace_of_its_own(unit: str) -> None:
+    text = (ROOT / "packaging" / "systemd" / f"{unit}.service").read_text()
+    assert not [line for line in text.splitlines() if OWN_ROOM.match(line)]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_a_unit_waits_for_readiness_and_is_watched(unit: Path) -> None:
+    lines = unit.read_text().splitlines()
+    assert {"Type=notify", "NotifyAccess=main", "Restart=on-failure", "StartLimitIntervalSec=0"} <= set(lines)
+    assert any(line.startswith("WatchdogSec=") for line in lines)
+    assert any(re.match(r"ExecStart=/usr/sbin/[a-z-]+ -F", line) for line in lines)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_a_manual_page_renders_without_a_warning(page: Path, share: Path) -> None:
+    section = page.suffixes[-2][1:]
+    rendered = share / "man" / f"man{section}" / page.stem
+    command = [tool("man"), "--warnings", "-E", "UTF-8", "-l", str(rendered)]
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "MANWIDTH": "80", "LC_ALL": "C.UTF-8", "MANPAGER": "cat"}
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert page.name.removesuffix(".md")[:-2] in shown.stdout
+
+
+def test_every_command_has_a_manual_page() -> None:
+    assert {f"{command}.8" for command in completion.COMMANDS} <= {page.stem for page in PAGES}
+
+
+def test_every_console_script_is_a_known_command() -> None:
+    scripts = re.search(r"^\[project\.scripts\]\n(.*?)\n\n", (ROOT / "pyproject.toml").read_text(), re.M | re.S)
+    assert scripts is not None
+    assert set(re.findall(r"^([a-z-]+) =", scripts[1], re.M)) == set(completion.COMMANDS)
+
+
+def test_versions_agree() -> None:
+    project = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M)
+    package = re.match(r"hast \((.*)\)", (ROOT / "debian" / "changelog").read_text())
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert project
+    assert package
+    assert newest
+    assert project[1] == package[1] == newest[1]
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_a_shell_accepts_every_completion(shell: str, share: Path) -> None:
+    for script in sorted((share / "completions" / shell).iterdir()):
+        arguments = ["--no-execute", str(script)] if shell == "fish" else ["-n", str(script)]
+        checked = subprocess.run([tool(shell), *arguments], capture_output=True, text=True, timeout=20, check=False)
+        assert (checked.returncode, checked.stderr) == (0, ""), script.name
+
+
+def test_the_package_holds_every_completion_of_its_commands() -> None:
+    listed = "".join(path.read_text() for path in (ROOT / "debian").glob("*.install"))
+    for command in set(completion.COMMANDS) - {"hast-setup"}:
+        assert f"usr/sbin/{command}\n" in listed
+        assert listed.count(f"/{command} ") + listed.count(f"/_{command} ") + listed.count(f"/{command}.fish ") == 3

@@ -1,0 +1,127 @@
+"""One machine's life with the package: install, start, use, die and come back, remove. Tests run in order."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from booted import System
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("system")]
+SUITES = ["bookworm", "trixie"]
+SERVICES = ("hastd", "hast-devd", "carpd", "hast-witness")
+CONFIGURATION = {
+    "/etc/hast.conf": "resource disk1 { on hast1 { local /srv/disk1 remote none } }",
+    "/etc/carp.conf": 'interface pub\non hast1 { ifconfig carp0 "inet 10.10.10.180/24 vhid 1 pass secret" }',
+    "/etc/failover.conf": "resources disk1\npool mail { type filesystem resource disk1 mount /mnt }",
+    "/etc/devd.conf": "\n".join(
+        f'notify 30 {{ match "system" "IFNET"; match "subsystem" "carp0"; match "type" "{event}"; '
+        f'action "failover {verb}"; }};'
+        for event, verb in (("LINK_UP", "master"), ("LINK_DOWN", "slave"))
+    ),
+}
+EVERY_FILE = (
+    "find / -xdev -not -path '/proc/*' -not -path '/sys/*' -not -path '/tmp/*' -not -path '/var/log/*'"
+    " -not -path '/var/cache/*' -not -path '/var/lib/dpkg/*' -not -path '/var/lib/apt/*' -not -path '/root/*'"
+    " -not -path '/var/lib/systemd/*' -not -path '/srv/*' -not -name __pycache__ -not -path '*/__pycache__/*' | sort;"
+    " find /run /dev/hast 2>/dev/null | grep -i -E 'hast|carp' | sort; grep -E 'hast|carp' /etc/passwd /etc/group"
+)
+before: set[str] = set()
+
+
+def until(system: System, command: str, deadline_s: float = 60.0) -> None:
+    """The command succeeds within the deadline."""
+    end = time.monotonic() + deadline_s
+    while system.run(command, check=False).returncode:
+        assert time.monotonic() < end, f"not within {deadline_s:g} s: {command}\n{journal(system)}"
+        time.sleep(0.5)
+
+
+def journal(system: System) -> str:
+    return system.run("journalctl -b --no-pager -n 60", check=False).stdout
+
+
+def property_of(system: System, unit: str, name: str) -> str:
+    return system.run(f"systemctl show --value -p {name} {unit}").stdout.strip()
+
+
+@pytest.mark.parametrize("system", SUITES, indirect=True)
+class TestLife:
+    def test_apt_installs_without_a_network(self, system: System) -> None:
+        before.clear()
+        before.update(system.run(EVERY_FILE, check=False).stdout.splitlines())
+        system.run("ip link add pub type veth peer name switch && ip link set pub up && ip link set switch up")
+        system.run("ip address add 10.10.10.1/24 dev pub; truncate -s 64M /srv/disk1")
+        system.run("apt-get -q -y install /dist/*.deb")
+        assert system.run("systemctl --failed --plain --no-legend").stdout == ""
+
+    def test_commands_and_manual_pages_are_there(self, system: System) -> None:
+        for command in ("hastd", "hastctl", "carpd", "carpctl", "hast-devd", "failover", "hast-witness"):
+            assert re.fullmatch(rf"{command} \d\S+\n", system.run(f"{command} --version").stdout)
+            assert "NAME" in system.run(f"man {command}").stdout
+        for page in ("hast.conf", "carp.conf", "failover.conf", "hast-devd.conf"):
+            system.run(f"man 5 {page}")
+
+    def test_an_unconfigured_machine_starts_nothing_but_the_witness(self, system: System) -> None:
+        states = [property_of(system, unit, "ActiveState") for unit in SERVICES]
+        assert states == ["inactive", "inactive", "inactive", "active"]
+
+    def test_the_target_becomes_active(self, system: System) -> None:
+        for path, text in CONFIGURATION.items():
+            system.tell(path, text)
+        system.run("chmod 600 /etc/carp.conf && hastctl create disk1 && systemctl start hast.target")
+        for unit in ("hast.target", *SERVICES):
+            assert property_of(system, unit, "ActiveState") == "active", journal(system)
+        assert property_of(system, "hastd", "StatusText") == "1 resources, all in role init."
+        assert property_of(system, "hast-witness", "User") == "hast-witness"
+
+    def test_the_address_moves_the_role_and_the_file_system(self, system: System) -> None:
+        system.run("apt-get --version; command -v mkfs.ext4")
+        until(system, "ip address show dev pub | grep -q 10.10.10.180")
+        until(system, "test -b /dev/hast/disk1")
+        system.run("failover slave; hastctl role primary disk1 && mkfs.ext4 -q /dev/hast/disk1 && failover master")
+        until(system, "mountpoint -q /mnt")
+        system.run("echo kept >/mnt/file && sync")
+        assert "device: " not in system.run("journalctl -b -p err -u hastd -o cat").stdout
+
+    def test_nothing_that_a_unit_forbids_is_needed(self, system: System) -> None:
+        told = system.run("journalctl -b -o cat -u carpd -u hast-witness -u hast-devd -u hastd").stdout
+        assert not re.findall(r".*(?:Read-only file system|Operation not permitted|Permission denied).*", told)
+
+    @pytest.mark.parametrize("unit", ["hastd", "hast-devd", "hast-witness", "carpd"])
+    def test_a_hung_daemon_is_replaced(self, system: System, unit: str) -> None:
+        if unit != "carpd":
+            system.run("systemctl stop carpd")
+            until(system, "! mountpoint -q /mnt && ! test -e /dev/hast/disk1")
+        drop_in = f"/run/systemd/system/{unit}.service.d"
+        system.run(f"mkdir -p {drop_in} && printf '[Service]\\nWatchdogSec=3\\n' >{drop_in}/watch.conf")
+        system.run(f"systemctl daemon-reload && systemctl restart {unit}")
+        old = property_of(system, unit, "MainPID")
+        time.sleep(5)
+        assert property_of(system, unit, "MainPID") == old, "a healthy daemon was killed by its watchdog"
+        system.run(f"kill -STOP {old}")
+        until(system, f"test $(systemctl show --value -p NRestarts {unit}) -ge 1 && systemctl is-active -q {unit}")
+        assert property_of(system, unit, "MainPID") != old
+        system.run(f"rm -r {drop_in} && systemctl daemon-reload && systemctl restart {unit}")
+
+    def test_stop_gives_the_address_up_and_then_the_service(self, system: System) -> None:
+        until(system, "mountpoint -q /mnt")
+        system.run("systemctl stop hast.target")
+        for unit in SERVICES[:3]:
+            until(system, f"test $(systemctl show --value -p ActiveState {unit}) = inactive", 200.0)
+        assert "10.10.10.180" not in system.run("ip address show dev pub").stdout
+        system.run("! mountpoint -q /mnt && ! ls /dev/hast/disk1")
+
+    def test_the_data_is_reached_without_hast(self, system: System) -> None:
+        offset = re.search(r"localoff: (\d+)", system.run("hastctl dump disk1").stdout)
+        assert offset is not None
+        system.run(f"mount -o ro,loop,offset={offset[1]} /srv/disk1 /mnt")
+        assert system.run("cat /mnt/file; umount /mnt").stdout == "kept\n"
+
+    def test_purge_leaves_nothing_and_touches_no_disk(self, system: System) -> None:
+        checksum = system.run("sha256sum /srv/disk1").stdout
+        system.run("apt-get -q -y purge hast hast-witness python3-hast")
+        left = set(system.run(EVERY_FILE, check=False).stdout.splitlines()) - before
+        assert left == set()
+        assert system.run("sha256sum /srv/disk1").stdout == checksum
