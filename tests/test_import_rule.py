@@ -1,4 +1,7 @@
-"""Rooms import only rooms of the floors below their own; the lab and the simulator are imported by none."""
+"""Rooms import only rooms of the floors below their own; the lab and the simulator are imported by none.
+
+What decides performs no I/O: whole rooms, and in the others the folders named `decisions`.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,17 @@ FLOORS = (
     ("format",),
     ("config", "election"),
     ("replication", "daemon"),
-    ("worker", "device", "net", "sim"),
+    ("worker", "device", "net"),
     ("supervisor", "failover"),
-    ("cli", "watch"),
+    ("cli", "watch", "sim"),
     ("lab",),
 )
 ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 PRIVATE = frozenset({"lab", "sim"})
 SANS_IO = frozenset({"format", "replication", "election"})
+DECISIONS = "decisions"
+"""Name of the folders, in rooms that perform I/O, whose modules decide and perform none."""
+KNOWN_TO_DECISIONS = SANS_IO | {"config"}
 FORBIDDEN_IN_SANS_IO = frozenset({"os", "socket", "time", "threading", "asyncio", "select", "subprocess", "random"})
 
 
@@ -58,5 +64,28 @@ def test_a_room_imports_only_rooms_of_floors_below(room: str) -> None:
 @pytest.mark.parametrize("room", sorted(SANS_IO))
 def test_a_sans_io_room_imports_nothing_that_does_io(room: str) -> None:
     for path in modules(room):
+        refuse_io(path)
+
+
+def test_a_decision_performs_no_io_and_imports_nothing_that_does() -> None:
+    folders = [path for path in SOURCE.rglob(DECISIONS) if path.is_dir()]
+    assert folders
+    for path in (path for folder in folders for path in sorted(folder.rglob("*.py"))):
+        refuse_io(path)
         for name in imported(path):
-            assert name.split(".")[0] not in FORBIDDEN_IN_SANS_IO, f"{path.relative_to(SOURCE)} imports {name}"
+            parts = name.split(".")
+            known = parts[0] != "hast" or parts[1] in KNOWN_TO_DECISIONS or DECISIONS in parts
+            assert known, f"{path.relative_to(SOURCE)} imports {name}"
+
+
+def test_the_simulator_imports_only_what_performs_no_io() -> None:
+    for path in modules("sim"):
+        for name in imported(path):
+            parts = name.split(".")
+            known = parts[0] != "hast" or parts[1] in KNOWN_TO_DECISIONS | {"sim"} or DECISIONS in parts
+            assert known, f"{path.relative_to(SOURCE)} imports {name}"
+
+
+def refuse_io(path: Path) -> None:
+    for name in imported(path):
+        assert name.split(".")[0] not in FORBIDDEN_IN_SANS_IO, f"{path.relative_to(SOURCE)} imports {name}"

@@ -84,6 +84,14 @@ def test_check_accepts_a_correct_file(quiet: Daemon) -> None:
     assert (done.returncode, done.stdout) == (0, f"{quiet.config}: correct, 2 resources for this node.\n")
 
 
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "timeout 5\n"])
+def test_check_does_not_call_a_file_without_resources_correct(quiet: Daemon, text: str) -> None:
+    quiet.config.write_text(text)
+    done = quiet.hastctl("check")
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == f"{quiet.config}: no mistake found, but no resource for this node.\n"
+
+
 def test_no_daemon_is_exit_71_with_one_line(quiet: Daemon) -> None:
     done = quiet.hastctl("status")
     assert done.returncode == 71
@@ -172,7 +180,10 @@ def test_refused_role_says_why_and_fails(daemon: Daemon) -> None:
 
 def test_role_of_an_unknown_resource(daemon: Daemon) -> None:
     done = daemon.hastctl("role", "primary", "nope", "disk1")
-    assert (done.returncode, done.stderr) == (1, "[nope] Received error 1 from hastd.\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "[nope] Received error 1 from hastd: Resource nope is not configured.\n",
+    )
     assert daemon.status()["role"] == "primary"
 
 
@@ -211,9 +222,9 @@ def test_status_list_table_and_json(make_daemon: MakeDaemon) -> None:
 
 def test_status_of_an_unknown_resource(standing_daemon: Daemon) -> None:
     done = standing_daemon.hastctl("status", "nope")
-    assert (done.returncode, done.stdout) == (1, "nope:\n  error: 1\n")
+    assert (done.returncode, done.stdout) == (1, "nope:\n  error: 1 (Resource nope is not configured)\n")
     assert standing_daemon.hastctl("status", "--table", "nope").stdout.endswith("nope\tERR1\n")
-    assert standing_daemon.hastctl("list", "nope").stdout == "nope:\n  error: 1\n"
+    assert standing_daemon.hastctl("list", "nope").stdout == done.stdout
 
 
 def test_status_says_that_a_secondary_has_no_metadata(standing_daemon: Daemon) -> None:
@@ -294,3 +305,16 @@ def test_debug_shows_the_dialogue_on_stderr(standing_daemon: Daemon) -> None:
     assert done.stdout.startswith("Name\t")
     assert f"hastd at {standing_daemon.directory}/ctl" in done.stderr
     assert "[DEBUG][1] reply " in done.stderr
+
+
+def test_the_data_lies_behind_localoff_and_what_is_before_it_can_be_wiped(quiet: Daemon) -> None:
+    image = quiet.directory / "disk1.img"
+    quiet.hastctl("create", "disk1")
+    shown = quiet.hastctl("dump", "disk1").stdout
+    offset = int(shown.split("localoff: ")[1].split()[0])
+    size = int(shown.split("datasize: ")[1].split()[0])
+    assert offset + size <= image.stat().st_size
+    with image.open("r+b") as disk:
+        disk.write(bytes(offset))
+    assert quiet.hastctl("dump", "disk1").returncode == 255
+    assert quiet.hastctl("create", "disk1").returncode == 0

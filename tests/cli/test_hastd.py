@@ -37,6 +37,11 @@ def test_usage_is_exit_64_on_stderr(quiet: Daemon, arguments: tuple[str, ...]) -
 def test_validation_only(quiet: Daemon) -> None:
     done = hastd(quiet, "-t", "-c", str(quiet.config))
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{quiet.config}: correct, 1 resource for this node.\n"
+    quiet.config.write_text("# nothing yet\n")
+    done = hastd(quiet, "-t", "-c", str(quiet.config))
+    assert done.returncode == 0
+    assert done.stdout == f"{quiet.config}: no mistake found, but no resource for this node.\n"
     quiet.config.write_text("nonsense")
     done = hastd(quiet, "-t", "-c", str(quiet.config))
     assert done.returncode == 78

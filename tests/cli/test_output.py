@@ -36,6 +36,14 @@ def entry(**changes: Any) -> dict[str, Any]:
     return copy.deepcopy(ENTRY) | changes
 
 
+def full(**changes: Any) -> dict[str, Any]:
+    """With what only list shows."""
+    names = ("reads", "writes", "deletes", "flushes", "activemap_updates")
+    errors = ("read_errors", "write_errors", "delete_errors", "flush_errors")
+    queues = ("local", "send", "recv", "done", "idle")
+    return entry(statistics=dict.fromkeys((*names, *errors), 0), queues=dict.fromkeys(queues, 0)) | changes
+
+
 @pytest.fixture
 def reference(shared_compat: Path) -> dict[str, Any]:
     """The recorded status reply, as an entry."""
@@ -106,12 +114,51 @@ def test_dump_shows_marks_only_when_set() -> None:
     assert output.dump_block(metadata)[-1] == "    inconsistent: yes"
 
 
-def test_unknown_resource() -> None:
+def test_unknown_resource_is_said_in_words_after_the_number_of_the_reference() -> None:
     unknown = {"name": "nope", "error": "Resource nope is not configured.", "code": 1}
-    assert output.status_block(unknown) == ["nope:", "  error: 1"]
-    assert output.list_block(unknown) == ["nope:", "  error: 1"]
+    assert output.status_block(unknown) == ["nope:", "  error: 1 (Resource nope is not configured)"]
+    assert output.list_block(unknown) == ["nope:", "  error: 1 (Resource nope is not configured)"]
     assert output.table([unknown])[1:] == ["nope\tERR1"]
     assert output.watch_lines([unknown], 200) == ["nope: Resource nope is not configured."]
+
+
+APART = {"since": 1_700_000_000.25, "reason": "tcp4://10.0.0.2: Connection refused"}
+
+
+def test_a_missing_peer_is_said_with_since_when_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "moment", lambda seconds: f"moment {seconds}")
+    for show in (output.status_block, output.list_block):
+        lines = show(full(status="degraded", not_connected=APART))
+        assert "  status: degraded" in lines
+        assert "  peer: not connected since moment 1700000000: tcp4://10.0.0.2: Connection refused" in lines
+    lines = output.watch_lines([entry(status="degraded", not_connected=APART)], 200)
+    assert lines[1].startswith("  peer: not connected since moment 1700000000: ")
+
+
+def test_the_reason_of_a_refusal_is_not_said_twice() -> None:
+    refused = {"since": 1, "reason": "Remote node acts as init."}
+    problems = [{"kind": "refused", "text": "Remote node acts as init."}]
+    lines = output.status_block(entry(status="degraded", not_connected=refused, problems=problems))
+    assert len([line for line in lines if "acts as init" in line]) == 1
+
+
+def test_table_shows_a_split_brain_whatever_else_is_so() -> None:
+    rows = [entry(), entry(name="disk2", role="secondary", status="-", split_brain={"since": 1})]
+    assert output.table(rows) == [
+        "Name\tStatus      Role           Components",
+        "disk1\tcomplete    primary        /dev/ada1\thast2",
+        "disk2\tsplit-brain secondary      /dev/ada1\thast2",
+    ]
+
+
+def test_table_makes_room_for_a_long_word() -> None:
+    assert output.table([entry(status="synchronizing")])[1] == "disk1\tsynchronizing primary        /dev/ada1\thast2"
+
+
+def test_watch_shows_a_split_brain_and_a_copy_in_its_line() -> None:
+    lines = output.watch_lines([entry(status="synchronizing"), entry(split_brain={"since": 1})], 200)
+    assert "synchronizing" in lines[0].split()
+    assert "split-brain" in lines[1].split()
 
 
 SYNC = {

@@ -83,7 +83,7 @@ def test_dump_shows_order_and_time() -> None:
 def test_what_an_order_did() -> None:
     result = {"name": "disk1", "extents": 1, "bytes": 2 << 20, "already": False, "map": "/x.json"}
     assert output.resolve_lines(result) == [
-        "disk1: this node's changes in 1 extents (2.0MB) are discarded at the next connection; "
+        "disk1: this node's changes in 1 extent (2.0MB) are discarded at the next connection; "
         "the map of them is in /x.json."
     ]
     assert "given before" in output.resolve_lines(result | {"already": True, "map": None})[0]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +41,18 @@ def test_resource_and_role_come_first_and_lines_stay_one() -> None:
     assert logs.context("disk1") == {"hast_prefix": "[disk1] "}
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(28, "No space left on device", "/x"), "No space left on device"),
+        (OSError("gone"), "gone"),
+        (ValueError("bad"), "bad"),
+    ],
+)
+def test_reason_is_words_without_a_number(error: Exception, text: str) -> None:
+    assert logs.in_words(error) == text
+
+
 def test_exception_is_one_line() -> None:
     try:
         raise ValueError("bad")
@@ -60,6 +76,41 @@ def test_warnings_go_to_stderr_and_the_rest_to_stdout(capsys: pytest.CaptureFixt
     captured = capsys.readouterr()
     assert captured.out == "[INFO] [disk1] (primary) fine\n"
     assert captured.err == "[WARNING] [disk1] (primary) bad\n"
+
+
+PROGRAM = """
+import logging
+from hast.daemon import logs
+logs.setup(foreground=True, debug=1, resource="disk1", role="primary")
+for level in (10, 20, 25, 30, 40, 50):
+    logging.getLogger("hast").log(level, "text\\nof two lines")
+"""
+"""Every level once, under -F."""
+
+
+def run_under(journal: str, directory: Path) -> tuple[str, str]:
+    """What goes to stdout and stderr while JOURNAL_STREAM names `journal`: `this` (stderr itself) or something else."""
+    out, errors = directory / "out", directory / "errors"
+    with out.open("w") as stdout, errors.open("w") as stderr:
+        status = os.fstat(stderr.fileno())
+        stream = f"{status.st_dev}:{status.st_ino}" if journal == "this" else journal
+        environment = {**os.environ, "JOURNAL_STREAM": stream}
+        command = [sys.executable, "-c", PROGRAM]
+        subprocess.run(command, env=environment, stdout=stdout, stderr=stderr, timeout=20, check=True)
+    return out.read_text(), errors.read_text()
+
+
+def test_under_the_journal_each_line_has_its_priority_and_no_word_for_it(tmp_path: Path) -> None:
+    out, errors = run_under("this", tmp_path)
+    assert out == ""
+    assert errors.splitlines() == [f"<{n}>[disk1] (primary) text | of two lines" for n in (7, 6, 5, 4, 3, 2)]
+
+
+@pytest.mark.parametrize("stream", ["1:2", "", "nonsense", "1:2:3"])
+def test_a_journal_that_is_not_at_stderr_changes_nothing(stream: str, tmp_path: Path) -> None:
+    out, errors = run_under(stream, tmp_path)
+    assert out.startswith("[DEBUG][1] [disk1] (primary) text | of two lines\n[INFO] ")
+    assert errors.startswith("[WARNING] ")
 
 
 def test_slow_log_drops_lines_and_says_how_many() -> None:

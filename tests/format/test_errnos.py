@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 
+from hast.format import errnos
 from hast.format.errnos import to_freebsd, to_linux
 
 
@@ -47,3 +49,13 @@ def test_every_translation_is_undone_by_the_other() -> None:
         freebsd = to_freebsd(linux)
         assert 0 < freebsd < 98
         assert to_linux(freebsd) in (linux, errno.EIO)
+
+
+@pytest.mark.parametrize("number", errnos.NAMED)
+def test_words_of_what_disks_say_are_those_of_the_system(number: int) -> None:
+    assert errnos.words(number) == os.strerror(number)
+
+
+def test_other_numbers_have_their_name_or_the_number() -> None:
+    assert errnos.words(errno.EXDEV) == "error EXDEV"
+    assert errnos.words(9999) == "error 9999"

@@ -316,3 +316,70 @@ def test_idle_flush_does_not_repeat_when_the_map_is_clean() -> None:
         rig.tick(1.0)
         assert not rig.local
         rig.answer_remote()
+
+
+def alone() -> Rig:
+    """A primary that goes on without its peer, with one acknowledged write."""
+    rig = connected()
+    rig.lose()
+    rig.write(0)
+    rig.work()
+    assert rig.finished[-1].error == 0
+    return rig
+
+
+def test_s4_failed_flush_that_no_client_waited_for_is_told_to_the_next_one_and_once() -> None:
+    rig = alone()
+    rig.engine.writes.want_flush()
+    rig.tick()
+    rig.finish_local(error=EIO)
+    rig.work()
+    first, second = rig.flush(), None
+    rig.work()
+    assert first.error == EIO
+    second = rig.flush()
+    rig.work()
+    assert second.error == 0
+
+
+def test_s4_fua_write_whose_data_another_failed_flush_may_have_covered_is_not_acknowledged() -> None:
+    rig = alone()
+    flush = rig.flush()
+    running = rig.local[0]
+    write = rig.write(0, fua=True)
+    rig.finish_local(rig.local[1])
+    rig.finish_local(running, error=EIO)
+    rig.work()
+    assert flush.error == EIO
+    assert write.error == EIO
+    again = rig.write(0, fua=True)
+    rig.work()
+    assert again.error == 0
+
+
+def test_s4_flush_that_waits_while_another_fails_is_told_so() -> None:
+    rig = alone()
+    rig.flush()
+    running = rig.local[0]
+    waiting = rig.flush()
+    rig.finish_local(running, error=EIO)
+    rig.work()
+    assert waiting.error == EIO
+
+
+def test_s6_flush_that_rests_on_the_peer_waits_for_both_records_of_it() -> None:
+    """A local flush fails; the next one succeeds before this disk says that it is stale."""
+    rig = connected()
+    written(rig, 1)
+    rig.flush()
+    rig.finish_local(error=EIO)
+    rig.reply(rig.sent(FLUSH)[0][1])
+    rig.remote = rig.sent(TAKE_LEAD)
+    second = rig.flush()
+    rig.finish_local()
+    rig.answer_remote()
+    assert rig.stores
+    assert second not in rig.finished
+    rig.store_all()
+    assert second in rig.finished
+    assert second.error == 0

@@ -198,6 +198,7 @@ def test_disk_errors_are_answered_and_counted(op: int, counter: str) -> None:
     assert shelf.replies == [(5, EIO, False, None)]
     assert getattr(shelf.engine.counters, counter) == 1
     assert [event.name for event in shelf.events] == ["disk-failed"]
+    assert shelf.events[0].text.endswith(" failed: Input/output error.")
 
 
 def test_disk_errors_of_one_kind_are_told_once_a_minute() -> None:

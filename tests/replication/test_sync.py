@@ -595,7 +595,7 @@ def test_status_of_an_inbound_pass() -> None:
 
 
 def test_long_pass_flushes_now_and_then_so_that_a_break_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hast.replication.sync.FLUSH_EVERY_BYTES", 8 * EXTENT)
+    monkeypatch.setattr("hast.replication.sync.WINDOW_BYTES", 24 * EXTENT)
     rig = outbound(*range(40))
     answer(rig, SYNC_BEGIN)
     rig.finish_local(*rig.local[:8])
@@ -604,5 +604,40 @@ def test_long_pass_flushes_now_and_then_so_that_a_break_costs_little(monkeypatch
     rig.finish_local(next(request for request in rig.local if request.op == FLUSH))
     answer(rig, FLUSH)
     assert rig.engine.status()["peer_missing"] == 32 * EXTENT
+    assert rig.engine.status()["dirty"] == 32 * EXTENT, "it counts down"
+    assert rig.stores[0].flush, "what is done is on the medium, also after a power cut"
     rig.work()
     assert rig.engine.status()["peer_missing"] == 0
+
+
+def test_no_more_is_copied_ahead_of_the_flushes_than_an_interruption_may_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hast.replication.sync.WINDOW_BYTES", 6 * EXTENT)
+    rig = outbound(*range(40))
+    answer(rig, SYNC_BEGIN)
+    begun: set[int] = set()
+    while reads := [request for request in rig.local if request.op == READ]:
+        begun |= {request.offset // EXTENT for request in reads}
+        rig.finish_local(*reads)
+        answer(rig, WRITE)
+    assert begun == set(range(6))
+    rig.finish_local()
+    answer(rig, FLUSH)
+    assert [request.offset // EXTENT for request in rig.local if request.op == READ], "it goes on after the flush"
+
+
+@pytest.mark.parametrize("features", [OUR_FEATURES, Feature.NONE])
+def test_interrupted_pass_goes_on_where_it_was_also_after_a_power_cut(
+    monkeypatch: pytest.MonkeyPatch, features: int
+) -> None:
+    monkeypatch.setattr("hast.replication.sync.WINDOW_BYTES", 6 * EXTENT)
+    meta = metadata(localcnt=1)
+    pair = Pair(Rig(meta, image(*range(40))), Shelf(features=features), int(features))
+    pair.attach()
+    while (done := pair.shelf.engine.counters.writes) < 30:
+        assert pair.step()
+    pair.rig.disk.crash()
+    pair.new_primary()
+    assert int(str(pair.rig.engine.status()["dirty"])) <= (40 - done + 7) * EXTENT
+    pair.new_secondary()
+    pair.connect()
+    assert pair.rig.engine.status()["dirty"] == 0

@@ -412,7 +412,8 @@ def test_s3_write_refused_by_the_peer_stays_owed_and_is_copied_again() -> None:
     assert not rig.finished
     rig.store_all()
     assert rig.finished == [request]
-    assert "peer-disk-failed" in rig.event_names()
+    told = [event.text for event in rig.events if event.name == "peer-disk-failed"]
+    assert told == ["The peer failed a write at 0: Input/output error."]
     assert rig.engine.status()["peer_missing"] == EXTENT
     rig.tick(11)
     rig.work()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hast.device import device_steps
 from hast.supervisor.hooks import MAX_QUEUED, HookRunner
 
 
@@ -69,3 +73,39 @@ def test_no_program_is_no_hook_and_the_queue_is_bounded(tmp_path: Path, caplog: 
 
     asyncio.run(run())
     assert "left out" in caplog.text
+
+
+@pytest.fixture
+def silent_directory(tmp_path: Path) -> Iterator[Path]:
+    """A file system whose server never answers, as a mounted device of a frozen primary is one."""
+    directory = tmp_path / "silent"
+    directory.mkdir()
+    descriptor = device_steps.mount_fuse(directory)
+    guard = subprocess.Popen(["/bin/sh", "-c", f"sleep 20; umount -f {directory}"])
+    minor = device_steps.mount_minor(directory)
+    yield directory
+    guard.kill()
+    guard.wait(5)
+    assert minor is not None
+    device_steps.abort_connection(minor)
+    device_steps.unmount(directory)
+    os.close(descriptor)
+
+
+@pytest.mark.device
+def test_a_hook_whose_file_cannot_be_read_holds_up_nobody(
+    silent_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        runner = HookRunner(foreground=False, deadline_s=1.0)
+        runner.fire(str(silent_directory / "hook"), "one", "disk1")
+        longest_s = 0.0
+        began_s = time.monotonic()
+        while (now_s := time.monotonic()) < began_s + 1.5:
+            await asyncio.sleep(0.01)
+            longest_s = max(longest_s, time.monotonic() - now_s)
+        assert longest_s < 0.8
+        await runner.finish(5)
+
+    asyncio.run(run())
+    assert "was killed" in caplog.text

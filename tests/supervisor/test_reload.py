@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import time
@@ -46,6 +47,18 @@ def test_bad_configuration_keeps_the_old_state_and_says_why(daemon: Daemon) -> N
         reload(daemon)
     assert daemon.status()["role"] == "primary"
     assert "Configuration not reloaded." in daemon.log()
+
+
+def test_a_configuration_that_cannot_be_read_in_time_is_not_waited_for_and_holds_up_no_stop(daemon: Daemon) -> None:
+    text = daemon.config.read_text()
+    daemon.config.unlink()
+    os.mkfifo(daemon.config)
+    with pytest.raises(ControlError, match=r"Configuration not reloaded: .*hast\.conf was not read within 10 s"):
+        reload(daemon)
+    daemon.config.unlink()
+    daemon.config.write_text(text)
+    reload(daemon)
+    assert daemon.stop(10.0) == 0
 
 
 def test_added_remote_reaches_a_primary_live(daemon: Daemon) -> None:

@@ -236,6 +236,23 @@ def test_restart_after_sigkill_ends_old_workers_and_serves(make_daemon: MakeDaem
     assert daemon.role("primary")["error"] is None
 
 
+def test_restart_after_sigkill_in_the_middle_of_a_promotion_begins_clean(make_daemon: MakeDaemon) -> None:
+    daemon = make_daemon()
+    daemon.order("disk1", ready_after_s=60)
+    daemon.start()
+    daemon.role("primary", wait=False)
+    worker = wait_for(lambda: starts(daemon), "worker start")[0]["pid"]
+    assert daemon.process is not None
+    daemon.process.kill()
+    daemon.process.wait(5)
+    assert alive(worker)
+    daemon.order("disk1")
+    daemon.start()
+    assert not alive(worker)
+    assert daemon.status()["role"] == "init"
+    assert daemon.role("primary")["error"] is None
+
+
 def test_sync_rate_reaches_the_worker_and_its_replacement(daemon: Daemon) -> None:
     daemon.role("primary")
     reply = daemon.ask({"command": "sync-rate", "resources": ["disk1"], "bytes_s": 1 << 20})

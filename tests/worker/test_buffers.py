@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
+import pytest
+
+from hast.replication.types import WRITE, Request
 from hast.worker.buffers import ReceiveBuffer
 
 
@@ -59,22 +63,60 @@ def test_views_handed_out_never_change_under_their_holder() -> None:
 
 def test_a_chunk_without_views_is_used_again() -> None:
     buffer = ReceiveBuffer(4096)
-    chunks = set()
-    for _ in range(50):
-        buffer.feed(b"z" * 3000)
-        buffer.consume(3000)
-        chunks.add(id(buffer.view.obj))
-    assert len(chunks) <= 3
+    assert len(chunks_used(buffer, 50)) <= 3
 
 
-def test_a_chunk_with_a_living_view_is_not_used_again() -> None:
+def kept_by_a_request(view: memoryview) -> object:
+    return Request(WRITE, 0, len(view), data=view)
+
+
+KEEPERS: dict[str, Callable[[memoryview], object]] = {
+    "a view": lambda view: view,
+    "a slice": lambda view: view[10:20],
+    "a view of a view": lambda view: memoryview(view[10:20]),
+    "another item format": lambda view: view[:8].cast("Q"),
+    "a read-only view": lambda view: view.toreadonly(),
+    "a slice in a request": lambda view: kept_by_a_request(view[10:20]),
+    "an iterator": lambda view: iter(view),
+}
+
+
+@pytest.mark.parametrize("kind", KEEPERS)
+def test_a_chunk_is_used_again_only_when_its_last_view_is_gone(kind: str) -> None:
     buffer = ReceiveBuffer(4096)
     buffer.feed(b"k" * 3000)
-    kept = buffer.pending()[10:20]
-    owner = kept.obj
+    kept = KEEPERS[kind](buffer.pending())
+    owner = id(buffer.view.obj)
     buffer.consume(3000)
     for _ in range(20):
         buffer.feed(b"z" * 3000)
         buffer.consume(3000)
-        assert buffer.view.obj is not owner
-    assert bytes(kept) == b"k" * 10
+        assert id(buffer.view.obj) != owner
+    del kept
+    assert owner in chunks_used(buffer, 20)
+
+
+def test_a_chunk_that_is_only_named_somewhere_is_used_again() -> None:
+    buffer = ReceiveBuffer(4096)
+    buffer.feed(b"k" * 3000)
+    owner = buffer.view.obj
+    buffer.consume(3000)
+    assert id(owner) in chunks_used(buffer, 20)
+
+
+def test_a_chunk_that_is_used_again_has_its_full_size() -> None:
+    buffer = ReceiveBuffer(4096)
+    for _ in range(20):
+        buffer.feed(b"z" * 3000)
+        buffer.consume(3000)
+        assert len(buffer.view) == 4096
+
+
+def chunks_used(buffer: ReceiveBuffer, messages: int) -> set[int]:
+    """Identities of the chunks that messages of 3000 bytes land in."""
+    used = set()
+    for _ in range(messages):
+        buffer.feed(b"z" * 3000)
+        buffer.consume(3000)
+        used.add(id(buffer.view.obj))
+    return used

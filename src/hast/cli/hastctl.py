@@ -21,6 +21,7 @@ DEFAULT_CONFIG = "/etc/hast.conf"
 EX_USAGE = 64
 EX_DATAERR = 65
 EX_IOERR = 74
+EX_CONFIG = 78
 EX_INTERRUPTED = 130
 ROLE_TIMEOUT_S = 120.0
 RESOLVE_TIMEOUT_S = 300.0
@@ -151,13 +152,16 @@ def role(
     reply = _session(context).ask(request, timeout + REPLY_MARGIN_S if wait else NO_WAIT_TIMEOUT_S)
     entries = reply.get("resources") or []
     for entry in entries:
-        if entry.get("code") == 1:
-            say_error(f"[{entry['name']}] Received error 1 from hastd.")
-        elif entry.get("error"):
-            say_error(f"[{entry['name']}] {entry['error']}")
+        if entry.get("error"):
+            say_error(f"[{entry['name']}] {_in_words(entry)}")
         for warning in entry.get("warnings") or ():
             say_error(f"[{entry['name']}] warning: {warning}")
     context.exit(first_code(entries))
+
+
+def _in_words(entry: dict[str, Any]) -> str:
+    """Why a role was not changed; where the reference has only a number, the number and the reason."""
+    return f"Received error 1 from hastd: {entry['error']}" if entry.get("code") == 1 else str(entry["error"])
 
 
 @_command
@@ -311,10 +315,13 @@ def events(context: click.Context) -> None:
 @_command
 def check(context: click.Context) -> None:
     """Check the configuration file without touching anything."""
+    from hast.cli import output
+
     session = _session(context)
     configuration = session.configuration()
-    count = len(configuration.resources)
-    print(f"{session.config_path}: correct, {count} resource{'' if count == 1 else 's'} for this node.")
+    if not configuration.resources:
+        raise Failure(output.checked(session.config_path, 0), EX_CONFIG)
+    print(output.checked(session.config_path, len(configuration.resources)))
 
 
 # --- the process ------------------------------------------------------------------------------------------------------

@@ -95,7 +95,9 @@ def _run(arguments: Arguments) -> int:
     try:
         configuration = load()
         if arguments.test_only:
-            print(f"{arguments.config}: correct, {len(configuration.resources)} resources for this node.")
+            from hast.cli.output import checked
+
+            print(checked(arguments.config, len(configuration.resources)))
             return 0
         if arguments.pidfile or not arguments.foreground:
             pidfile = Pidfile(arguments.pidfile or configuration.pidfile)

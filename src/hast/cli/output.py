@@ -13,7 +13,15 @@ from typing import Any
 from hast.format.geometry import human_size
 
 _BAR_WIDTH = 30
+_STATUS_WIDTH = 9
 _DIRECTIONS = {"to-peer": "to the other node", "from-peer": "from the other node"}
+
+
+def checked(path: str, resources: int) -> str:
+    """What is said of a configuration file without mistakes."""
+    if not resources:
+        return f"{path}: no mistake found, but no resource for this node."
+    return f"{path}: correct, {resources} resource{'' if resources == 1 else 's'} for this node."
 
 
 def sized(size_bytes: int) -> str:
@@ -50,7 +58,17 @@ def percent(sync: dict[str, Any]) -> float:
 
 
 def _failed(entry: dict[str, Any]) -> list[str]:
-    return [f"{entry['name']}:", f"  error: {entry.get('code', 1)}"]
+    return [f"{entry['name']}:", f"  error: {entry.get('code', 1)} ({str(entry['error']).rstrip('.')})"]
+
+
+def shown_status(entry: dict[str, Any]) -> str:
+    """The word of the one-line forms, which have no other place for a split brain."""
+    return "split-brain" if entry.get("split_brain") else str(entry["status"])
+
+
+def extents(count: int) -> str:
+    """`1 extent`, `2 extents`."""
+    return f"{count} extent{'' if count == 1 else 's'}"
 
 
 def _head(entry: dict[str, Any]) -> list[str]:
@@ -87,8 +105,8 @@ def _split_brain_lines(entry: dict[str, Any]) -> list[str]:
     sides = ", ".join(f"{side} {_changed(found.get(side))}" for side in ("local", "peer"))
     lines = [f"  split-brain: since {since}, {sides}"]
     if found.get("differing_extents") is not None:
-        extents, size = found["differing_extents"], human_size(found["differing_bytes"])
-        lines.append(f"  differing: at most {extents} extents ({size})")
+        size = human_size(found["differing_bytes"])
+        lines.append(f"  differing: at most {extents(found['differing_extents'])} ({size})")
     if entry.get("discard_ordered"):
         lines.append("  resolution: this node's changes are discarded at the next connection")
         return lines
@@ -103,7 +121,7 @@ def _split_brain_lines(entry: dict[str, Any]) -> list[str]:
 def _changed(side: dict[str, Any] | None) -> str:
     if not side:
         return "not known"
-    return f"{side['extents']} extents ({human_size(side['bytes'])})"
+    return f"{extents(side['extents'])} ({human_size(side['bytes'])})"
 
 
 def resolve_lines(result: dict[str, Any]) -> list[str]:
@@ -117,12 +135,20 @@ def resolve_lines(result: dict[str, Any]) -> list[str]:
 
 def _trouble_lines(entry: dict[str, Any]) -> list[str]:
     lines = _split_brain_lines(entry)
-    told = {"split-brain"} if lines else set()
+    told = "split-brain" if lines else None
+    apart = entry.get("not_connected")
+    if apart and not lines:
+        told = "refused" if any(_says(each, "refused", apart["reason"]) for each in entry["problems"]) else None
+        lines.append(f"  peer: not connected since {moment(int(apart['since']))}: {apart['reason'].rstrip('.')}")
     problems = entry.get("problems") or ()
-    lines += [f"  problem: {each['kind']}: {each['text']}" for each in problems if each["kind"] not in told]
+    lines += [f"  problem: {each['kind']}: {each['text']}" for each in problems if each["kind"] != told]
     if entry.get("transition"):
         lines.append(f"  changing: {entry['transition']}")
     return lines
+
+
+def _says(problem: dict[str, Any], kind: str, text: str) -> bool:
+    return bool(problem["kind"] == kind and problem["text"] == text)
 
 
 def status_block(entry: dict[str, Any]) -> list[str]:
@@ -164,14 +190,17 @@ def list_block(entry: dict[str, Any]) -> list[str]:
 
 
 def table(entries: Iterable[dict[str, Any]]) -> list[str]:
-    """The one-line form (section 9.3)."""
+    """The one-line form (section 9.3); words longer than the reference's make the column wider."""
     rows = list(entries)
-    lines = ["Name\tStatus\t Role\t\tComponents"] if rows else []
+    words = [shown_status(entry) for entry in rows if not entry.get("error")]
+    width = 1 + max([len(word) for word in words] + [_STATUS_WIDTH - 1])
+    heading = "Status\t Role\t\t" if width == _STATUS_WIDTH else f"{'Status':<{width}}{'Role':<15}"
+    lines = [f"Name\t{heading}Components"] if rows else []
     for entry in rows:
         if entry.get("error"):
             lines.append(f"{entry['name']}\tERR{entry.get('code', 1)}")
         else:
-            state = f"{entry['status']:<9}{entry['role']:<15}"
+            state = f"{shown_status(entry):<{width}}{entry['role']:<15}"
             lines.append(f"{entry['name']}\t{state}{entry['localpath']}\t{entry['remoteaddr']}")
     return lines
 
@@ -185,7 +214,7 @@ def watch_lines(entries: Iterable[dict[str, Any]], width: int | None = None) -> 
             lines.append(f"{entry['name']}: {entry['error']}")
             continue
         lines.append(
-            f"{entry['name']:<16} {entry['role']:<10} {entry['status']:<9} dirty {human_size(entry['dirty']):>6}"
+            f"{entry['name']:<16} {entry['role']:<10} {shown_status(entry):<13} dirty {human_size(entry['dirty']):>6}"
             f"  {entry['replication']}  {entry['remoteaddr']}"
         )
         if entry.get("sync"):

@@ -1,4 +1,4 @@
-"""Log lines of hastd and its workers (specification section 8.1): plain on the terminal, syslog when daemonised.
+"""Log lines of hastd and its workers (specification section 8.1): terminal, journal, or syslog when daemonised.
 
 Use `logging.getLogger("hast…")` everywhere; put the resource and role into a line with `extra=context(name, role)`, or
 set them once for a whole worker with `setup(resource=…)`. Nothing here blocks: syslog is written by one thread behind
@@ -8,6 +8,7 @@ a bounded queue, and lines that do not fit are counted and reported later.
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import sys
 import syslog
@@ -37,8 +38,13 @@ def context(resource: str, role: str | None = None) -> dict[str, str]:
     return {"hast_prefix": f"[{resource}] ({role}) " if role else f"[{resource}] "}
 
 
+def in_words(error: Exception) -> str:
+    """Why, in words: an OSError without `[Errno N]` before them."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 class LineFormatter(logging.Formatter):
-    """`[LEVEL] [resource] (role) text`, one line whatever the text holds; without the level for syslog."""
+    """`[LEVEL] [resource] (role) text`, one line whatever the text holds; no level where it is told otherwise."""
 
     def __init__(self, prefix: str = "", with_level: bool = True) -> None:
         super().__init__()
@@ -66,6 +72,26 @@ class _TerminalHandler(logging.Handler):
             stream.flush()
         except (OSError, ValueError):
             pass
+
+
+class _JournalHandler(logging.Handler):
+    """Everything to stderr, `<priority>` before each line, as sd-daemon(3) asks."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"<{_priority(record.levelno)}>{self.format(record)}\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            pass
+
+
+def stderr_is_journal() -> bool:
+    """Whether systemd connected stderr to its journal, by the device and inode that it names in the environment."""
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 class QueuedHandler(logging.Handler):
@@ -107,23 +133,24 @@ class QueuedHandler(logging.Handler):
         super().close()
 
 
+def _priority(level: int) -> int:
+    return next((priority for least, priority in _PRIORITIES if level >= least), syslog.LOG_DEBUG)
+
+
 def _to_syslog(level: int, line: str) -> None:
-    for least, priority in _PRIORITIES:
-        if level >= least:
-            syslog.syslog(priority, line.replace("\0", " "))
-            return
+    syslog.syslog(_priority(level), line.replace("\0", " "))
 
 
 def setup(*, foreground: bool, debug: int, resource: str = "", role: str = "", program: str = "hastd") -> None:
     """Set up the root logger of this process. Call after the last fork. `resource` and `role` prefix lines."""
     prefix = context(resource, role or None)["hast_prefix"] if resource else ""
     handler: logging.Handler
-    if foreground:
-        handler = _TerminalHandler()
-    else:
+    if not foreground:
         syslog.openlog(program, syslog.LOG_PID, syslog.LOG_DAEMON)
         handler = QueuedHandler(_to_syslog)
-    handler.setFormatter(LineFormatter(prefix, with_level=foreground))
+    else:
+        handler = _JournalHandler() if stderr_is_journal() else _TerminalHandler()
+    handler.setFormatter(LineFormatter(prefix, with_level=isinstance(handler, _TerminalHandler)))
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hast.daemon.logs import in_words
 from hast.format import nbd
 
 HANDSHAKE_S = 10.0
@@ -41,7 +42,7 @@ async def dial(path: str, name: str, timeout_s: float = HANDSHAKE_S) -> Dialled:
         except TimeoutError:
             raise DialError(f"no NBD handshake on {path} within {timeout_s:g} s") from None
         except (OSError, struct.error) as error:
-            raise DialError(f"NBD handshake on {path} failed: {error}") from None
+            raise DialError(f"NBD handshake on {path} failed: {in_words(error)}") from None
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ MAX_RESOURCES = 65536
 
 _ROLE_CODES = {role: number for number, role in ROLE_NUMBERS.items()}
 
+_STATUS_WORDS = frozenset({"complete", "degraded", "-"})
+"""What the reference says, and its readers know; every other state of ours is less than complete."""
 _STRINGS = ("provname", "localpath", "remoteaddr", "sourceaddr", "replication", "checksum", "compression", "role")
 _OPTIONAL_STRINGS = frozenset({"sourceaddr"})
 _NUMBERS = (("dirty", NvType.UINT64), ("extentsize", NvType.UINT32), ("keepdirty", NvType.UINT32))
@@ -123,8 +125,9 @@ def status_reply(resources: Sequence[Mapping[str, Any]]) -> list[Field]:
 def _worker_fields(index: int, resource: Mapping[str, Any]) -> list[Field]:
     statistics = resource.get("statistics") or {}
     queues = resource.get("queues") or {}
+    word = str(resource.get("status") or "-")
     return [
-        nv.string(f"status{index}", str(resource.get("status") or "-")),
+        nv.string(f"status{index}", word if word in _STATUS_WORDS else "degraded"),
         *[(f"{name}{index}", kind, resource.get(name) or 0) for name, kind in _NUMBERS],
         *[nv.u64(f"{field}{index}", statistics.get(key) or 0) for field, key in _STATISTICS.items()],
         *[nv.u64(f"{field}{index}", queues.get(key) or 0) for field, key in _QUEUES.items()],

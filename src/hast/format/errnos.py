@@ -63,6 +63,28 @@ _TO_FREEBSD = {0: 0, **{number: number for number in _SAME}}
 _TO_FREEBSD.update({getattr(errno, name): number for name, number in _FREEBSD.items()})
 _TO_LINUX = {freebsd: linux for linux, freebsd in _TO_FREEBSD.items()}
 
+_WORDS = {
+    errno.EIO: "Input/output error",
+    errno.ENXIO: "No such device or address",
+    errno.ENOMEM: "Cannot allocate memory",
+    errno.EACCES: "Permission denied",
+    errno.ENODEV: "No such device",
+    errno.EINVAL: "Invalid argument",
+    errno.EFBIG: "File too large",
+    errno.ENOSPC: "No space left on device",
+    errno.EROFS: "Read-only file system",
+    errno.EOPNOTSUPP: "Operation not supported",
+    errno.ETIMEDOUT: "Connection timed out",
+    errno.EDQUOT: "Disk quota exceeded",
+}
+NAMED = tuple(_WORDS)
+"""Linux numbers that disks fail with."""
+
+
+def words(number: int) -> str:
+    """A Linux errno for people. Own words, because this floor may not ask the operating system."""
+    return _WORDS.get(number) or f"error {errno.errorcode.get(number, number)}"
+
 
 def to_freebsd(number: int) -> int:
     """The FreeBSD number of a Linux errno; EIO for one that FreeBSD does not have."""

@@ -54,7 +54,7 @@ def copy_state(status: dict[str, Any] | None) -> CopyState:
         return CopyState.NOT_CONFIGURED
     problems = {str(each.get("kind")) for each in status.get("problems") or () if isinstance(each, dict)}
     role = str(status.get("role"))
-    connected = status.get("status") == "complete" or bool(status.get("sync"))
+    connected = bool(status.get("connected"))
     if role == "primary" and connected and status.get("inconsistent"):
         return CopyState.STALE
     for problem, state in _PROBLEMS.items():

@@ -18,6 +18,8 @@ class Arming:
         self._parked: list[Request] = []
         self._job: Store | None = None
         self._extents = Bitmap(core.map.extents)
+        self.clears_durably = False
+        """What was cleared is to be on the medium soon: an interrupted synchronisation goes on from there."""
 
     @property
     def busy(self) -> bool:
@@ -43,7 +45,8 @@ class Arming:
             return
         offset, data = image
         self._extents = core.map.arming.copy()
-        flush = bool(self._extents) and core.settings.metaflush
+        flush = (bool(self._extents) or self.clears_durably) and core.settings.metaflush
+        self.clears_durably = False
         self._job = Store("activemap", offset_bytes=MAP_OFFSET_BYTES + offset, data=data, flush=flush)
         core.effects.stores.append(self._job)
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from hast.format.constants import Replication, Role
+from hast.format.errnos import words
 from hast.replication.activemap import Activemap
 from hast.replication.core import (
     BARRIER,
@@ -173,7 +174,9 @@ class Primary:
         """A durable write ended; jobs end in the order they were issued."""
         self.core.now = now
         if error:
-            self._disk_broken(f"writing '{job.reason}' failed: errno {error}")
+            self._disk_broken(f"writing '{job.reason}' failed: {words(error)}")
+        elif job.metadata is not None:
+            self.core.saved = job.metadata
         self.writes.arming.stored(job)
         self.standing.stored(job, error)
         self.sync.stored(job, error)

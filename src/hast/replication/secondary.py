@@ -13,6 +13,7 @@ from typing import Any
 
 from hast.config.model import SplitBrainPolicy
 from hast.format.constants import MAX_DATA_BYTES, REFERENCE_MAX_DATA_BYTES, Command, Feature, SyncSource
+from hast.format.errnos import words
 from hast.replication.answer import Answer
 from hast.replication.answer import SecondHello as SecondHello
 from hast.replication.answer import SecondReply as SecondReply
@@ -187,7 +188,7 @@ class Secondary:
         """A durable write ended."""
         self._now = now
         if error:
-            self.event("disk-failed", f"Writing '{job.reason}' failed: errno {error}.", "error")
+            self.event("disk-failed", f"Writing '{job.reason}' failed: {words(error)}.", "error")
         self._answer.stored(job, error)
         if job is self._open_job:
             self._open_job = None
@@ -334,7 +335,7 @@ class Secondary:
         if request.local_error != errno.EOPNOTSUPP and self._now - told_s >= TELL_AGAIN_S:
             self._told_s[request.op] = self._now
             what = Command(request.op).name
-            text = f"Local {what} at {request.offset} failed: errno {request.local_error}."
+            text = f"Local {what} at {request.offset} failed: {words(request.local_error)}."
             self.event("disk-failed", text, "error")
 
     # -- marks on the disk ------------------------------------------------------------------------------------------

@@ -23,7 +23,10 @@ PIECE_BYTES = 256 * 1024
 PIECES_IDLE = 32
 PIECES_BUSY = 4
 BUSY_S = 0.1
-FLUSH_EVERY_BYTES = 256 * 1024 * 1024
+WINDOW_BYTES = 12 * 1024 * 1024
+"""So much may be copied, or on its way, that no flush has covered: an interruption costs no more than that. Two extents
+at least."""
+FLUSHES_PER_WINDOW = 3
 RETRY_S = 10.0
 """Between passes when the one before could not copy everything."""
 FIRST_RETRY_S = 2.0
@@ -103,7 +106,10 @@ class Sync:
         """What this pass copies."""
         self._copied: dict[int, bool] = {}
         """Extent → a flush that covers it has begun."""
-        self._unflushed_bytes = 0
+        self._unflushed = 0
+        """Of these, how many no flush covers that has begun."""
+        self._window = max(2, WINDOW_BYTES // core.map.extentsize_bytes)
+        """Extents begun whose copying no flush has covered yet, at most."""
         self._in_flight = 0
         self._tokens = 0.0
         self._tokens_s = 0.0
@@ -152,7 +158,8 @@ class Sync:
 
     def owed_again(self, extent: int) -> None:
         """A write to this extent reached only one copy."""
-        self._copied.pop(extent, None)
+        if self._copied.pop(extent, True) is False:
+            self._unflushed -= 1
         progress = self._extents.get(extent)
         if progress is not None:
             progress.failed = True
@@ -160,6 +167,7 @@ class Sync:
     def all_owed_again(self) -> None:
         """A flush failed: what was copied before it counts for nothing."""
         self._copied.clear()
+        self._unflushed = 0
         for progress in self._extents.values():
             progress.failed = True
 
@@ -173,7 +181,8 @@ class Sync:
         while self._in_flight < limit and self._affordable():
             piece = self._next_piece()
             if piece is None:
-                self._pass_ended()
+                if self._owed.next(self._cursor) < 0:
+                    self._pass_ended()
                 return
             self._in_flight += 1
             if core.ranges.add(piece):
@@ -262,6 +271,7 @@ class Sync:
 
     def flush_begins(self) -> None:
         """What is copied by now will be covered by this flush."""
+        self._unflushed = 0
         for extent in self._copied:
             self._copied[extent] = True
 
@@ -338,6 +348,7 @@ class Sync:
         self._session += 1
         self._retry_at_s = 0.0
         self._copied.clear()
+        self._unflushed = 0
         self._extents.clear()
         self._current = -1
         self._command = None
@@ -398,7 +409,7 @@ class Sync:
 
     def _next_extent(self) -> bool:
         amap = self._core.map
-        while True:
+        while len(self._extents) + len(self._copied) < self._window:
             extent = self._owed.next(self._cursor)
             if extent < 0:
                 return False
@@ -409,6 +420,7 @@ class Sync:
             self._extents[extent] = _Progress(start, start + amap.extent_length(extent))
             self._current = extent
             return True
+        return False
 
     def _piece_over(self, piece: Request, failed: bool) -> None:
         extent = piece.seq
@@ -421,23 +433,26 @@ class Sync:
             progress.failed = progress.failed or failed
             if not failed:
                 self.done_bytes += piece.length
-                self._unflushed_bytes += piece.length
             if progress.left == 0 and (progress.failed or progress.next >= progress.end):
                 del self._extents[extent]
                 if not progress.failed:
                     self._copied[extent] = False
+                    self._unflushed += 1
         self._owner.released(self._core.ranges.release(piece))
-        if self._unflushed_bytes >= FLUSH_EVERY_BYTES:
-            self._unflushed_bytes = 0
-            self._owner.want_flush()
+        self._flush_in_time()
         self.pump()
 
     def _pass_ended(self) -> None:
         if self._in_flight or self._extents:
             return
         self.stage = Stage.FLUSHING
-        self._unflushed_bytes = 0
         self._owner.want_flush()
+
+    def _flush_in_time(self) -> None:
+        """Ask for a flush when a part of the window is copied, or nothing else can go on."""
+        waiting = self._unflushed
+        if waiting * FLUSHES_PER_WINDOW >= self._window or (waiting and not self._extents):
+            self._owner.want_flush()
 
     def _close(self) -> None:
         core = self._core

@@ -49,6 +49,7 @@ class Request:
     mode = 0
     unacked = 0
     acked = False
+    failed_flushes = 0
 
     def __init__(
         self,

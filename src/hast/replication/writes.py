@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from hast.format.constants import Feature
+from hast.format.errnos import words
 from hast.replication.arming import Arming
 from hast.replication.barrier import Barrier
 from hast.replication.bitmap import Bitmap
@@ -60,8 +61,10 @@ class Writes:
         self._held: list[Request] = []
         self._await_lead: list[Request] = []
         """Writes that only the peer can take, until it has recorded that it leads."""
+        self._failed_flushes = 0
+        """Flushes that failed on every copy there was, or on the one to be trusted: that may be durable nowhere."""
         self._untold = core.meta.unflushed
-        """A flush failed, on every copy there was, that no client waited for: the next one tells it (S4)."""
+        """Such a one failed that no client waited for: the next one tells it (S4)."""
         self._told: set[str] = set()
         """Failures already reported since the copies were last in step."""
 
@@ -83,6 +86,10 @@ class Writes:
 
     def enter_flush(self, request: Request) -> None:
         """A client's flush."""
+        request.failed_flushes = self._failed_flushes
+        self._admit_flush(request)
+
+    def _admit_flush(self, request: Request) -> None:
         if self.draining:
             self.finish(request, ESHUTDOWN)
         elif self.holding or self.frozen:
@@ -97,7 +104,7 @@ class Writes:
         held, self._held = self._held, []
         for request in held:
             if request.op == FLUSH:
-                self.enter_flush(request)
+                self._admit_flush(request)
             else:
                 self.enter(request)
 
@@ -141,6 +148,8 @@ class Writes:
             return
         mode = request.mode = self._mode
         left = 0
+        if request.fua:
+            request.failed_flushes = self._failed_flushes
         if core.local_ok:
             assert core.map.is_armed(request.first, request.last), "S1: extent not marked on the disk"
             core.effects.local.append(request)
@@ -171,8 +180,11 @@ class Writes:
         """Our disk cannot mark the extent (S1): the peer has to know first that its copy is the one to trust."""
         if Feature.TAKE_LEAD not in self._core.features or self.standing.peer_leads is Record.DURABLE:
             return False
-        self._await_lead.append(request)
         self.standing.hand_over_lead()
+        if self.standing.peer_leads is Record.ABSENT:
+            self._refuse(request)
+        else:
+            self._await_lead.append(request)
         return True
 
     def launch_awaiting(self) -> None:
@@ -187,8 +199,10 @@ class Writes:
     # -- out ----------------------------------------------------------------------------------------------------
 
     def ack_early(self, request: Request) -> None:
-        """memsync, async: answer before the peer's final word, if all is well so far."""
+        """memsync, async: answer before the peer's final word, if all is well so far, and this is a copy to rest on."""
         if request.unacked or request.acked or request.fua or request.local_error or request.remote_error:
+            return
+        if self._core.lacking:
             return
         request.acked = True
         self._acknowledge(request)
@@ -225,12 +239,12 @@ class Writes:
             counters.delete_errors += 1
         else:
             counters.write_errors += 1
-        self._tell_once("disk-failed", f"Local write at {request.offset} failed: errno {request.local_error}.")
+        self._tell_once("disk-failed", f"Local write at {request.offset} failed: {words(request.local_error)}.")
 
     def remote_failed(self, request: Request, error: int) -> None:
         """The peer failed a client's write."""
         if error != ENOTCONN:
-            self._tell_once("peer-disk-failed", f"The peer failed a write at {request.offset}: errno {error}.")
+            self._tell_once("peer-disk-failed", f"The peer failed a write at {request.offset}: {words(error)}.")
         request.remote_error = error
 
     def lost(self, request: Request) -> None:
@@ -249,6 +263,7 @@ class Writes:
         for extent in range(request.first, request.last + 1):
             if extent not in amap.owed_local and extent not in amap.owed_remote:
                 target.add(extent)
+            amap.hot.pop(extent, None)
             self.sync.owed_again(extent)
         self.sync.retry_later()
 
@@ -297,6 +312,11 @@ class Writes:
     ) -> None:
         """A flush of both copies ended."""
         both = local == 0 and remote == 0
+        durable_here = local == 0 and not self._core.lacking
+        durable_there = remote == 0 and self._core.peer_whole
+        told_so = local != 0 or remote not in (0, None, ENOTCONN)
+        if told_so and not (durable_here or durable_there):
+            self.failed_flush_unheard()
         if local and self._core.local_ok:
             self._local_flush_failed(there=remote == 0)
         if remote and remote != ENOTCONN:
@@ -304,21 +324,27 @@ class Writes:
         covered = self.sync.flush_ended(both)
         if both:
             self._core.map.disarm(cleanable, clock)
-            self._core.map.disarm(covered, clock)
-        self._untold = self._untold or (local != 0 and remote != 0)
+            if self._core.map.disarm(covered, clock):
+                self.arming.clears_durably = True
         told, self._untold = self._untold, self._untold and not waiting
+        if remote == 0 and self._core.peer_unflushed and self._core.map.owed_remote:
+            remote = EIO
         for request in waiting:
             request.local_error = request.local_error or local
-            if told:
+            if told or request.failed_flushes != self._failed_flushes:
                 request.local_error = request.remote_error = request.local_error or EIO
             elif remote:
                 request.remote_error = remote
-            elif remote is None and (local or self._suspects.any_suspect):
+            elif remote is None and (local or self._peer_matters()):
                 request.remote_error = ENOTCONN
             request.fua = False
             failed = request.local_error or request.remote_error
             if failed or self.standing.settled(request):
                 self._acknowledge(request)
+
+    def _peer_matters(self) -> bool:
+        """The peer is away, and may have lost what it confirmed and did not flush; or its copy is the one to trust."""
+        return self._suspects.any_suspect or bool(self._core.map.owed_remote) or self._core.lacking
 
     @property
     def leads(self) -> bool:
@@ -329,6 +355,11 @@ class Writes:
     def flushing(self) -> bool:
         """A flush is under way."""
         return self.barrier.running
+
+    def failed_flush_unheard(self) -> None:
+        """A flush failed on the copy to be trusted, perhaps before this worker's time: a client is told, once (S4)."""
+        self._failed_flushes += 1
+        self._untold = True
 
     def want_flush(self) -> None:
         """Flush both copies soon."""
@@ -375,7 +406,7 @@ class Writes:
     def _remote_flush_failed(self, error: int) -> None:
         """The peer's kernel told it once (S2): what it covered is written to the peer again."""
         core, amap = self._core, self._core.map
-        self._tell_once("peer-flush-failed", f"The peer failed a flush: errno {error}.")
+        self._tell_once("peer-flush-failed", f"The peer failed a flush: {words(error)}.")
         core.peer_unflushed = True
         amap.owed_remote.unite_but(amap.armed, amap.owed_local)
         self.sync.all_owed_again()

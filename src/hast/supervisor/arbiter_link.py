@@ -1,19 +1,21 @@
 """Between a primary and its arbiter (safety rule S11): asks before the promotion, carries questions and verdicts.
 
-Has the resource step down when told to. The rules are election's; the adapters are injected.
+Has the resource step down when told to. What the worker is told is decided in `decisions/leave_to_write.py`; the rules
+of the arbiter are election's; the adapters are injected.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from hast.config.model import ArbiterKind, Resource
 from hast.daemon.logs import context
 from hast.election.arbiter import Lease, Refused, Verdict
 from hast.format.constants import Role
+from hast.supervisor.decisions.leave_to_write import Action, Ask, Freeze, LeaveToWrite, Reply, StepDown, Thaw
 from hast.supervisor.worker_talk import RoleError
 
 log = logging.getLogger("hast.arbiter")
@@ -53,12 +55,10 @@ class ArbiterLink:
         step_down: Callable[[str], None],
     ) -> None:
         self._name = resource.name
-        self._dealings = make(resource, self._judged)
+        self._leave = LeaveToWrite()
+        self._dealings = make(resource, lambda verdict, reason: self._act(self._leave.judged(verdict, reason)))
         self._tell = tell
         self._step_down = step_down
-        self._verdict, self._reason = Verdict.SERVE, ""
-        self._question: str | None = None
-        self._refused = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
 
@@ -80,57 +80,49 @@ class ArbiterLink:
         elif name in ("syncdone", "in-sync"):
             self._dealings.peer_in_step()
         if name == "connect":
-            self._settle_question()
+            self._act(self._leave.peer_connected())
 
     def ask(self, question: str) -> None:
         """The worker waits for leave to go on without its peer; asked again and again until there is an answer."""
-        self._settle_question()
-        self._question = question
-        self._asking = self._spawn(self._find_answer(question))
+        self._act(self._leave.asked(question))
 
     async def overrule(self) -> None:
-        """By hand: the worker may go on, whatever the arbiter says or does not say."""
-        question = self._question
-        self._settle_question()
-        if question is not None:
-            await self._tell("answer", question=question, yes=True)
-        await self._tell("thaw")
+        """By hand: the worker may go on, whatever the arbiter says. Raises RoleError when it cannot be told."""
+        for action in self._leave.overruled():
+            order = _order(action)
+            if order is not None:
+                do, fields = order
+                await self._tell(do, **fields)
+            else:
+                self._act([action])
 
     def worker_replaced(self) -> None:
         """A new worker knows nothing of a standing verdict."""
-        self._settle_question()
-        if self._verdict is Verdict.FREEZE:
-            self._spawn(self._pass_on("freeze", reason=self._reason))
+        self._act(self._leave.worker_replaced())
 
-    def _settle_question(self) -> None:
-        if self._asking is not None:
-            self._asking.cancel()
-        if self._refused and self._verdict is Verdict.SERVE:
-            self._spawn(self._pass_on("thaw"))
-        self._question, self._asking, self._refused = None, None, False
+    def _act(self, actions: Sequence[Action]) -> None:
+        """Carry out what was decided; the worker is told in this order, by tasks of their own."""
+        for action in actions:
+            order = _order(action)
+            if order is not None:
+                do, fields = order
+                self._spawn(self._pass_on(do, **fields))
+            elif isinstance(action, Ask):
+                self._asking = self._spawn(self._find_answer(action.question))
+            elif isinstance(action, StepDown):
+                self._step_down(action.reason)
+            elif self._asking is not None:
+                self._asking.cancel()
+                self._asking = None
 
     async def _find_answer(self, question: str) -> None:
         while (reason := await self._dealings.outdate_peer()) is not None:
-            if not self._refused:
-                self._refused = True
+            if actions := self._leave.refused(question):
                 log.error("Not allowed to go on without the peer: %s.", reason, extra=self._extra())
-                await self._pass_on("answer", question=question, yes=False)
+                self._act(actions)
             await asyncio.sleep(RETRY_S)
         log.warning("Allowed to go on without the peer.", extra=self._extra())
-        await self._pass_on("answer", question=question, yes=True)
-        if self._refused and self._verdict is Verdict.SERVE:
-            await self._pass_on("thaw")
-        self._question, self._refused = None, False
-
-    def _judged(self, verdict: Verdict, reason: str) -> None:
-        self._verdict, self._reason = verdict, reason
-        if verdict is Verdict.SERVE:
-            if not self._refused:
-                self._spawn(self._pass_on("thaw"))
-            return
-        self._spawn(self._pass_on("freeze", reason=reason))
-        if verdict is Verdict.STEP_DOWN:
-            self._step_down(reason)
+        self._act(self._leave.granted(question))
 
     async def _pass_on(self, do: str, **fields: Any) -> None:
         try:
@@ -146,3 +138,15 @@ class ArbiterLink:
 
     def _extra(self) -> dict[str, str]:
         return context(self._name, Role.PRIMARY)
+
+
+def _order(action: Action) -> tuple[str, dict[str, Any]] | None:
+    """The order to the worker, with its fields, that this action is; None when it is none."""
+    match action:
+        case Freeze(reason):
+            return "freeze", {"reason": reason}
+        case Thaw():
+            return "thaw", {}
+        case Reply(question, yes):
+            return "answer", {"question": question, "yes": yes}
+    return None

@@ -95,12 +95,18 @@ class Commands:
         return {
             "error": None,
             "resources": [
-                status.build(states[name], workers[name], metadata.get(name), self._events.history(name))
+                self._status_of(states[name], workers[name], metadata.get(name))
                 if name in states
                 else status.unknown(name)
                 for name in names
             ],
         }
+
+    def _status_of(
+        self, state: ResourceState, worker: dict[str, Any] | None, metadata: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        contact, history = self._events.contact(state.name), self._events.history(state.name)
+        return status.build(state, worker, metadata, contact, history)
 
     async def _read_metadata(self, providers: dict[str, str], fresh: bool) -> dict[str, dict[str, Any]]:
         """What probes found; those of the last seconds count for pollers, because each costs a process."""

@@ -15,6 +15,7 @@ import struct
 from typing import Any, Protocol
 
 from hast.daemon.conversation import ConversationError, receive_frame, send_frame
+from hast.daemon.logs import in_words
 from hast.format import control, nv
 from hast.format.constants import MAX_CONTROL_BODY_BYTES, ControlCommand, HastError
 from hast.supervisor.events import EventBus
@@ -174,4 +175,4 @@ class ControlServer:
             async with asyncio.timeout(SEND_DEADLINE_S):
                 await asyncio.get_running_loop().sock_sendall(client, json.dumps(value).encode() + b"\n")
         except (TimeoutError, OSError) as error:
-            raise ConversationError(f"events not taken: {error}") from None
+            raise ConversationError(f"events not taken: {in_words(error)}") from None

@@ -10,6 +10,8 @@ import time
 from collections import deque
 from typing import Any
 
+from hast.supervisor.contact import ContactMemory
+
 HISTORY_EVENTS = 32
 REPLAY_EVENTS = 1024
 QUEUE_EVENTS = 1024
@@ -43,6 +45,7 @@ class EventBus:
         self.seq = 0
         self._recent: deque[dict[str, Any]] = deque(maxlen=REPLAY_EVENTS)
         self._history: dict[str, deque[dict[str, Any]]] = {}
+        self._contact: dict[str, ContactMemory] = {}
         self._subscribers: set[Subscription] = set()
 
     def publish(self, event: str, resource: str, text: str = "", level: str = "info", **more: Any) -> dict[str, Any]:
@@ -51,6 +54,7 @@ class EventBus:
         record |= {"text": text, "level": level, **more}
         self._recent.append(record)
         self._history.setdefault(resource, deque(maxlen=HISTORY_EVENTS)).append(record)
+        self._contact.setdefault(resource, ContactMemory()).heard(record)
         for subscriber in self._subscribers:
             subscriber.put(record)
         return record
@@ -59,8 +63,13 @@ class EventBus:
         """The last events of a resource, oldest first."""
         return list(self._history.get(resource, ()))
 
+    def contact(self, resource: str) -> ContactMemory:
+        """Since when a resource is without its peer."""
+        return self._contact.get(resource) or ContactMemory()
+
     def forget(self, resource: str) -> None:
         self._history.pop(resource, None)
+        self._contact.pop(resource, None)
 
     def subscribe(self, since: int | None = None) -> Subscription:
         """A stream of what comes; with `since`, first those remembered whose seq is greater.

@@ -13,6 +13,7 @@ import signal
 from collections import deque
 from collections.abc import Sequence
 
+from hast.daemon import launch
 from hast.daemon.logs import context
 
 log = logging.getLogger("hast.hooks")
@@ -68,7 +69,7 @@ class HookRunner:
         output = None if self._foreground else asyncio.subprocess.DEVNULL
         try:
             process = await asyncio.create_subprocess_exec(
-                *argv,
+                *launch.by_shell(argv),
                 stdin=None if self._foreground else asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -88,7 +89,9 @@ class HookRunner:
         except asyncio.CancelledError:
             await self._kill(process)
             raise
-        if code:
+        if launch.why_not_run(code) is not None:
+            log.error("Unable to run hook %s: %s.", line, launch.why_not_run(code), extra=context(resource))
+        elif code:
             how = f"exit code {code}" if code > 0 else f"signal {-code}"
             log.error("Hook %s (pid %d) failed: %s.", line, process.pid, how, extra=context(resource))
 

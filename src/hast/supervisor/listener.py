@@ -13,7 +13,7 @@ import socket
 from collections.abc import Mapping
 
 from hast.daemon.conversation import ConversationError, receive_frame, send_frame
-from hast.daemon.logs import context
+from hast.daemon.logs import context, in_words
 from hast.format import handshake
 from hast.format.constants import DEFAULT_TIMEOUT_S, MAX_BODY_BYTES, TOKEN_SIZE_BYTES, Role
 from hast.format.nv import NvError
@@ -104,7 +104,7 @@ class PeerListener:
             else:
                 self._note_stranger(address)
         except (ConversationError, handshake.HandshakeError, NvError, OSError) as error:
-            log.warning("Connection from %s dropped: %s.", address, error)
+            log.warning("Connection from %s dropped: %s.", address, in_words(error))
         except Exception:
             log.exception("Connection from %s dropped", address)
         finally:
@@ -156,7 +156,9 @@ class PeerListener:
         level = logging.DEBUG if self._refusals.get(resource) == (address, refusal.errmsg) else logging.WARNING
         if resource in self._refusals or len(self._refusals) < MAX_REMEMBERED_REFUSALS:
             self._refusals[resource] = (address, refusal.errmsg)
-        log.log(level, "Connection from %s refused: %s", address, refusal.errmsg, extra=context(resource))
+        log.log(
+            level, "Connection from %s refused: %s", address, _seen_from_here(refusal.errmsg), extra=context(resource)
+        )
         fields = handshake.refusal(refusal.errmsg, refusal.wait)
         await send_frame(sock, fields, DEFAULT_TIMEOUT_S, refusal.version)
 
@@ -199,3 +201,8 @@ def _opening(first: handshake.Hello | handshake.SecondHello) -> accept.Opening:
     if isinstance(first, handshake.SecondHello):
         return accept.Opening(first.resource, token=first.token)
     return accept.Opening(first.resource, first.version, None, first.features)
+
+
+def _seen_from_here(errmsg: str) -> str:
+    """A refusal is worded for the peer, to whom this node is the remote one."""
+    return errmsg.replace("Remote node", "This node").replace("see the log of the remote node", "see the log")

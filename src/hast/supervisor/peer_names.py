@@ -13,6 +13,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 from hast.config.address import Address, AddressError, AddressKind, Family, parse_address
+from hast.daemon.logs import in_words
 
 log = logging.getLogger("hast.supervisor")
 
@@ -105,6 +106,6 @@ class PeerNames:
         except TimeoutError:
             log.warning("Looking up %s took longer than %g s.", host, LOOKUP_DEADLINE_S)
         except (OSError, ValueError, RuntimeError) as error:
-            log.warning("Looking up %s failed: %s.", host, error)
+            log.warning("Looking up %s failed: %s.", host, in_words(error))
         finally:
             name.task = None

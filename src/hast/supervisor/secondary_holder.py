@@ -73,10 +73,10 @@ class SecondaryHolder:
         finally:
             pending.sock.close()
 
-    async def stop(self) -> bool:
-        """End whatever there is; whether there was a worker. Raises Stuck."""
+    async def stop(self, limit_s: float = STOP_DEADLINE_S) -> bool:
+        """End whatever there is; whether there was a worker. It may take `limit_s` to end in order. Raises Stuck."""
         self.drop_pending()
         if self.worker is None:
             return False
-        await self.worker.stop(STOP_DEADLINE_S)
+        await self.worker.stop(limit_s)
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from hast.format.constants import SPLIT_BRAIN_TEXT, HastError, Role
+from hast.supervisor.contact import ContactMemory
 from hast.supervisor.resource_state import ResourceState
 from hast.supervisor.split_brain import DETECTED
 
@@ -23,6 +24,7 @@ STATISTICS = (
     "flush_errors",
 )
 QUEUES = ("local", "send", "recv", "done", "idle")
+_WORKER_REFUSED = "(exit code 78)."
 _COPIED = ("resuid", "localcnt", "remotecnt", "prevrole")
 
 
@@ -35,6 +37,7 @@ def build(
     state: ResourceState,
     worker: dict[str, Any] | None,
     metadata: dict[str, Any] | None,
+    contact: ContactMemory,
     history: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """One resource. `worker` is its worker's status, `metadata` what a probe read where there is no worker."""
@@ -45,6 +48,8 @@ def build(
         | _sizes(known, metadata)
         | {
             "status": _status(state, known),
+            "connected": _is_connected(known),
+            "not_connected": _not_connected(state, known, contact),
             "workerpid": state.worker.pid if state.worker is not None and state.worker.alive else 0,
             "dirty": int((known or {}).get("dirty") or 0),
             "device": state.device.device_path if state.device is not None else None,
@@ -94,10 +99,30 @@ def _sizes(worker: dict[str, Any] | None, metadata: dict[str, Any] | None) -> di
 
 
 def _status(state: ResourceState, worker: dict[str, Any] | None) -> str:
-    """`complete`, `degraded`, or `-` where nothing is served (section 9.3)."""
-    if worker is not None:
-        return "complete" if worker.get("status") == "complete" else "degraded"
-    return "degraded" if state.role is Role.PRIMARY else "-"
+    """`complete`: two equal copies; `synchronizing`: they are being made equal; `degraded`: there is one copy that
+    counts; `-`: nothing is served (section 9.3, which calls whatever is connected complete)."""
+    if worker is None:
+        return "degraded" if state.role is Role.PRIMARY else "-"
+    failed = any(each.get("kind") == "disk" for each in worker.get("problems") or ())
+    if failed or not _is_connected(worker):
+        return "degraded"
+    return "complete" if worker.get("in_step", True) else "synchronizing"
+
+
+def _is_connected(worker: dict[str, Any] | None) -> bool:
+    return worker is not None and worker.get("status") == "complete"
+
+
+def _not_connected(
+    state: ResourceState, worker: dict[str, Any] | None, contact: ContactMemory
+) -> dict[str, Any] | None:
+    """Since when and why; None while connected, and where no connection is wanted."""
+    if _is_connected(worker) or contact.since_s is None:
+        return None
+    link = (worker or {}).get("link")
+    attempt = link.get("reason") if isinstance(link, dict) else None
+    unknown = "the primary has not connected" if state.role is Role.SECONDARY else "no attempt has succeeded yet"
+    return {"since": contact.since_s, "reason": str(attempt or contact.reason or unknown)}
 
 
 def _counters(found: Any, names: tuple[str, ...]) -> dict[str, int]:
@@ -120,9 +145,14 @@ def _problems(
         problems.insert(0, {"kind": DETECTED, "text": SPLIT_BRAIN_TEXT})
     if metadata is not None:
         problems += _metadata_problems(metadata)
-    if state.last_error and not (state.split_brain.known and state.last_error == SPLIT_BRAIN_TEXT):
+    if state.last_error and not (state.split_brain.known and _is_split_brain(state.last_error)):
         problems.append({"kind": "last-error", "text": state.last_error})
     return problems
+
+
+def _is_split_brain(error: str) -> bool:
+    """A worker that met the split brain ended over it: the same thing, said twice."""
+    return DETECTED in error.lower() or error.endswith(_WORKER_REFUSED)
 
 
 def _metadata_problems(metadata: dict[str, Any]) -> list[dict[str, str]]:

@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hast.config.model import ConfigError, Configuration, Resource
@@ -20,13 +21,15 @@ from hast.daemon.logs import context
 from hast.daemon.pidfile import Pidfile, PidfileError
 from hast.device import device
 from hast.format.constants import PROTOCOL_VERSION, Role
-from hast.supervisor import leftovers, peer_sockets, reload_plan
+from hast.supervisor import leftovers, peer_sockets
 from hast.supervisor.arbiter_link import MakeDealings
 from hast.supervisor.commands import Commands
 from hast.supervisor.control_server import ControlServer
+from hast.supervisor.decisions import reload_plan
 from hast.supervisor.environment import Environment
 from hast.supervisor.events import EventBus
 from hast.supervisor.hooks import HookRunner
+from hast.supervisor.in_thread import in_thread
 from hast.supervisor.listener import PeerListener
 from hast.supervisor.peer_names import PeerNames
 from hast.supervisor.resource_state import ResourceState
@@ -36,6 +39,7 @@ from hast.supervisor.worker_talk import RoleError
 log = logging.getLogger("hast.supervisor")
 
 HOOK_GRACE_S = 5.0
+LOAD_DEADLINE_S = 10.0
 OPEN_DEADLINE_S = 10.0
 MAX_STANDBYS = 3
 
@@ -148,14 +152,15 @@ class Supervisor:
     async def reload(self) -> str | None:
         """Read the configuration again and apply it. Returns why not, or None. Old state is kept on any error."""
         async with self._reloading:
-            loop = asyncio.get_running_loop()
             log.info("Reloading configuration.")
             try:
-                new = await loop.run_in_executor(None, self._options.load)
-            except ConfigError as error:
-                log.error("%s", error)
+                new = await in_thread(self._options.load, LOAD_DEADLINE_S)
+            except (ConfigError, TimeoutError) as error:
+                late = f"{self.configuration.path} was not read within {LOAD_DEADLINE_S:g} s."
+                reason = str(error) if isinstance(error, ConfigError) else late
+                log.error("%s", reason)
                 log.error("Configuration not reloaded.")
-                return f"Configuration not reloaded: {error}"
+                return f"Configuration not reloaded: {reason}"
             roles = {name: state.role for name, state in self._states.items()}
             plan = reload_plan.plan(self.configuration, new, roles)
             if not await self._move_listeners(plan, new):
@@ -207,7 +212,7 @@ class Supervisor:
         opened: dict[str, list[socket.socket]] = {}
         for address in plan.listen_added:
             try:
-                opened[address] = await self._in_thread(peer_sockets.open_listener, address)
+                opened[address] = await in_thread(partial(peer_sockets.open_listener, address), OPEN_DEADLINE_S)
             except (sockets.SocketError, TimeoutError) as error:
                 log.warning("%s", error or f"Unable to listen on {address}: timed out.")
         kept = [address for address in self._listeners if address in new.listen]
@@ -220,11 +225,6 @@ class Supervisor:
         for address, listening in opened.items():
             self._listeners[address] = PeerListener(listening, self._states, self._names)
         return True
-
-    @staticmethod
-    async def _in_thread(call: Callable[[str], list[socket.socket]], address: str) -> list[socket.socket]:
-        async with asyncio.timeout(OPEN_DEADLINE_S):
-            return await asyncio.get_running_loop().run_in_executor(None, call, address)
 
     async def _move_control(self, address: str) -> bool:
         try:

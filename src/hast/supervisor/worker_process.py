@@ -14,13 +14,13 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hast.daemon.logs import in_words
 from hast.supervisor import leftovers
 from hast.supervisor.worker_pool import Spawned, WorkerPool
 from hast.worker import messages
 
 log = logging.getLogger("hast.supervisor")
 
-SEND_DEADLINE_S = 5.0
 KILL_DEADLINE_S = 5.0
 MAX_PENDING_REQUESTS = 64
 WATCH_INTERVAL_S = float(os.environ.get("HAST_WATCH_INTERVAL_S", "10"))
@@ -70,7 +70,7 @@ class WorkerProcess:
                 spawned.kill()
                 spawned.close()
                 if last_attempt or isinstance(error, ValueError):
-                    raise WorkerError(f"Unable to hand the resource to its worker: {error}.") from None
+                    raise WorkerError(f"Unable to hand the resource to its worker: {in_words(error)}.") from None
         self._spawned = spawned
         leftovers.record_worker(self.name, self.pid)
         self._reaper = asyncio.create_task(self._reap(spawned))
@@ -129,7 +129,7 @@ class WorkerProcess:
         except TimeoutError:
             raise WorkerError(f"The worker process did not answer within {deadline_s:g} s.") from None
         except (OSError, ValueError) as error:
-            raise WorkerError(f"The worker process cannot be asked: {error}.") from None
+            raise WorkerError(f"The worker process cannot be asked: {in_words(error)}.") from None
         finally:
             self._replies.pop(number, None)
 
@@ -146,6 +146,8 @@ class WorkerProcess:
                 hung_s = 2 * misses * WATCH_INTERVAL_S
                 log.error("Worker %d has not answered for %g s, killing it.", self.pid, hung_s, extra=self._extra())
                 self._spawned.kill()
+                if not await self._ended_within(KILL_DEADLINE_S):
+                    log.error("%s", self._stuck(), extra=self._extra())
                 return
 
     async def stop(self, deadline_s: float) -> None:
@@ -160,16 +162,20 @@ class WorkerProcess:
             self.kill()
         if await self._ended_within(deadline_s + 1.0):
             return
-        log.warning("Worker %d did not stop within %g s, killing it.", self.pid, deadline_s, extra=self._extra())
+        if deadline_s > 0:
+            log.warning("Worker %d did not stop within %g s, killing it.", self.pid, deadline_s, extra=self._extra())
         self.kill()
         if not await self._ended_within(KILL_DEADLINE_S):
-            raise Stuck(f"Worker process {self.pid} does not die: it is stuck in the kernel, see its disk.")
+            raise Stuck(self._stuck())
 
     def kill(self) -> None:
         """SIGKILL, without waiting."""
         self.stopping = True
         if self._spawned is not None:
             self._spawned.kill()
+
+    def _stuck(self) -> str:
+        return f"Worker process {self.pid} does not die: it is stuck in the kernel, see its disk."
 
     def _extra(self) -> dict[str, str]:
         return {"hast_prefix": f"[{self.name}] "}

@@ -14,7 +14,6 @@ as anybody holds them. A chunk that is used up is set aside and reused when its 
 from __future__ import annotations
 
 import socket
-import sys
 from collections import deque
 
 CHUNK_BYTES = 1024 * 1024
@@ -100,7 +99,17 @@ class ReceiveBuffer:
             return bytearray(needed_bytes)
         for _ in range(len(self._spare)):
             chunk = self._spare.popleft()
-            if sys.getrefcount(chunk) == 2:  # this name and getrefcount's argument: no view is left
+            if _is_free(chunk):
                 return chunk
             self._spare.append(chunk)
         return bytearray(self._chunk_bytes)
+
+
+def _is_free(chunk: bytearray) -> bool:
+    """Whether no view into it is left: a bytearray refuses to change its size under a view, of whatever kind."""
+    try:
+        chunk.pop()
+    except BufferError:
+        return False
+    chunk.append(0)
+    return True

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from hast.config.model import Resource
 from hast.daemon import paths
-from hast.daemon.logs import LEVELS
+from hast.daemon.logs import LEVELS, in_words
 from hast.replication.types import Effects, Request, Store
 from hast.worker import messages
 from hast.worker.disk.flush_mark import FlushMark
@@ -197,8 +197,9 @@ class Worker(ABC):
         self.say({"say": "event", "name": name, "text": text, "level": level, **more})
 
     def refuse(self, text: str, exit_code: int) -> None:
-        """The role cannot be held: tell why, and end."""
-        log.error("%s", text)
+        """The role cannot be held: tell why, and end. The supervisor logs it; without one it is logged here."""
+        if self._control.fileno() < 0:
+            log.error("%s", text)
         self.say({"say": "refused", "text": text, "exit": exit_code})
         self.finish(exit_code)
 
@@ -219,7 +220,7 @@ class Worker(ABC):
                 self.reactor.modify(self._control.fileno(), select.EPOLLIN | select.EPOLLOUT)
                 return
             except (OSError, ValueError) as error:
-                log.error("Unable to tell the supervisor: %s.", error)
+                log.error("Unable to tell the supervisor: %s.", in_words(error))
             self._outgoing.popleft()
 
     def _control_ready(self, mask: int) -> None:
@@ -235,7 +236,7 @@ class Worker(ABC):
         except BlockingIOError:
             return
         except (OSError, ValueError) as error:
-            log.error("Bad message from the supervisor: %s.", error)
+            log.error("Bad message from the supervisor: %s.", in_words(error))
             message = None
         if message is None:
             self._supervisor_gone()

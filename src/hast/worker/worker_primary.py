@@ -51,6 +51,8 @@ class PrimaryWorker(Worker):
         self._front_ends: list[FrontEnd] = []
         self._link: PrimaryLink | None = None
         self._congested = False
+        self._refusal = ""
+        """What the peer said last, told once."""
         self._gate: StartGate | None = None
         self._sync_rate_bytes_s = self.resource.sync_rate_bytes_s
         self._stop_deadline_s = 0.0
@@ -104,7 +106,7 @@ class PrimaryWorker(Worker):
         self._link.start()
 
     def _refuse_role(self, reason: str) -> None:
-        self.refuse(f"Unable to become primary: {reason}.", EXIT_UNAVAILABLE)
+        self.refuse(f"{reason[:1].upper()}{reason[1:]}.", EXIT_UNAVAILABLE)
 
     def _settings(self) -> Settings:
         resource = self.resource
@@ -121,12 +123,15 @@ class PrimaryWorker(Worker):
         assert self._link is not None
         assert self._gate is not None
         split_brain = False
+        if outcome.connected:
+            self._refusal = ""
         if outcome.answered and self._link.trouble is not None:
             kind, text = self._link.trouble
             split_brain = kind == "split-brain"
             if split_brain:
                 self._tell_split_brain()
-            elif not outcome.busy:
+            elif not outcome.busy and text != self._refusal:
+                self._refusal = text
                 self.say_event("refused", f"The peer refused: {text}", "warning")
         self._gate.attempted(outcome, split_brain)
 
@@ -317,9 +322,16 @@ class PrimaryWorker(Worker):
             "protocol": min(link.version, PROTOCOL_VERSION),
             "replication": str(self.resource.replication),
             "link": link.status(),
+            "in_step": self._in_step(engine, state),
             "clients": sum(_clients(front_end) for front_end in self._front_ends),
             "polling": {"windows": self.reactor.poller.windows, "hits": self.reactor.poller.hits},
         }
+
+    @staticmethod
+    def _in_step(engine: Primary, state: dict[str, Any]) -> bool:
+        """Neither copy lacks anything, and the peer's disk says so too."""
+        owed = state["local_missing"] or state["peer_missing"] or engine.core.peer_marked
+        return not (owed or engine.sync.active or state["inconsistent"] or state["stale"] or engine.core.meta.unflushed)
 
     def _problems(self, state: dict[str, Any]) -> list[dict[str, str]]:
         problems = []

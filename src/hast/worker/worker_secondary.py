@@ -18,7 +18,6 @@ from hast.format.constants import (
     KEEPALIVE_S,
     MAX_DATA_BYTES,
     PROTOCOL_VERSION,
-    SPLIT_BRAIN_TEXT,
     Feature,
     Replication,
 )
@@ -26,7 +25,7 @@ from hast.format.frame import FrameError
 from hast.format.reply import encode_replies
 from hast.format.request import RequestDecoder
 from hast.replication.secondary import MAX_ACTIVE, Secondary, SecondHello, SecondReply
-from hast.replication.types import READ, Discarded, Effects, Metadata, WireRequest
+from hast.replication.types import READ, Discarded, Effects, Event, Metadata, WireRequest
 from hast.worker import messages
 from hast.worker.buffers import ReceiveBuffer
 from hast.worker.disk.discarded import save as save_discarded
@@ -35,6 +34,7 @@ from hast.worker.interfaces import Timer
 from hast.worker.link.dial import tune
 from hast.worker.outbox import Outbox
 from hast.worker.reactor import EpollReactor
+from hast.worker.sync_watch import SyncWatch
 from hast.worker.worker_base import COPIED_STATE, EXIT_OK, EXIT_TEMPORARY, Worker, read_boot_id, wall_offset_s
 
 log = logging.getLogger("hast.worker")
@@ -63,6 +63,7 @@ class SecondaryWorker(Worker):
         self._hello = bytes.fromhex(start["hello"])
         self._buffer = ReceiveBuffer()
         self._requests = RequestDecoder(MAX_DATA_BYTES)
+        self._sync = SyncWatch(told=Feature.SYNC_MARK in self._features)
         for sock in (self._a, self._b):
             sock.setblocking(False)
         self._answers = Outbox(reactor, self._a, self._lost)
@@ -143,8 +144,6 @@ class SecondaryWorker(Worker):
             frame.encode(self._version, message.fields(), message.bitmap, resource.checksum, resource.compression)
         )
         if reply.errmsg:
-            if reply.errmsg == SPLIT_BRAIN_TEXT:
-                log.error("Split-brain detected, exiting.")
             self.refuse(reply.errmsg, EXIT_REFUSED)
             return
         self.say({"say": "ready", "datasize": reply.datasize_bytes, "sectorsize": self._sector_bytes()})
@@ -247,6 +246,8 @@ class SecondaryWorker(Worker):
             engine.saved(self._save(discarded), self.reactor.now())
         if not self._live and engine.reply is not None:
             self._send_verdict(engine.reply)
+        if self._live and self.exit_code is None:
+            self._tell(self._sync.look(engine.meta))
         if effects.replies:
             replies, effects.replies = effects.replies, []
             resource = self.resource
@@ -261,6 +262,10 @@ class SecondaryWorker(Worker):
         if wanted is not self._reading and self._a.fileno() >= 0:
             self._reading = wanted
             self._answers.watch(select.EPOLLIN if wanted else 0)
+
+    def _tell(self, event: Event | None) -> None:
+        if event is not None:
+            self.say_event(event.name, event.text, event.level)
 
     def more_to_do(self, effects: Effects) -> bool:
         if effects.replies or effects.drop is not None:
@@ -293,7 +298,9 @@ class SecondaryWorker(Worker):
         if self.exit_code is not None:
             return
         if self._live:
-            self.say_event("disconnect", f"Disconnected from the primary {self._peer}: {reason}.", "warning")
+            self._tell(self._sync.lost())
+            text = f"Disconnected from the primary {self._peer}: {reason}."
+            self.say_event("disconnect", text, "warning", {"reason": reason})
         else:
             log.warning("The handshake with the primary %s failed: %s.", self._peer, reason)
         self.finish(EXIT_TEMPORARY)
@@ -336,6 +343,9 @@ class SecondaryWorker(Worker):
         problems = [{"kind": kind, "text": text} for kind, text in _PROBLEMS.items() if state[kind]]
         return {
             **{name: state[name] for name in COPIED_STATE},
+            "status": "complete" if self._live else "degraded",
+            "in_step": self._sync.in_step(engine.meta),
+            "keepdirty": engine.meta.keepdirty,
             "statistics": {
                 "reads": counters.reads,
                 "writes": counters.writes,

@@ -271,6 +271,15 @@ def test_receive_memory_is_reused_when_its_last_view_is_gone_and_not_before() ->
     assert bytes(first) == b"0123456789"
 
 
+def test_receive_memory_that_is_only_named_somewhere_is_reused() -> None:
+    memory = ReceiveMemory()
+    named = memory.view.obj
+    for _ in range(2):
+        assert memory.next_chunk()
+    assert memory.view.obj is named
+    assert len(memory.view) == CHUNK_BYTES
+
+
 def test_close_leaves_the_descriptor_to_its_owner_and_answers_nothing(kernel: Kernel) -> None:
     kernel.engine.hold = True
     kernel.write(1, 0, b"x" * 512)

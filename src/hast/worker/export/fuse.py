@@ -14,10 +14,10 @@ import mmap
 import os
 import select
 import struct
-import sys
 from collections import deque
 from collections.abc import Callable
 
+from hast.daemon.logs import in_words
 from hast.format import fuse
 from hast.replication.types import FLUSH, READ, WRITE, ZERO, Request
 from hast.worker.interfaces import Reactor, Submit, Timer
@@ -85,10 +85,19 @@ class ReceiveMemory:
     def _unused_chunk(self) -> mmap.mmap | None:
         for _ in range(len(self._spare)):
             chunk = self._spare.popleft()
-            if sys.getrefcount(chunk) == 2:  # this name and getrefcount's argument: no view is left
+            if _is_free(chunk):
                 return chunk
             self._spare.append(chunk)
         return None
+
+
+def _is_free(chunk: mmap.mmap) -> bool:
+    """Whether no view into it is left: a mapping refuses to be resized, be it to the size it has, under a view."""
+    try:
+        chunk.resize(CHUNK_BYTES)
+    except BufferError:
+        return False
+    return True
 
 
 class FuseFile:
@@ -164,7 +173,9 @@ class FuseFile:
         try:
             os.write(self._fd, fuse.RESEND_MESSAGE)
         except OSError as error:
-            log.error("kernel does not send the device's unanswered requests again (%s); detach the device", error)
+            log.error(
+                "kernel does not send the device's unanswered requests again (%s); detach the device", in_words(error)
+            )
 
     def _pause(self) -> None:
         if self._reading:
@@ -318,7 +329,7 @@ class FuseFile:
         if problem.errno == errno.ENODEV:
             self._lost(problem)
             return
-        log.error("kernel refuses the reply to FUSE request %d: %s", unique, problem)
+        log.error("kernel refuses the reply to FUSE request %d: %s", unique, problem.strerror)
         try:
             os.write(self._fd, fuse.OUT_HEADER.pack(16, -errno.EIO, unique))
         except OSError:

@@ -114,7 +114,8 @@ class PrimaryLink:
         self._buffer: ReceiveBuffer | None = None
         self._replies = ReplyDecoder(MAX_DATA_BYTES)
         self._quick_retries = QUICK_RETRIES
-        self._logged = ""
+        self.reason = ""
+        """What ended the last connection or attempt; empty while connected."""
 
     # -- what the worker asks for
 
@@ -244,7 +245,7 @@ class PrimaryLink:
         self._cancel_timer()
         self.stage = Stage.UP
         self.trouble = self.split_brain = None
-        self._logged = ""
+        self.reason = ""
         self._quick_retries = QUICK_RETRIES
         self.peer_address = self._remote
         self.connected_since_s = self._reactor.now()
@@ -349,9 +350,11 @@ class PrimaryLink:
         self._disconnect(outcome.reason)
         self.stage = Stage.WAITING
         self._schedule(outcome, was_up)
-        if not was_up:
-            self._log_failure(outcome)
-            self._attempted(outcome)
+        if was_up:
+            self.reason = outcome.reason
+            return
+        self._log_failure(outcome)
+        self._attempted(outcome)
 
     def _schedule(self, outcome: Outcome, was_up: bool) -> None:
         """When to try again: soon while the peer says `wait`, starts, or was lost just now, else every RECONNECT_S."""
@@ -371,10 +374,13 @@ class PrimaryLink:
         self._timer = self._reactor.call_at(self._reactor.now() + delay_s, self.start)
 
     def _log_failure(self, outcome: Outcome) -> None:
-        """Each reason once, not every ten seconds."""
-        level = logging.DEBUG if outcome.reason == self._logged else logging.WARNING
-        self._logged = outcome.reason
-        log.log(level, "Unable to connect to the peer: %s", outcome.reason)
+        """Each reason once, not every ten seconds. A refusal is told by an event (worker_primary.py)."""
+        known, self.reason = self.reason, outcome.reason
+        if outcome.answered and not outcome.busy:
+            return
+        level = logging.DEBUG if outcome.reason == known else logging.WARNING
+        what = "The peer asks to be tried again later" if outcome.busy else "Unable to connect to the peer"
+        log.log(level, "%s: %s.", what, outcome.reason.rstrip("."))
 
     def _disconnect(self, reason: str) -> None:
         """Close whatever is open and tell the engine, if it took part."""
@@ -416,6 +422,7 @@ class PrimaryLink:
         age_s = self._reactor.now() - self.connected_since_s if self.stage is Stage.UP else 0.0
         return {
             "stage": self.stage.name.lower(),
+            "reason": self.reason,
             "age_s": round(age_s, 1),
             "sent_bytes": sent,
             "received_bytes": self.received_bytes,

@@ -9,7 +9,7 @@ import pytest
 
 from hast.config.model import Configuration, Resource
 from hast.format.constants import Compression, Replication, Role
-from hast.supervisor.reload_plan import keep_present, needs_restart, plan
+from hast.supervisor.decisions.reload_plan import keep_present, needs_restart, plan
 
 OLD = Resource("disk1", "disk1", "/dev/a", ("peer",))
 BASE = Configuration("/etc/hast.conf", resources={"disk1": OLD})
