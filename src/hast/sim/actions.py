@@ -471,8 +471,15 @@ def discard(run: Run, node: str) -> bool:
     return True
 
 
+def _takes_from_peer(run: Run) -> bool:
+    """The serving node's own copy is not the truth yet."""
+    engine = run.engine()
+    return engine is not None and bool(engine.map.owed_local)
+
+
 def forget(run: Run) -> None:
     """Clients take what the serving node holds for the truth; what was written apart counts no more."""
+    run.world.run_till(lambda: not _takes_from_peer(run), 30.0)
     run.truth.together()
     run.history.restart(run.node("primary").disk.data(), run.world.now)
     run.clients.start_over()

@@ -385,7 +385,23 @@ def both_serve(draw: Draw) -> list[Step]:
         draw.step("expect split brain"),
         draw.step("discard", node="secondary"),
         draw.step("forget"),
+        *_during_resolution(draw),
     ]
+
+
+def _during_resolution(draw: Draw) -> list[Step]:
+    """What strikes while one node's changes are given up."""
+    if draw.chance(0.4):
+        return []
+    moment = draw.one("handshake", "secondary stores", "opening", "copying", "copied", "flushing", "closing")
+    steps = [draw.habits()] if draw.chance(0.5) else []
+    steps += [draw.step("until", what=moment, most_s=3.0)]
+    kind = draw.one("cut", "kill primary", "kill secondary", "power")
+    if kind == "cut":
+        return [*steps, draw.later(0.01, "cut")]
+    if kind == "power":
+        return [*steps, draw.step("power off", node="secondary", keep=draw.keep())]
+    return [*steps, draw.later(0.01, "kill", node=str(kind).removeprefix("kill "))]
 
 
 def outdated_promoted(draw: Draw) -> list[Step]:
@@ -547,7 +563,8 @@ def draw(seed: int, family: Family | None = None, replication: Replication | Non
     arbiter = number % 3 == 1
     alone = chance.chance(0.2)
     names, steps = _plain(chance, number, arbiter, alone)
-    return Schedule(seed, replication, tuple(steps), extensions, arbiter, alone, note=", ".join(names))
+    rate = int(chance.one(0, 0, 0, 2_000, 20_000))
+    return Schedule(seed, replication, tuple(steps), extensions, arbiter, alone, rate, note=", ".join(names))
 
 
 def _plain(draw: Draw, number: int, arbiter: bool, alone: bool) -> tuple[list[str], list[Step]]:

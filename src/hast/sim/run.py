@@ -47,7 +47,12 @@ class Run:
         self.strict = schedule.strict
         self.world = World(schedule.seed)
         self.features = OUR_FEATURES if schedule.extensions else Feature.NONE
-        settings = Settings(replication=schedule.replication, timeout_s=TIMEOUT_S, arbiter=schedule.arbiter)
+        settings = Settings(
+            schedule.replication,
+            timeout_s=TIMEOUT_S,
+            sync_rate_bytes_s=schedule.sync_rate_bytes_s,
+            arbiter=schedule.arbiter,
+        )
         self.history = History(DATASIZE_BYTES // SECTOR_BYTES)
         self.truth = Truth(self.history)
         self.cluster: Cluster = Cluster(self.world, settings, fresh_metadata(), self.truth, self.features)

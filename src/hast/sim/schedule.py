@@ -25,7 +25,8 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """`extensions`: our additions to the protocol; `alone`: node b is not there at first.
+    """`extensions`: our additions to the protocol; `alone`: node b is not there at first; `sync_rate_bytes_s`: the
+    limit on a synchronisation, 0 for none.
 
     `strict`: no failure comes before the one before it is repaired, so nothing acknowledged may be lost beyond what the
     mode admits. Otherwise a loss is excused where no disk holds the data any more.
@@ -37,6 +38,7 @@ class Schedule:
     extensions: bool = True
     arbiter: bool = False
     alone: bool = False
+    sync_rate_bytes_s: int = 0
     strict: bool = True
     note: str = ""
 
@@ -48,6 +50,7 @@ class Schedule:
             "extensions": self.extensions,
             "arbiter": self.arbiter,
             "alone": self.alone,
+            "sync_rate_bytes_s": self.sync_rate_bytes_s,
             "strict": self.strict,
             "note": self.note,
         }
