@@ -6,12 +6,13 @@ others, which read their arguments with argparse, a click command of the same sh
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import argparse
+
     import click
 
 SHELLS = ("bash", "zsh", "fish")
@@ -35,6 +36,8 @@ def answer(program: str, parser: Callable[[], argparse.ArgumentParser]) -> None:
 
 def mirror(parser: argparse.ArgumentParser) -> click.Command:
     """A click command with the options, arguments and sub-commands of `parser`; it is never run."""
+    import argparse
+
     import click
 
     parameters: list[click.Parameter] = []
