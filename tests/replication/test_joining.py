@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from driver import BOOT_A, BOOT_B, EIO, EXTENT, RESUID, SECTOR, Pair, Rig, Shelf, image, marked, metadata
+from driver import BOOT_A, BOOT_B, EIO, EXTENT, MAP, RESUID, SECTOR, Pair, Rig, Shelf, image, marked, metadata
 
 from hast.format.constants import Feature, Replication, SyncSource
 from hast.replication.core import Settings
@@ -359,3 +359,23 @@ def test_lost_link_while_the_merged_map_is_written_is_no_connection() -> None:
     request = rig.write(0)
     rig.work()
     assert rig.finished == [request]
+
+
+def test_s4_flush_that_ends_between_message_4_and_the_live_link_is_not_answered_for_a_peer_that_lost_its_cache() -> (
+    None
+):
+    rig = Rig()
+    rig.connect()
+    rig.write(0)
+    rig.work()
+    rig.lose()
+    flush = rig.flush()
+    rig.call(rig.engine.begin_handshake)
+    rig.store_all()
+    rig.engine.second_hello()
+    rig.call(rig.engine.attach, rig.peer(boot_id=b"another boot 000", bitmap=bytes([0xFF]) + bytes(MAP - 1)))
+    assert rig.stores, "the merged map is on its way"
+    rig.finish_local()
+    assert flush not in rig.finished
+    rig.work()
+    assert flush in rig.finished
