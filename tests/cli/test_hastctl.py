@@ -286,7 +286,8 @@ try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
-print(",".join(sorted({{"asyncio", "email", "importlib.metadata", "lark", "multiprocessing", "ssl"}} & set(sys.modules))))
+slow = {{"asyncio", "email", "importlib.metadata", "lark", "multiprocessing", "ssl"}}
+print(",".join(sorted(slow & set(sys.modules))))
 """
     command = [sys.executable, "-c", program]
     ended = subprocess.run(command, env=standing_daemon.environment, capture_output=True, text=True, timeout=20)
