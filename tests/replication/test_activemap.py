@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hast.replication.activemap import Activemap
+from hast.replication.activemap import SCAN, Activemap
 from hast.replication.bitmap import Bitmap
 
 
@@ -112,6 +112,27 @@ def test_work_on_the_whole_map_does_not_grow_with_the_number_of_extents() -> Non
     assert not amap.armed
     taken = amap.take_image()
     assert taken == (0, bytes(extents // 8))
+
+
+def test_many_extents_written_while_the_peer_was_away_make_no_flush_slow() -> None:
+    """Each flush looks at some of them, puts off what is owed, and goes on with the others at the next."""
+    extents = 1 << 20
+    amap = Activemap(extents << 21, 1 << 21, extents // 8, 512, 64, bytes([0xFF]) * (extents // 8))
+    amap.hot = dict.fromkeys(range(extents), 0)
+    amap.begin(7, 7)
+    amap.owed_remote.merge(bytes([0xFF]) * (extents // 16))
+    owed = extents // 2
+
+    def flush() -> None:
+        covered = amap.flush_begins()
+        amap.disarm(amap.stale_bits(False), covered)
+
+    assert calls_of(flush) < 20 * SCAN
+    assert len(amap.hot) == extents - SCAN + 1, "the one in flight stays, at the end"
+    for _ in range(owed // SCAN):
+        flush()
+    assert amap.armed.count < extents - SCAN // 2, "those that are not owed have their turn"
+    assert set(range(owed)) <= set(amap.armed)
 
 
 def test_map_of_a_peer_names_what_is_armed_and_what_is_on_its_way_once() -> None:

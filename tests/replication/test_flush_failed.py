@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from driver import EXTENT, MAP, SECTOR, Pair, Rig, Shelf, image, metadata
+from driver import EIO, EXTENT, MAP, SECTOR, SYNC_BEGIN, Pair, Rig, Shelf, image, metadata
 
-from hast.format.constants import OUR_FEATURES, Feature, Replication
+from hast.format.constants import OUR_FEATURES, Feature, Replication, SyncSource
 from hast.replication.core import Settings
 from hast.replication.types import FLUSH, WRITE, Request
 
@@ -328,3 +328,129 @@ def test_s2_in_step_is_what_this_test_says() -> None:
     assert story.rig.disk.data[:SECTOR] == A
     assert story.rig.disk.map == bytes(MAP) or story.rig.disk.map == image(0)
     assert story.rig.saved.resuid == metadata().resuid
+
+
+# -- what a flush may promise meanwhile (S4, S8) ---------------------------------------------------------------
+
+
+def test_s8_flush_that_a_peer_cannot_be_believed_in_is_answered_when_this_node_is_ahead() -> None:
+    """Seed 9100173: the peer failed a flush, and this worker was killed before its counter said what that means."""
+    rig = Rig(metadata(), image(1))
+    rig.attach(boot_id=b"")
+    flush = rig.flush()
+    rig.finish_local(*[request for request in rig.local if request.op == FLUSH])
+    for item in rig.sent(FLUSH):
+        rig.reply(item[1])
+    assert flush not in rig.finished
+    rig.store_all()
+    assert rig.saved.localcnt == 1
+    assert flush in rig.finished
+    assert flush.error == 0
+
+
+def test_s4_failed_flush_of_a_peer_that_leads_is_told_once_also_by_the_next_worker() -> None:
+    """Seeds 9100081, 9200125: the sync's own flush failed there, and no client waited for it."""
+    rig = Rig(metadata(stale=True), image(1))
+    rig.attach(boot_id=b"", localcnt=1, syncsrc=SyncSource.SECONDARY, bitmap=image(1))
+    errors = []
+    for _ in range(2):
+        flush = rig.flush()
+        rig.work()
+        errors.append(flush.error)
+    assert errors == [EIO, 0]
+
+
+def test_s4_reference_peer_that_never_tells_a_boot_id_is_not_taken_for_one_that_failed() -> None:
+    rig = Rig(metadata(stale=True), image(1))
+    rig.attach(Feature.NONE, localcnt=1, syncsrc=SyncSource.SECONDARY, bitmap=image(1))
+    flush = rig.flush()
+    rig.work()
+    assert flush.error == 0
+
+
+def test_s4_nothing_is_answered_early_while_this_copy_lacks_writes() -> None:
+    rig = Rig(metadata(stale=True), image(1), Settings(replication=Replication.ASYNC))
+    rig.attach(localcnt=1, syncsrc=SyncSource.SECONDARY, bitmap=image(1))
+    request = rig.write(5 * EXTENT)
+    rig.store_all()
+    rig.finish_local(next(r for r in rig.local if r.op == WRITE))
+    assert request not in rig.finished
+    rig.reply(rig.sent(WRITE)[0][1])
+    assert request in rig.finished
+
+
+# -- a cache that is lost meanwhile ----------------------------------------------------------------------------
+
+
+def test_what_a_failed_flush_made_owed_here_is_not_taken_from_a_peer_that_lost_its_cache() -> None:
+    """Seed 72020: the peer lacks another write, so it does not lead; this copy still shows what was written."""
+    rig = Rig(metadata(localcnt=1), image(1, 2))
+    rig.attach(bitmap=image(1, 2))
+    rig.remote.clear()
+    rig.finish_local(error=EIO)
+    rig.write(30 * EXTENT)
+    rig.store_all()
+    rig.finish_local(*[request for request in rig.local if request.op == WRITE])
+    for item in rig.sent(WRITE):
+        rig.reply(item[1])
+    rig.flush()
+    rig.finish_local(*[request for request in rig.local if request.op == FLUSH], error=EIO)
+    for item in rig.sent(FLUSH):
+        rig.reply(item[1])
+    rig.store_all()
+    assert rig.engine.status()["local_missing"] == EXTENT
+    rig.lose()
+    rig.attach(boot_id=b"another boot 123")
+    assert rig.engine.status()["local_missing"] == 0
+    assert rig.engine.status()["peer_missing"] == 3 * EXTENT
+
+
+def test_copy_unflushed_here_is_written_again_here_as_well() -> None:
+    rig = Rig(metadata(localcnt=1, unflushed=True), image(1))
+    rig.attach()
+    rig.reply(rig.sent(SYNC_BEGIN)[0][1])
+    rig.finish_local()
+    assert [request.op for request in rig.local] == [WRITE]
+    assert rig.sent(WRITE)
+    rig.work()
+    assert not rig.saved.unflushed
+
+
+def test_s4_flush_that_fails_here_while_the_peer_lacks_what_it_covers_is_told_to_the_next_client() -> None:
+    """Seed 9300087: it was the sync's own flush."""
+    rig = Rig(metadata(localcnt=1), image(1, 2))
+    rig.attach()
+    rig.reply(rig.sent(SYNC_BEGIN)[0][1])
+    while not any(request.op == FLUSH for request in rig.local):
+        rig.finish_local()
+        rig.answer_remote()
+    rig.write(30 * EXTENT)
+    rig.store_all()
+    rig.finish_local(*[request for request in rig.local if request.op == WRITE])
+    for item in rig.sent(WRITE):
+        rig.reply(item[1], error=EIO)
+    rig.finish_local(error=EIO)
+    rig.answer_remote()
+    rig.lose()
+    flush = rig.flush()
+    rig.work()
+    assert flush.error == EIO
+
+
+def test_s8_flush_alone_is_no_promise_while_the_copy_to_trust_is_away() -> None:
+    """Seed 9300017: what it covers will be overwritten by the older data of the peer, should that lose its cache."""
+    rig = Rig(metadata(stale=True), image(1))
+    flush = rig.flush()
+    rig.work()
+    assert flush.error == EIO
+
+
+def test_s8_new_worker_that_is_alone_goes_ahead_before_it_answers_a_flush_of_what_the_peer_may_have_lost() -> None:
+    """Seed 9300132: the peer lost its cache, and the worker that knew what it had not flushed was killed."""
+    rig = Rig(metadata(), image(1))
+    flush = rig.flush()
+    rig.finish_local()
+    assert flush not in rig.finished
+    rig.work()
+    assert flush.error == 0
+    assert rig.saved.localcnt == 1

@@ -525,3 +525,22 @@ def test_s8_after_a_sync_the_next_outage_raises_the_counter_again() -> None:
         assert rig.saved.localcnt == 1
         rig.connect()
         assert rig.saved.localcnt == 0
+
+
+def test_s8_peer_is_not_given_the_lead_beside_a_disk_that_could_not_say_that_the_copies_are_in_step() -> None:
+    """Seed 9300024: this node was ahead; the disk broke at the end of the resync, and the peer raised its counter as
+    well: a split brain, although one node served."""
+    rig, shelf = Rig(metadata(localcnt=1), image(1)), Shelf()
+    pair = Pair(rig, shelf)
+    pair.attach()
+    while not (rig.stores and rig.stores[0].reason == "in step"):
+        assert pair.step()
+    rig.store(error=EIO)
+    request = rig.write(40 * EXTENT)
+    pair.run()
+    assert request.error == EIO
+    assert shelf.saved.localcnt == 0
+    pair.new_primary()
+    pair.new_secondary()
+    pair.connect()
+    assert pair.rig.engine.status()["dirty"] == 0

@@ -207,6 +207,13 @@ def test_a_refused_promotion_is_said_once_and_without_a_stammer(pair: Pair) -> N
     refused = pair.one.hastctl("role", "primary", "disk1")
     assert refused.returncode == 69
     assert refused.stderr.startswith("[disk1] Split-brain: both nodes hold writes that the other lacks.")
-    lines = [line for line in pair.one.log().splitlines() if "Unable to become primary" in line]
+    lines = [line for line in pair.one.log().splitlines() if "Run hastctl resolve" in line]
     assert len(lines) == 1
-    assert "Unable to become primary: Split-brain: both nodes" in lines[0]
+    assert "[disk1] (init) Not primary: Split-brain: both nodes" in lines[0]
+
+
+def test_a_promotion_beside_a_living_primary_is_refused_without_a_stammer(pair: Pair) -> None:
+    refused = pair.two.hastctl("role", "primary", "--timeout", "20", "disk1")
+    assert refused.returncode == 69
+    assert refused.stderr.startswith("[disk1] Unable to become primary: the peer is primary. ")
+    assert "primary: Unable" not in pair.two.log() + pair.two.hastctl("status").stdout

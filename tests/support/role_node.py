@@ -45,6 +45,8 @@ class Node:
     now_s: float = 0.0
     done: list[Do] = field(default_factory=list)
     limits: list[float] = field(default_factory=list)
+    forced: list[Do] = field(default_factory=list)
+    """Steps that were told to be by hand."""
     given_up: str | None = None
 
     @property
@@ -79,6 +81,7 @@ class Node:
     def do(self, step: Step) -> Answer:
         self.done.append(step.do)
         self.limits.append(step.limit_s)
+        self.forced += [step.do] if step.force else []
         self.now_s += 0.1
         if step.do is self.give_up_at:
             self.given_up = "Given up for role secondary."

@@ -399,7 +399,7 @@ def test_the_primary_stays_alone_where_the_genuine_one_did(
     try:
         worker.expect_event(kind)
         if kind == "split-brain":
-            assert "split-brain" in worker.expect(lambda message: message.get("say") == "refused")["text"]
+            assert "Split-brain" in worker.expect(lambda message: message.get("say") == "refused")["text"]
             return
         worker.expect_ready()
         status = worker.status()

@@ -7,7 +7,12 @@ copies confirmed and a flush covered (S2).
 
 from __future__ import annotations
 
+from itertools import islice
+
 from hast.replication.bitmap import Bitmap
+
+SCAN = 4096
+"""Of how many extents at once it is asked whether their bits may be cleared."""
 
 
 class Activemap:
@@ -111,7 +116,7 @@ class Activemap:
     def flush_begins(self) -> int:
         """A flush of both copies begins; returns the clock that tells what it covers.
 
-        It covers neither the writes under way nor any that begins from now on.
+        It covers neither the writes under way nor any that begins from now on. `stale_bits` is asked next, if at all.
         """
         covered = self.clock
         self.clock += 1
@@ -129,9 +134,24 @@ class Activemap:
             stale = self.armed.copy()
             self._drop_unclean(stale)
             return stale
-        oldest_first = sorted(self.hot, key=self.hot.__getitem__)
-        candidates = oldest_first[: max(0, len(oldest_first) - self.keepdirty)]
-        return [extent for extent in candidates if extent in self.armed and self._clean(extent)]
+        return [extent for extent in self._oldest() if extent in self.armed and self._clean(extent)]
+
+    def _oldest(self) -> list[int]:
+        """Extents that have left the keepdirty list; of very many only some, in the order of their first write.
+
+        Those of the some that may not be cleared are put off: the owed until they are copied, the others to the end.
+        """
+        hot = self.hot
+        excess = len(hot) - self.keepdirty
+        if excess <= SCAN:
+            return sorted(hot, key=hot.__getitem__)[: max(0, excess)]
+        first = list(islice(hot, SCAN))
+        for extent in first:
+            if not self._clean(extent):
+                written = hot.pop(extent)
+                if written >= self.clock:
+                    hot[extent] = written
+        return first
 
     def crowded(self) -> bool:
         """Enough extents have left the keepdirty list to make a flush for them worth while."""

@@ -75,6 +75,8 @@ class Core:
     def __init__(self, settings: Settings, metadata: Metadata, activemap: Activemap) -> None:
         self.settings = settings
         self.meta = metadata
+        self.saved = metadata
+        """What of it is known to be on the disk."""
         self.map = activemap
         self.ranges = RangeTable()
         self.effects = Effects()
@@ -114,8 +116,14 @@ class Core:
 
     @property
     def peer_whole(self) -> bool:
-        """The peer's copy lacks nothing: it may be the only one that holds a write."""
-        return not self.peer_marked and not self.map.owed_remote
+        """The peer's copy lacks nothing, and our disk says nothing else: it may be the only one that holds a write.
+
+        A disk that broke before it said that the copies are in step claims to be ahead: beside that a lead of the
+        peer's would be taken for a split brain, or be undone (S8).
+        """
+        if self.peer_marked or self.map.owed_remote:
+            return False
+        return self.local_ok or self.peer is None or self.saved.localcnt == self.peer.remotecnt
 
     @property
     def lacking(self) -> bool:

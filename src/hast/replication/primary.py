@@ -175,6 +175,8 @@ class Primary:
         self.core.now = now
         if error:
             self._disk_broken(f"writing '{job.reason}' failed: {words(error)}")
+        elif job.metadata is not None:
+            self.core.saved = job.metadata
         self.writes.arming.stored(job)
         self.standing.stored(job, error)
         self.sync.stored(job, error)

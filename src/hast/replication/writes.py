@@ -62,7 +62,7 @@ class Writes:
         self._await_lead: list[Request] = []
         """Writes that only the peer can take, until it has recorded that it leads."""
         self._failed_flushes = 0
-        """Flushes that failed on every copy there was: what they covered is durable nowhere."""
+        """Flushes that failed on every copy there was, or on the one to be trusted: that may be durable nowhere."""
         self._untold = core.meta.unflushed
         """Such a one failed that no client waited for: the next one tells it (S4)."""
         self._told: set[str] = set()
@@ -180,8 +180,11 @@ class Writes:
         """Our disk cannot mark the extent (S1): the peer has to know first that its copy is the one to trust."""
         if Feature.TAKE_LEAD not in self._core.features or self.standing.peer_leads is Record.DURABLE:
             return False
-        self._await_lead.append(request)
         self.standing.hand_over_lead()
+        if self.standing.peer_leads is Record.ABSENT:
+            self._refuse(request)
+        else:
+            self._await_lead.append(request)
         return True
 
     def launch_awaiting(self) -> None:
@@ -260,6 +263,7 @@ class Writes:
         for extent in range(request.first, request.last + 1):
             if extent not in amap.owed_local and extent not in amap.owed_remote:
                 target.add(extent)
+            amap.hot.pop(extent, None)
             self.sync.owed_again(extent)
         self.sync.retry_later()
 
@@ -308,7 +312,11 @@ class Writes:
     ) -> None:
         """A flush of both copies ended."""
         both = local == 0 and remote == 0
-        nowhere = local != 0 and (remote != 0 or not self._core.peer_whole)
+        durable_here = local == 0 and not self._core.lacking
+        durable_there = remote == 0 and self._core.peer_whole
+        told_so = local != 0 or remote not in (0, None, ENOTCONN)
+        if told_so and not (durable_here or durable_there):
+            self.failed_flush_unheard()
         if local and self._core.local_ok:
             self._local_flush_failed(there=remote == 0)
         if remote and remote != ENOTCONN:
@@ -318,22 +326,25 @@ class Writes:
             self._core.map.disarm(cleanable, clock)
             if self._core.map.disarm(covered, clock):
                 self.arming.clears_durably = True
-        if nowhere:
-            self._failed_flushes += 1
-            self._untold = True
         told, self._untold = self._untold, self._untold and not waiting
+        if remote == 0 and self._core.peer_unflushed and self._core.map.owed_remote:
+            remote = EIO
         for request in waiting:
             request.local_error = request.local_error or local
             if told or request.failed_flushes != self._failed_flushes:
                 request.local_error = request.remote_error = request.local_error or EIO
             elif remote:
                 request.remote_error = remote
-            elif remote is None and (local or self._suspects.any_suspect):
+            elif remote is None and (local or self._peer_matters()):
                 request.remote_error = ENOTCONN
             request.fua = False
             failed = request.local_error or request.remote_error
             if failed or self.standing.settled(request):
                 self._acknowledge(request)
+
+    def _peer_matters(self) -> bool:
+        """The peer is away, and may have lost what it confirmed and did not flush; or its copy is the one to trust."""
+        return self._suspects.any_suspect or bool(self._core.map.owed_remote) or self._core.lacking
 
     @property
     def leads(self) -> bool:
@@ -344,6 +355,11 @@ class Writes:
     def flushing(self) -> bool:
         """A flush is under way."""
         return self.barrier.running
+
+    def failed_flush_unheard(self) -> None:
+        """A flush failed on the copy to be trusted, perhaps before this worker's time: a client is told, once (S4)."""
+        self._failed_flushes += 1
+        self._untold = True
 
     def want_flush(self) -> None:
         """Flush both copies soon."""

@@ -132,6 +132,8 @@ UNTIL: dict[str, Callable[[Run], Callable[[], bool]]] = {
     "in step": lambda run: run.in_step,
     "primary stores": lambda run: lambda: run.node("primary").storing,
     "secondary stores": lambda run: lambda: run.node("secondary").storing,
+    "primary flushes": lambda run: lambda: run.node("primary").flushing,
+    "secondary flushes": lambda run: lambda: run.node("secondary").flushing,
     "going ahead": _going_ahead,
     "giving lead": _giving_lead,
     "disk failed": lambda run: lambda: sum(n.disk.failed for n in run.cluster.nodes.values()) > run.failures_seen,

@@ -56,7 +56,7 @@ class Clients:
         """Answered writes that no flush has covered yet. `request.left`: copies that have it still to confirm."""
         self._round = 0
         self._told_s = -1.0
-        """When a flush was last answered with an error: nothing before that is promised to become durable."""
+        """When a flush was last answered with an error: nothing asked for before that is promised to become durable."""
         for node in cluster.nodes.values():
             node.on_finished = self._finished
 
@@ -201,7 +201,7 @@ class Clients:
         self.writes_answered += 1
         self.truth.acknowledged(node, request, write)
         if fua:
-            self.truth.flushed(node, [write])
+            self.truth.flushed(node, [write] if write.began_s > self._told_s else [])
             write.safe = True
         else:
             self._unflushed.append((request, write))

@@ -99,6 +99,16 @@ class Disk:
             self._lost.difference_update(sectors)
         return version
 
+    def versions(self, offset: int, length: int) -> dict[int, int]:
+        """Of the cached sectors of this range of the data area."""
+        first = self._first_data + offset // SECTOR_BYTES
+        cached = self._cached
+        return {n: cached[n] for n in range(first, first + length // SECTOR_BYTES) if n in cached}
+
+    def unsettled(self, versions: dict[int, int]) -> int:
+        """How many of these sectors are still as they were then, and not on the medium."""
+        return sum(self._cached.get(sector) == version for sector, version in versions.items())
+
     def write_metadata(self, metadata: Metadata) -> None:
         self._metadata[0] = metadata
 

@@ -254,6 +254,45 @@ def flush_errors(draw: Draw) -> list[Step]:
     ]
 
 
+def flush_cut_short(draw: Draw) -> list[Step]:
+    """While a flush is under way that is going to fail, something ends: the worker, the link, or the host."""
+    node = draw.node()
+    end = str(draw.one("kill", "kill", "cut", "power off"))
+    steps = [draw.step("work", gap_s=0.03, flushes=0.15), *draw.aim()]
+    if draw.chance(0.3):
+        steps += [draw.step("network", up=False), draw.later(0.1, "operation", op="flush")]
+    steps += [draw.step("fail", node=node, op="flush"), draw.step("until", what=f"{node} flushes", most_s=1.0)]
+    if end == "cut":
+        steps += [draw.later(0.008, "cut")]
+    elif end == "kill":
+        steps += [draw.later(0.008, "kill", node=node)]
+    else:
+        other = "primary" if node == "secondary" else "secondary"
+        steps += [draw.later(0.02, "power off", node=other, keep=draw.keep()), draw.later(1.0, "power on", node=other)]
+    return [*steps, draw.later(0.3, "network", up=True), *draw.hush(), draw.step("wait", seconds=1.5)]
+
+
+def sync_cut_short(draw: Draw) -> list[Step]:
+    """The copy that is made equal loses power, or its link, when a part of it is copied and not flushed."""
+    steps = [
+        draw.step("network", up=False),
+        draw.step("work", gap_s=0.02, batch=3, spread=24),
+        draw.later(1.0, "wait", seconds=0.3),
+        draw.step("network", up=True),
+        *draw.hush(),
+    ]
+    for _ in range(2):
+        steps += [draw.step("until", what=draw.one("copying", "copied", "flushing"), most_s=3.0)]
+        if draw.chance(0.7):
+            steps += [
+                draw.later(0.03, "power off", node="secondary", keep=draw.keep()),
+                draw.later(0.5, "power on", node="secondary"),
+            ]
+        else:
+            steps += [draw.later(0.03, "cut")]
+    return steps
+
+
 def store_errors(draw: Draw) -> list[Step]:
     """A write of the map or of the metadata fails on one node."""
     return [*draw.aim(), draw.step("fail", node=draw.node(), op="store"), draw.step("cut"), *_after_failure(draw)]
@@ -444,6 +483,8 @@ DISASTERS: tuple[Disaster, ...] = (
     write_errors,
     read_errors,
     flush_errors,
+    flush_cut_short,
+    sync_cut_short,
     store_errors,
     errors_during_sync,
     slow_disk,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from hast.format.constants import SPLIT_BRAIN_TEXT
 from hast.sim.run import execute
 from hast.sim.schedule import Schedule, Step
 
@@ -15,7 +16,9 @@ MOST_RUNS = 600
 def rule(wrong: list[str]) -> str:
     """What kind of failure this is: the rule it breaks, or how the sentence begins."""
     text = wrong[0].split(": ", 1)[1]
-    return text.split(":")[0] if text[:1] == "S" and text[1:2].isdigit() else " ".join(text.split()[:3])
+    if text[:1] == "S" and text[1:2].isdigit():
+        return text.split(":")[0]
+    return " ".join(text.split()[:3]) + (", split brain" if SPLIT_BRAIN_TEXT in text else "")
 
 
 class Minimiser:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from hast.replication.primary import Primary, Settings
 from hast.replication.secondary import Secondary
-from hast.replication.types import FLUSH, READ, Event, Metadata, Request, Store
+from hast.replication.types import FLUSH, READ, WRITE, Event, Metadata, Request, Store
 from hast.sim.disk import SECTOR_BYTES, STORE, Disk, Flush
 from hast.sim.world import World
 
@@ -71,6 +71,8 @@ class Node:
         """Counts engines: what an earlier one started is not reported to a later one."""
         self.up = True
         self.sync_seqs: set[int] = set()
+        self.copied: dict[int, int] = {}
+        """Sector → version, as a synchronisation wrote it."""
         """Of the requests that reached this secondary: those that synchronise."""
         self.on_finished: Callable[[Node, list[Request]], None] = lambda node, batch: None
         self._stores: deque[Store] = deque()
@@ -129,6 +131,11 @@ class Node:
                 f"S10: the secondary on {self.name} is idle, with {self._under_way} operations under way"
             )
         return True
+
+    @property
+    def flushing(self) -> bool:
+        """A flush of the data area is under way."""
+        return bool(self._flushing)
 
     @property
     def storing(self) -> bool:
@@ -310,6 +317,8 @@ class Node:
         request.local_error = self.disk.execute(request)
         if request.local_error:
             self.watcher.fails(self, request)
+        elif request.op == WRITE and (request.owner or request.seq in self.sync_seqs):
+            self.copied.update(self.disk.versions(request.offset, request.length))
         self._done(request)
 
     def _done(self, request: Request) -> None:

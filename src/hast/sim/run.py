@@ -181,8 +181,9 @@ def execute(schedule: Schedule) -> Result:
             if not run.wrong:
                 actions.heal(run)
                 run.settle()
-        except AssertionError as error:
+        except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            run.truth.wrong(f"assertion at {frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}: {error}")
+            place = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
+            run.truth.wrong(f"{type(error).__name__} at {place}: {error}")
         states = run.truth.states | {f"refused: {reason}" for reason in run.cluster.refusals}
         return Result(run.wrong, run.world.now, run.clients.answered, run.world.log, run.carried_out, states)

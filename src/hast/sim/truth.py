@@ -73,7 +73,7 @@ class Truth:
         link, other = self.cluster.link, self.cluster.other(node)
         if link is None or link.primary is not other or not isinstance(other.engine, Primary):
             return
-        if other.engine.core.local_ok and not other.disk.broken:
+        if other.engine.core.local_ok and not other.disk.broken and not self._shows(node, request):
             self._check_marked(other, node, request)
 
     def _check_marked(self, node: Node, writer: Node, request: Request) -> None:
@@ -121,7 +121,14 @@ class Truth:
         return ""
 
     def asks_store(self, node: Node, job: Store) -> None:
-        """S9: "in step" is written when both copies are equal, apart from what is being written."""
+        """S9: "in step" is written when both copies are equal, apart from what is being written.
+
+        S7: a copy calls itself good again when what was copied into it is on its medium.
+        """
+        if job.metadata is not None and node.disk.metadata.inconsistent and not job.metadata.inconsistent:
+            if Feature.SYNC_MARK in self.cluster.features and node.disk.unsettled(node.copied):
+                self.wrong(f"S7: {node.name} calls its copy good, and what was copied into it is not on its medium")
+            node.copied.clear()
         if job.reason == "in step" and isinstance(node.engine, Primary) and self._alive(node):
             differing = [e for e in self._differing() if e not in node.engine.map.inflight]
             if differing:
@@ -209,7 +216,7 @@ class Truth:
         """S4, S6, S8: an answered write is on both copies, or the one that lacks it is known, durably, to be old."""
         other = self.cluster.other(node)
         early = request.left > 0
-        if early and not self._alive(node) and self._peer_leads(node):
+        if early and self._peer_leads(node):
             self.history.doubt([write])
         here, there = self._has(node, write, crashed=False), early or self._has(other, write, crashed=False)
         if here and there:

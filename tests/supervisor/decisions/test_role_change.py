@@ -154,6 +154,10 @@ def test_by_hand_neither_worker_nor_peer_is_asked_but_the_arbiter_is() -> None:
     node.peer_primary_for = 1000
     assert go(node, PRIMARY, force=True) == Ending(PRIMARY)
     assert node.done[0] is Do.ASK_ARBITER
+    assert node.forced == [Do.ASK_ARBITER, Do.START_WORKER]
+    node = standing(SECONDARY)
+    assert go(node, PRIMARY) == Ending(PRIMARY)
+    assert node.forced == []
 
 
 # --- a later request ------------------------------------------------------------------------------------------------
