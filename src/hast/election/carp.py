@@ -143,7 +143,7 @@ class Vhid:
         before, self.data = self.data, report
         if report.text != (before.text if before else ""):
             level = "warning" if self.state is State.MASTER and report.demotion else "info"
-            adds = f"; demotion {report.demotion}" if report.demotion or report.text else ""
+            adds = f"; demotion {report.demotion}" if report.demotion else ""
             self.effects.append(Note(f"data: {report.text or 'good'}{adds}", level))
         self.demotion_changed(now)
         self._adopt_or_settle(now)
