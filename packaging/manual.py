@@ -21,6 +21,8 @@ _TABLE_CHARACTERS = 70
 _GAP_CHARACTERS = 2
 _WRAPPED_CHARACTERS = 22
 """What a column whose text wraps gets at least."""
+_KEPT_LINES = 20
+"""More than that of a table may stand on two pages."""
 _SECTIONS = {"1": "User Commands", "5": "File Formats Manual", "8": "System Manager's Manual"}
 _INLINE = {"strong_open": r"\fB", "em_open": r"\fI", "strong_close": r"\fR", "em_close": r"\fR"}
 
@@ -151,6 +153,8 @@ class _Renderer:
             return
         widths = [max(len(re.sub(r"\\f.|\\", "", cell)) for cell in column) for column in zip(*rows, strict=True)]
         wide = _wrapped(widths)
+        # A short table stays on one page: tbl cannot break the text of a cell.
+        yield f".ne {min(2 * len(rows), _KEPT_LINES)}v"
         yield from (".PP", ".ad l", ".nh", ".TS")
         gaps = [str(_GAP_CHARACTERS)] * (len(head) - 1) + [""]
         yield " ".join(f"lb{gap}" for gap in gaps)

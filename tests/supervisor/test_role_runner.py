@@ -17,6 +17,7 @@ from hast.supervisor.decisions.steps import Answer, Do, Ending, Plan, Step
 from hast.supervisor.environment import Environment
 from hast.supervisor.events import EventBus
 from hast.supervisor.hooks import HookRunner
+from hast.supervisor.pool_resolver import PoolResolver
 from hast.supervisor.role_runner import RoleRunner
 from hast.supervisor.worker_pool import WorkerPool
 from hast.supervisor.worker_process import Stuck, WorkerError
@@ -64,7 +65,13 @@ class Bench:
         self.roles: list[Role] = []
         self.gone: list[str] = []
         environment = Environment(
-            EventBus(), HookRunner(False), WorkerPool(0), False, 0, lambda _resource, _changed: self.dealings
+            events=EventBus(),
+            hooks=HookRunner(False),
+            pool=WorkerPool(0),
+            resolver=PoolResolver({}, lambda: "/nonexistent/hast.conf"),
+            foreground=False,
+            debug=0,
+            make_dealings=lambda _resource, _changed: self.dealings,
         )
         self.runner = RoleRunner(
             lambda: RESOURCE,

@@ -216,6 +216,8 @@ class Truth:
         """S4, S6, S8: an answered write is on both copies, or the one that lacks it is known, durably, to be old."""
         other = self.cluster.other(node)
         early = request.left > 0
+        if early and self.cluster.settings.replication is Replication.FULLSYNC:
+            self.wrong(f"S4: {write.first}-{write.last} is acknowledged before both copies have answered")
         if early and self._peer_leads(node):
             self.history.doubt([write])
         here, there = self._has(node, write, crashed=False), early or self._has(other, write, crashed=False)
