@@ -161,12 +161,6 @@ class Disk:
         if self._cached.get(sector) == version:
             del self._cached[sector]
 
-    def evict(self) -> None:
-        """The kernel drops pages that a failed flush called clean: the medium's older content shows again."""
-        for sector in self._lost:
-            self._revert(sector)
-        self._lost.clear()
-
     def holds(self, sector: int) -> bool:
         """What a reader sees of this sector of the data area may still become durable."""
         return sector + self._first_data not in self._lost
