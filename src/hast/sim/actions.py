@@ -478,10 +478,15 @@ def _takes_from_peer(run: Run) -> bool:
 
 
 def forget(run: Run) -> None:
-    """Clients take what the serving node holds for the truth; what was written apart counts no more."""
+    """Clients take what the serving node holds for the truth; what was written apart counts no more.
+
+    Where the other holds something else, and nothing says that it is old, the write was not answered yet.
+    """
     run.world.run_till(lambda: not _takes_from_peer(run), 30.0)
     run.truth.together()
-    run.history.restart(run.node("primary").disk.data(), run.world.now)
+    here = run.node("primary")
+    answered = here if run.truth.is_ahead(here) else run.cluster.other(here)
+    run.history.restart(answered.disk.data(), here.disk.data(), run.world.now)
     run.clients.start_over()
 
 

@@ -61,10 +61,13 @@ class History:
         for place in range(after + 1, len(known)):
             known[place] = Write(known[place].value, known[place].began_s, number, number)
 
-    def restart(self, image: memoryview, now: float) -> None:
-        """From now on this is what was written."""
-        for known, value in zip(self.sectors, image.cast("Q"), strict=True):
-            known[:] = [Write(value, now, ended_s=now)]
+    def restart(self, image: memoryview, unanswered: memoryview, now: float) -> None:
+        """From now on this is what was written; where `unanswered` differs, that too, by a write without an answer."""
+        for number, (value, other) in enumerate(zip(image.cast("Q"), unanswered.cast("Q"), strict=True)):
+            known = self.sectors[number]
+            known[:] = [Write(value, now, number, number, ended_s=now)]
+            if other != value:
+                known.append(Write(other, now, number, number))
 
     def place(self, number: int, value: int) -> int:
         """Where in this sector's history the value stands, the newest place; -1 where it was never written."""

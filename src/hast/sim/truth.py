@@ -168,6 +168,11 @@ class Truth:
         for written in self.apart.values():
             written.clear()
 
+    def is_ahead(self, node: Node) -> bool:
+        """By the records on the disks this node's copy is the one that counts, whatever the other lacks."""
+        other = self.cluster.other(node).disk
+        return node.disk.durable_metadata.localcnt > other.metadata.remotecnt or self._says_bad(other.durable_metadata)
+
     def cut(self, primary: Node) -> None:
         """A peer that leads, and is lost: what it had not confirmed for good is then only on a copy that missed
         something (memsync and async, in which that may be acknowledged)."""
@@ -331,9 +336,10 @@ class Truth:
 
     def excuse_lost(self, node: Node, gone: Iterable[int]) -> None:
         """A power cut took these sectors' newest content: what no other place holds is lost for good, and whoever
-        reads it may see something older. A copy that calls itself bad holds nothing."""
-        other = self.cluster.other(node).disk
-        good = not self._says_bad(other.durable_metadata)
+        reads it may see something older. A copy that calls itself bad, or is about to, holds nothing."""
+        peer = self.cluster.other(node)
+        other = peer.disk
+        good = not self._says_bad(other.durable_metadata) and not self._peer_leads(peer)
         mine, theirs = node.disk.data().cast("Q"), other.data().cast("Q")
         for number in gone:
             place = self.history.place(number, mine[number])
