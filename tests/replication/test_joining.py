@@ -146,7 +146,9 @@ def test_maps_are_merged_and_durable_before_anything_is_sent() -> None:
     assert not rig.remote
     assert not rig.engine.core.connected
     assert marked(rig.stores[-1].data) == {1, 2}
-    assert rig.stores[-1].flush
+    assert all(job.flush for job in rig.stores)
+    rig.store()
+    assert not rig.engine.core.connected
     rig.store()
     assert rig.engine.core.connected
     assert "connect" in rig.event_names()
@@ -338,13 +340,32 @@ def test_disk_that_fails_while_the_peer_lacks_writes_leaves_no_whole_copy_to_wri
     rig.call(rig.engine.begin_handshake)
     rig.engine.second_hello()
     rig.call(rig.engine.attach, rig.peer(bitmap=image(1)))
-    rig.store(error=EIO)
+    while rig.stores:
+        rig.store(error=EIO)
     assert rig.engine.core.connected
     request = rig.write(0)
     while rig.stores:
         rig.store(error=EIO)
     assert rig.finished == [request]
     assert request.error == EIO
+
+
+def test_s8_peer_that_lacks_something_is_known_to_be_behind_before_it_is_copied_to() -> None:
+    """Seed 20000181: a new disk of the peer was being filled, both counters were 0, this host lost power, and took
+    what the new disk held for what it had lost itself."""
+    rig = Rig()
+    rig.attach(bitmap=image(1))
+    rig.store_all()
+    assert rig.engine.core.connected
+    assert rig.saved.localcnt == 1
+
+
+def test_s3_crashed_primary_takes_nothing_from_extents_that_the_peer_itself_doubts() -> None:
+    """The same, and the counter was not raised yet: the peer's own map names what it lacks."""
+    rig = Rig(metadata(prevrole="primary", boot_id=b"x" * 16), image(1, 2))
+    rig.attach(bitmap=image(2, 3))
+    assert set(rig.engine.map.owed_local) == {1}
+    assert set(rig.engine.map.owed_remote) == {2, 3}
 
 
 def test_lost_link_while_the_merged_map_is_written_is_no_connection() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from driver import EIO, EXTENT, SECTOR, SYNC_BEGIN, TAKE_LEAD, Pair, Rig, Shelf, image, metadata
 
-from hast.format.constants import OUR_FEATURES, Feature, SyncSource
+from hast.format.constants import OUR_FEATURES, Command, Feature, SyncSource
 from hast.replication.core import Settings
 from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
 from hast.replication.types import FLUSH, READ, WRITE, Request
@@ -527,9 +527,9 @@ def test_s8_after_a_sync_the_next_outage_raises_the_counter_again() -> None:
         assert rig.saved.localcnt == 0
 
 
-def test_s8_peer_is_not_given_the_lead_beside_a_disk_that_could_not_say_that_the_copies_are_in_step() -> None:
+def test_s8_peer_that_is_given_the_lead_knows_what_a_disk_that_broke_says_of_itself() -> None:
     """Seed 9300024: this node was ahead; the disk broke at the end of the resync, and the peer raised its counter as
-    well: a split brain, although one node served."""
+    well: a split brain, although one node served. The command tells the counter."""
     rig, shelf = Rig(metadata(localcnt=1), image(1)), Shelf()
     pair = Pair(rig, shelf)
     pair.attach()
@@ -538,9 +538,64 @@ def test_s8_peer_is_not_given_the_lead_beside_a_disk_that_could_not_say_that_the
     rig.store(error=EIO)
     request = rig.write(40 * EXTENT)
     pair.run()
-    assert request.error == EIO
-    assert shelf.saved.localcnt == 0
+    assert request.error == 0
+    assert (shelf.saved.localcnt, shelf.saved.remotecnt) == (1, rig.saved.localcnt)
     pair.new_primary()
     pair.new_secondary()
     pair.connect()
     assert pair.rig.engine.status()["dirty"] == 0
+    assert pair.rig.disk.data == shelf.disk.data
+
+
+def test_s4_fua_write_that_waited_to_be_answered_alone_is_flushed_when_the_copies_are_in_step() -> None:
+    """Seed 21000990: the arbiter let nobody go on alone, the peer came back with all but the flush."""
+    rig = Rig(settings=Settings(arbiter=True))
+    rig.connect()
+    request = rig.write(0, fua=True)
+    rig.store_all()
+    rig.finish_local()
+    for item in rig.sent(WRITE):
+        rig.reply(item[1])
+    rig.finish_local(*[flush for flush in rig.local if flush.op == FLUSH])
+    rig.lose()
+    rig.call(rig.engine.answered, "outdate-peer", False)
+    assert request not in rig.finished
+    rig.remote.clear()
+    rig.attach()
+    rig.store_all()
+    for item in rig.sent(int(Command.SYNC_END)):
+        rig.reply(item[1])
+    rig.store_all()
+    assert request not in rig.finished
+    assert rig.sent(FLUSH)
+    rig.work()
+    assert rig.finished == [request]
+    assert request.error == 0
+
+
+def test_primary_that_was_ahead_and_gave_the_lead_takes_its_peers_data_at_the_next_handshake() -> None:
+    """Seed 21000400: it still took itself for ahead, and dropped every link for that."""
+    rig, shelf = Rig(), Shelf()
+    pair = Pair(rig, shelf)
+    pair.connect()
+    rig.lose()
+    rig.write(0)
+    rig.work()
+    assert rig.saved.localcnt == 1
+    pair.new_secondary()
+    pair.attach()
+    while not any(item[0] == int(Command.SYNC_END) for item in rig.remote):
+        assert pair.step()
+    flush = rig.flush()
+    rig.finish_local(flush_of(rig), error=EIO)
+    pair.run()
+    assert flush in rig.finished
+    rig.lose()
+    pair.new_secondary()
+    pair.connect()
+    assert rig.engine.core.connected
+    assert rig.engine.status()["dirty"] == 0
+
+
+def flush_of(rig: Rig) -> Request:
+    return next(request for request in rig.local if request.op == FLUSH)

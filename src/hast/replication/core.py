@@ -118,12 +118,14 @@ class Core:
     def peer_whole(self) -> bool:
         """The peer's copy lacks nothing, and our disk says nothing else: it may be the only one that holds a write.
 
-        A disk that broke before it said that the copies are in step claims to be ahead: beside that a lead of the
-        peer's would be taken for a split brain, or be undone (S8).
+        A disk that broke before it said that the copies are in step claims to be ahead: beside that the copy of a peer
+        that cannot be told so (TAKE_LEAD) would be taken for a split brain, or be undone (S8).
         """
         if self.peer_marked or self.map.owed_remote:
             return False
-        return self.local_ok or self.peer is None or self.saved.localcnt == self.peer.remotecnt
+        if self.local_ok or self.peer is None or Feature.TAKE_LEAD in self.features:
+            return True
+        return self.saved.localcnt == self.peer.remotecnt
 
     @property
     def lacking(self) -> bool:
@@ -174,16 +176,17 @@ class Core:
         self.effects.remote.append((op, self._seq, request.offset, length, None, False))
         return 1
 
-    def send_command(self, command: Command) -> Request:
-        """Send a command of our own (features negotiated); its answer is told to the owner COMMAND."""
-        request = Request(int(command), 0, 0)
+    def send_command(self, command: Command, number: int = 0) -> Request:
+        """Send a command of our own (features negotiated), `number` as its offset; its answer is told to the owner
+        COMMAND."""
+        request = Request(int(command), number, 0)
         request.owner = COMMAND
         if not self.pending:
             self.last_reply_s = self.now
         self.last_sent_s = self.now
         self._seq += 1
         self.pending[self._seq] = request
-        self.effects.remote.append((int(command), self._seq, 0, 0, None, False))
+        self.effects.remote.append((int(command), self._seq, number, 0, None, False))
         return request
 
     def take_piece(self, seq: int, request: Request, data: Any, error: int) -> int:

@@ -101,6 +101,11 @@ class Joining:
                 self._job = core.store_metadata("caches compared", boot_id=core.boot_id)
             if peer.virgin and core.meta.localcnt == 0:
                 self._job = core.store_metadata("first connection", localcnt=1)
+            elif core.map.owed_remote and not core.map.owed_local and core.meta.localcnt <= peer.remotecnt:
+                # Should this host lose power while it is copied to, that copy is not one to take anything from.
+                since_s = core.meta.ahead_since_s or int(core.now + core.wall_offset_s)
+                localcnt = core.meta.localcnt + 1
+                self._job = core.store_metadata("the peer lacks something", localcnt=localcnt, ahead_since_s=since_s)
             if core.map.owed_local and not core.map.owed_remote and not core.meta.inconsistent:
                 self._job = core.store_metadata("sync from the peer begins", inconsistent=True)
         self.attaching = self.writes.holding = True
@@ -151,7 +156,11 @@ class Joining:
         if meta.unflushed or self._core.peer_unflushed:
             amap.owed_remote.unite_but(amap.armed, amap.owed_local)
         if self._cache_lost and not inbound and self._in_step(peer):
-            amap.owed_local.merge(amap.armed.data)
+            amap.owed_local.unite(amap.armed)
+            if peer.bitmap is not None:
+                theirs = Bitmap(amap.extents)
+                theirs.merge(peer.bitmap)
+                amap.owed_local.subtract(theirs)
         self._cache_lost = False
         if peer.bitmap is not None:
             amap.mark(peer.bitmap)

@@ -319,7 +319,7 @@ class Secondary:
         elif op == PING and seq:
             self.effects.replies.append((seq, 0, False, None))
         elif op in MARKS and seq and self._features:
-            self._take_mark(op, seq)
+            self._take_mark(op, seq, item[2])
         else:
             self.effects.replies.append((seq, errno.EINVAL, False, None))
 
@@ -392,7 +392,7 @@ class Secondary:
         else:
             self.requests(held, self._now)
 
-    def _take_mark(self, op: int, seq: int) -> None:
+    def _take_mark(self, op: int, seq: int, number: int) -> None:
         if op == SYNC_BEGIN:
             self.meta = replace(self.meta, inconsistent=True)
             job = self.store_metadata("sync begins")
@@ -406,7 +406,8 @@ class Secondary:
             self._opened = self._lead = True
             self._store_map(0xFF)
             since_s = self.meta.ahead_since_s or int(self._now + self._wall_offset_s)
-            self.meta = replace(self.meta, localcnt=self.meta.localcnt + 1, ahead_since_s=since_s)
+            localcnt, remotecnt = self.meta.localcnt + 1, max(self.meta.remotecnt, number)
+            self.meta = replace(self.meta, localcnt=localcnt, remotecnt=remotecnt, ahead_since_s=since_s)
             job = self.store_metadata("this copy leads")
             self.event("take-lead", "The primary's own disk failed: this copy is now the one to trust.", "warning")
         self._marks[job] = (seq, 0)

@@ -29,11 +29,13 @@ class Record(Enum):
 
 
 class Standing:
-    """`answer(request, error)` is called for every request that was held back, once its record is there or failed."""
+    """`answer(request, durable)` is called for every request that was held back, once its record is there or failed;
+    `flush(request)` when no record is needed any more."""
 
-    def __init__(self, core: Core, answer: Callable[[Request, bool], None]) -> None:
+    def __init__(self, core: Core, answer: Callable[[Request, bool], None], flush: Callable[[Request], None]) -> None:
         self._core = core
         self._answer = answer
+        self._flush = flush
         self.ahead = Record.ABSENT
         """This node acknowledged writes that the peer lacks."""
         self.peer_leads = Record.ABSENT
@@ -48,11 +50,13 @@ class Standing:
         """The peer lacks a write, and this node could not say that it is ahead because it lacked writes itself."""
 
     def reset(self) -> None:
-        """The copies are in step again: what waited to be answered alone is on both."""
+        """The copies are in step again: what waited to be answered alone is on both, and durable after a flush (S4)."""
         self.ahead = Record.ABSENT
         self.peer_leads = Record.ABSENT
         self._ahead_missed = False
-        self._release(self._waiting_ahead, True)
+        held, self._waiting_ahead[:] = self._waiting_ahead[:], []
+        for request in held:
+            self._flush(request)
 
     @property
     def leads(self) -> bool:
@@ -136,10 +140,12 @@ class Standing:
         """The arbiter's word on OUTDATE_PEER. A refusal leaves the writes held; the engine freezes."""
         if self.ahead is not Record.UNDER_WAY or self._ahead_job is not None:
             return
-        if agreed:
+        if agreed and not self._core.lacking:
             self._raise_localcnt()
-        else:
-            self.ahead = Record.ABSENT
+            return
+        self.ahead = Record.ABSENT
+        if agreed:
+            self.abandon()
 
     def may_rest_on_peer(self, request: Request) -> bool:
         """True when a write that only the peer holds may be acknowledged now; else it is held."""
@@ -164,7 +170,7 @@ class Standing:
             self._stale_job = core.store_metadata("copy is stale", stale=True)
         if self.peer_leads is Record.ABSENT and core.connected and Feature.TAKE_LEAD in core.features:
             self.peer_leads = Record.UNDER_WAY
-            self._lead_command = core.send_command(Command.TAKE_LEAD)
+            self._lead_command = core.send_command(Command.TAKE_LEAD, self._highest_localcnt)
 
     def stored(self, job: Store, error: int) -> bool:
         """A metadata job ended; True when it was one of ours."""
@@ -192,11 +198,19 @@ class Standing:
         self.peer_leads = Record.ABSENT if error else Record.DURABLE
         peer = self._core.peer
         if not error and peer is not None:
-            self._core.peer = replace(peer, localcnt=peer.localcnt + 1)
+            if self.ahead is Record.DURABLE:
+                self.ahead = Record.ABSENT
+            remotecnt = max(peer.remotecnt, request.offset)
+            self._core.peer = replace(peer, localcnt=peer.localcnt + 1, remotecnt=remotecnt)
         if error:
             self._release(self._waiting_lead, False)
         self._settle_lead()
         return True
+
+    @property
+    def _highest_localcnt(self) -> int:
+        """What our disk may say of itself: a peer that leads and does not know it looks like a split brain (S8)."""
+        return max(self._core.meta.localcnt, self._core.saved.localcnt)
 
     def _settle_lead(self) -> None:
         if self._lead_command is None and self._stale_job is None:

@@ -47,7 +47,7 @@ class Writes:
     def __init__(self, core: Core, suspects: Suspects) -> None:
         self._core = core
         self._suspects = suspects
-        self.standing = Standing(core, self._answer_held)
+        self.standing = Standing(core, self._answer_held, self._flush_held)
         self.arming = Arming(core, self._launch)
         self.barrier = Barrier(core, self)
         self.sync = Sync(core, self)
@@ -148,8 +148,7 @@ class Writes:
             return
         mode = request.mode = self._mode
         left = 0
-        if request.fua:
-            request.failed_flushes = self._failed_flushes
+        request.failed_flushes = self._failed_flushes
         if core.local_ok:
             assert core.map.is_armed(request.first, request.last), "S1: extent not marked on the disk"
             core.effects.local.append(request)
@@ -288,6 +287,10 @@ class Writes:
             self._conclude(request)
         else:
             self.finish(request, EIO)
+
+    def _flush_held(self, request: Request) -> None:
+        request.local_error = request.remote_error = 0
+        self.barrier.add(request)
 
     def _conclude(self, request: Request) -> None:
         if request.fua:

@@ -181,6 +181,8 @@ def kill(run: Run, node: str) -> bool:
         return False
     if target.name == run.cluster.serving:
         run.clients.server_gone()
+        if not run.features:
+            run.truth.excuse_unled(target)
     run.cluster.restart_worker(target.name)
     return True
 
@@ -194,6 +196,8 @@ def power_off(run: Run, node: str, keep: float = 0.5) -> bool:
     if serving:
         if run.strict and (run.is_async or not run.protected()):
             run.clients.doubt_unflushed()
+        if not run.features:
+            run.truth.excuse_unled(target)
         run.clients.server_gone()
     engine = run.engine()
     alone = not serving and (engine is None or bool(engine.map.owed_local) or not engine.core.local_ok)

@@ -347,6 +347,14 @@ class Truth:
                 place = max(place, self.history.place(number, theirs[number]))
             self.history.doubt_sector(number, place)
 
+    def excuse_unled(self, node: Node) -> None:
+        """Its disk took no record, a peer without TAKE_LEAD was not told that it leads, and now nobody remembers it."""
+        if not isinstance(node.engine, Primary) or node.engine.core.local_ok:
+            return
+        self.states.add("forgets that only the peer is good")
+        for number, value in enumerate(node.disk.data().cast("Q")):
+            self.history.doubt_sector(number, self.history.place(number, value))
+
     # -- helpers -----------------------------------------------------------------------------------------------------
 
     def _alive(self, node: Node) -> bool:
