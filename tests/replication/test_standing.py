@@ -571,31 +571,3 @@ def test_s4_fua_write_that_waited_to_be_answered_alone_is_flushed_when_the_copie
     rig.work()
     assert rig.finished == [request]
     assert request.error == 0
-
-
-def test_primary_that_was_ahead_and_gave_the_lead_takes_its_peers_data_at_the_next_handshake() -> None:
-    """Seed 21000400: it still took itself for ahead, and dropped every link for that."""
-    rig, shelf = Rig(), Shelf()
-    pair = Pair(rig, shelf)
-    pair.connect()
-    rig.lose()
-    rig.write(0)
-    rig.work()
-    assert rig.saved.localcnt == 1
-    pair.new_secondary()
-    pair.attach()
-    while not any(item[0] == int(Command.SYNC_END) for item in rig.remote):
-        assert pair.step()
-    flush = rig.flush()
-    rig.finish_local(flush_of(rig), error=EIO)
-    pair.run()
-    assert flush in rig.finished
-    rig.lose()
-    pair.new_secondary()
-    pair.connect()
-    assert rig.engine.core.connected
-    assert rig.engine.status()["dirty"] == 0
-
-
-def flush_of(rig: Rig) -> Request:
-    return next(request for request in rig.local if request.op == FLUSH)

@@ -39,6 +39,8 @@ class Link:
         self.primary_life = primary.life
         self.alive = True
         self.silent = False
+        self.received: set[int] = set()
+        """Requests that have reached the secondary, by their seq."""
         self._world = cluster.world
         self._rng = cluster.rng
         self._latency_s = cluster.latency_s
@@ -383,6 +385,7 @@ class Cluster:
         engine = node.engine
         if isinstance(engine, Secondary):
             node.sync_seqs.update(sync_seqs)
+            link.received.update(item[1] for item in batch)
             engine.requests(batch, self.world.now)
             node.pump()
 

@@ -223,6 +223,8 @@ class Truth:
         early = request.left > 0
         if early and self.cluster.settings.replication is Replication.FULLSYNC:
             self.wrong(f"S4: {write.first}-{write.last} is acknowledged before both copies have answered")
+        if early and self.cluster.settings.replication is Replication.MEMSYNC and not self._received(node, request):
+            self.wrong(f"S4: {write.first}-{write.last} is acknowledged before the peer has received it")
         if early and self._peer_leads(node):
             self.history.doubt([write])
         here, there = self._has(node, write, crashed=False), early or self._has(other, write, crashed=False)
@@ -238,6 +240,13 @@ class Truth:
             self._check_alone(node, f"write {write.first}-{write.last}")
         else:
             self._check_led(other, node, write)
+
+    def _received(self, node: Node, request: Request) -> bool:
+        """All of this request has reached the peer, or the link is gone that would tell."""
+        engine, link = node.engine, self.cluster.link
+        if link is None or link.primary is not node or not isinstance(engine, Primary):
+            return True
+        return all(seq in link.received for seq, pending in engine.core.pending.items() if pending is request)
 
     def _check_alone(self, node: Node, what: str) -> None:
         """The other lacks something: only if this node's counter says so, durably, and the arbiter knows."""
