@@ -58,8 +58,8 @@ def covers_writes_under_way(self: Activemap) -> int:
 
 
 def answered_at_once(original: Callable[..., None]) -> Callable[..., None]:
-    def take(self: Secondary, op: int, seq: int) -> None:
-        original(self, op, seq)
+    def take(self: Secondary, op: int, seq: int, number: int) -> None:
+        original(self, op, seq, number)
         self.effects.replies.append((seq, 0, False, None))
 
     return take

@@ -200,7 +200,10 @@ def power_off(run: Run, node: str, keep: float = 0.5) -> bool:
             run.truth.excuse_unled(target)
         run.clients.server_gone()
     engine = run.engine()
-    alone = not serving and (engine is None or bool(engine.map.owed_local) or not engine.core.local_ok)
+    if serving:
+        alone = run.truth.is_rewritten(run.cluster.other(target))
+    else:
+        alone = engine is None or bool(engine.map.owed_local) or not engine.core.local_ok
     gone = run.cluster.crash(target.name, keep)
     if not run.strict or alone:
         run.truth.excuse_lost(target, gone)

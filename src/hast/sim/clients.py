@@ -91,14 +91,14 @@ class Clients:
         """The history begins anew: reads under way are not judged, writes under way may still come."""
         now = self.world.now
         self._open = {request: opened for request, opened in self._open.items() if request.op != READ}
-        for request, (write, _began_s, fua) in self._open.items():
-            if write is not None:
-                again = self.history.begin(request.offset, request.length, write.value, now)
-                self._open[request] = (again, now, fua)
+        again = {request: write.value for request, (write, _began_s, _fua) in self._open.items() if write is not None}
         for request, error in self.direct.items():
             if error is None and request.data is not None:
-                value = int.from_bytes(request.data, sys.byteorder)
-                self.history.begin(request.offset, request.length, value, now)
+                again[request] = int.from_bytes(request.data, sys.byteorder)
+        for request, value in sorted(again.items(), key=lambda item: item[1]):
+            write = self.history.begin(request.offset, request.length, value, now)
+            if request in self._open:
+                self._open[request] = (write, now, self._open[request][2])
 
     def doubt_unconfirmed(self) -> None:
         """The primary is lost: what the peer had not confirmed for good goes with it (asynchronous replication)."""

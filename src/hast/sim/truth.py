@@ -204,18 +204,18 @@ class Truth:
     def acknowledged_apart(self, node: Node, request: Request) -> None:
         """A write made by hand was answered. An early answer, in async mode, promises nothing where the arbiter may
         refuse to record it."""
-        if not request.error and not (request.left and self.cluster.settings.arbiter):
-            assert request.data is not None
-            value = int.from_bytes(request.data, sys.byteorder)
-            self.apart[node.name][request.offset // SECTOR_BYTES] = value
-            self._check_arbiter(node, request)
-
-    def _check_arbiter(self, node: Node, request: Request) -> None:
-        """S11: what the peer lacks is acknowledged only when the arbiter has recorded that."""
-        other = self.cluster.other(node)
-        start = other.disk.metadata.offset_bytes + request.offset
-        if self.cluster.settings.arbiter and bytes(other.disk.taken[start:][: request.length]) != request.data:
+        if request.error or (request.left and self.cluster.settings.arbiter):
+            return
+        assert request.data is not None
+        value, number = int.from_bytes(request.data, sys.byteorder), request.offset // SECTOR_BYTES
+        self.apart[node.name][number] = value
+        if self.cluster.settings.arbiter and not self._took(self.cluster.other(node), number, value):
             self._check_alone(node, "write")
+
+    def _took(self, node: Node, number: int, value: int) -> bool:
+        """This disk was once given the sector with this value, or a later one."""
+        taken = memoryview(node.disk.taken)[node.disk.metadata.offset_bytes :].cast("Q")[number]
+        return taken == value or self.history.place(number, taken) > self.history.place(number, value)
 
     def acknowledged(self, node: Node, request: Request, write: Write) -> None:
         """S4, S6, S8: an answered write is on both copies, or the one that lacks it is known, durably, to be old."""
@@ -345,16 +345,20 @@ class Truth:
 
     def excuse_lost(self, node: Node, gone: Iterable[int]) -> None:
         """A power cut took these sectors' newest content: what no other place holds is lost for good, and whoever
-        reads it may see something older. A copy that calls itself bad, or is about to, holds nothing."""
+        reads it may see something older. A copy that is to be overwritten, or soon will be, holds nothing."""
         peer = self.cluster.other(node)
         other = peer.disk
-        good = not self._says_bad(other.durable_metadata) and not self._peer_leads(peer)
+        good = not (self._says_bad(other.durable_metadata) or self._peer_leads(peer) or self.is_rewritten(peer))
         mine, theirs = node.disk.data().cast("Q"), other.data().cast("Q")
         for number in gone:
             place = self.history.place(number, mine[number])
             if good and other.holds(number):
                 place = max(place, self.history.place(number, theirs[number]))
             self.history.doubt_sector(number, place)
+
+    def is_rewritten(self, node: Node) -> bool:
+        """A reference primary writes all of this copy again, whoever lost what, because a flush of it failed."""
+        return not self.cluster.features and node.disk.durable_metadata.unflushed
 
     def excuse_unled(self, node: Node) -> None:
         """Its disk took no record, a peer without TAKE_LEAD was not told that it leads, and now nobody remembers it."""
