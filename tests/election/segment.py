@@ -88,6 +88,10 @@ class Host:
         self.carry_out()
         return refusal
 
+    def leave(self, seconds: float) -> None:
+        self.vhid.leave(seconds, self.segment.now)
+        self.carry_out()
+
     def stop(self) -> None:
         self.vhid.stop(self.segment.now)
         self.carry_out()

@@ -543,3 +543,56 @@ def test_a_host_that_boots_beside_a_living_master_is_never_master(story: list[tu
             two.kill()
         segment.run(pause)
         assert segment.masters() == [one]
+
+
+def test_a_master_that_leaves_gives_the_address_at_once_and_takes_it_from_nobody_meanwhile() -> None:
+    segment, one, two = pair()
+    one.leave(30)
+    segment.run(0.5)
+    assert segment.masters() == [two]
+    two.kill()
+    segment.run(28)
+    assert segment.masters() == []
+    assert one.vhid.waiting_for == "this host leaves"
+    segment.run(5)
+    assert segment.masters() == [one]
+
+
+def test_a_host_that_leaves_does_not_take_the_address_from_a_master_that_says_goodbye_or_is_demoted() -> None:
+    segment, one, two = pair()
+    two.leave(20)
+    one.demote(240)
+    segment.run(5)
+    assert segment.masters() == [one]
+    one.stop()
+    segment.run(10)
+    assert segment.masters() == []
+
+
+def test_a_host_that_stays_after_all_takes_an_address_that_nobody_has_at_once() -> None:
+    segment, one, two = pair()
+    two.kill()
+    one.leave(30)
+    segment.run(6)
+    assert segment.masters() == []
+    one.leave(0)
+    segment.run(0.1)
+    assert segment.masters() == [one]
+
+
+def test_leaving_ends_with_its_time_and_leaves_nothing_by_hand() -> None:
+    segment, one, two = pair()
+    one.leave(5)
+    segment.run(6)
+    assert (segment.masters(), one.vhid.ordered) == ([two], None)
+
+
+@pytest.mark.parametrize("order", [State.MASTER, None])
+def test_an_order_by_hand_ends_leaving(order: State | None) -> None:
+    segment, one, two = pair()
+    two.kill()
+    one.leave(300)
+    segment.run(1)
+    assert one.order(order) is None
+    segment.run(4)
+    assert segment.masters() == [one]

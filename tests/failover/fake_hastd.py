@@ -23,6 +23,8 @@ class FakeHastd:
         self.roles = dict.fromkeys(resources, "secondary")
         self.backing: dict[str, str] = {}
         self.refusals: dict[str, list[str]] = {}
+        self.told: dict[str, Any] = {}
+        """Further keys of every status object."""
         self.delay_s = 0.0
         self.with_devices = True
         self.requests: list[dict[str, Any]] = []
@@ -68,7 +70,7 @@ class FakeHastd:
 
     def _handle(self, request: dict[str, Any]) -> dict[str, Any]:
         if request["command"] == "status":
-            rows = [{"name": name, "role": role, "provname": name} for name, role in self.roles.items()]
+            rows = [{"name": name, "role": role, "provname": name, **self.told} for name, role in self.roles.items()]
             return {"error": None, "resources": rows}
         time.sleep(self.delay_s)
         rows = [{"name": name, "error": self._change(name, request["role"])} for name in request["resources"]]

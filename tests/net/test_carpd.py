@@ -433,6 +433,38 @@ def test_carpd_adopts_the_roles_that_it_finds_and_says_nothing_before(two: tuple
     assert "carp0: MASTER" not in other.log()
 
 
+def test_a_master_told_to_keep_the_address_ends_without_goodbye_and_its_successor_goes_on(
+    two: tuple[Host, Host],
+) -> None:
+    one, other = two
+    for host, copy in ((one, PRIMARY), (other, SECONDARY)):
+        fake_hastd(host, copy)
+    both(one, other, extra="resource disk1\n")
+    since = other.vhid()["since"]
+    assert one.ask({"command": "keep"}) == {"error": None}
+    assert one.carpd_process is not None
+    one.carpd_process.send_signal(signal.SIGTERM)
+    assert one.carpd_process.wait(10) == 0
+    assert one.has(VIP)
+    one.carpd(config(0, extra="resource disk1\n"))
+    wait_for(lambda: one.state() == "MASTER" and one.has(VIP), 2, f"adoption {one.log()}")
+    time.sleep(4)
+    assert (one.state(), other.state(), other.vhid()["since"]) == ("MASTER", "BACKUP", since)
+
+
+def test_a_master_that_leaves_hands_the_address_over_and_does_not_take_it_back(two: tuple[Host, Host]) -> None:
+    one, other = two
+    both(one, other)
+    assert "number of seconds" in one.ask({"command": "leave", "seconds": "long"})["error"]
+    assert one.ask({"command": "leave", "seconds": 10}) == {"error": None}
+    wait_for(lambda: other.has(VIP) and not one.has(VIP), 1, "the hand-over")
+    assert other.carpd_process is not None
+    other.carpd_process.kill()
+    time.sleep(5)
+    assert one.state() == "BACKUP"
+    wait_for(lambda: one.has(VIP), 8, "the end of leaving")
+
+
 def test_one_more_resource_in_the_configuration_moves_no_address(two: tuple[Host, Host]) -> None:
     one, other = two
     more = {"name": "disk2"}

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from hast.cli import completion
+from hast.failover.devd.sources import CARPD_GRACE_S
+from hast.failover.leave import DEADLINE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = sorted((ROOT / "packaging" / "systemd").glob("*.service"))
@@ -66,6 +68,36 @@ def test_a_unit_waits_for_readiness_and_is_watched(unit: Path) -> None:
     assert {"Type=notify", "NotifyAccess=main", "Restart=on-failure", "StartLimitIntervalSec=0"} <= set(lines)
     assert any(line.startswith("WatchdogSec=") for line in lines)
     assert any(re.match(r"ExecStart=/usr/sbin/[a-z-]+ -F", line) for line in lines)
+
+
+def unit_lines(name: str) -> list[str]:
+    return (ROOT / "packaging" / "systemd" / f"{name}.service").read_text().splitlines()
+
+
+@pytest.mark.parametrize("unit", ["hastd", "carpd"])
+def test_a_service_moves_away_before_a_daemon_is_told_to_end_with_all_rights_and_whatever_comes_of_it(
+    unit: str,
+) -> None:
+    assert f"ExecStop=-+/usr/sbin/failover leave --stopping {unit}" in unit_lines(unit)
+
+
+@pytest.mark.parametrize("unit", ["hastd", "carpd", "hast-devd"])
+def test_a_unit_waits_longer_for_the_hand_over_than_that_may_take(unit: str) -> None:
+    timeout = next(line for line in unit_lines(unit) if line.startswith("TimeoutStopSec="))
+    assert int(timeout.partition("=")[2]) > DEADLINE_S + 10
+
+
+def test_units_stop_with_the_address_first_and_the_data_last() -> None:
+    after = {
+        unit: next(line for line in unit_lines(unit) if line.startswith("After=")) for unit in ("carpd", "hast-devd")
+    }
+    assert {"hastd.service", "hast-devd.service"} <= set(after["carpd"].partition("=")[2].split())
+    assert "hastd.service" in after["hast-devd"].partition("=")[2].split()
+
+
+def test_a_carpd_that_died_is_back_before_it_counts_as_gone() -> None:
+    assert "RestartSec=1" in unit_lines("carpd")
+    assert CARPD_GRACE_S > 2.0
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)

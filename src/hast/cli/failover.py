@@ -1,4 +1,4 @@
-"""failover master | slave | status: the command. Reads its arguments and configuration, prints, gives the exit code."""
+"""failover master | slave | leave | status: reads its arguments and configuration, prints, gives the exit code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hast.cli.version import add_version
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hast.failover.state import RunFiles
 
 EXIT_FAILED = 1
+EXIT_ALONE = 2
 EXIT_USAGE = 64
 EXIT_UNAVAILABLE = 69
 EXIT_SYSTEM = 71
@@ -39,18 +41,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Exit codes: 0 done, 1 failed, 64 usage, 69 hastd, 71 system, 72 and 78 file, 75 gave way.
 
     Of `status`: 0 as it should be, 1 not so, 75 a run is in progress.
+    Of `leave`: 0 handed over or nothing to do, 1 something could not be taken down, 2 stopped without a successor.
     """
     from hast.cli import completion
 
     completion.answer("failover", _parser)
     options = _parser().parse_args(argv)
-    from hast.config.failoverconf import load
     from hast.config.model import ConfigError
     from hast.daemon.paths import run_directory
     from hast.failover.hastd import HastdError
     from hast.failover.state import RunFiles, StateError
 
     try:
+        if options.verb == "leave":
+            return _leave(options)
+        from hast.config.failoverconf import load
+
         configuration = load(options.config)
         if options.verb == "check":
             print(f"{options.config}: ok")
@@ -75,12 +81,67 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="failover", description="Make this node master or slave of its HAST resources.")
     add_version(parser)
-    parser.add_argument("verb", choices=("master", "slave", "status", "check"))
+    parser.add_argument("verb", choices=("master", "slave", "leave", "status", "check"))
     parser.add_argument("-c", "--config", default="/etc/failover.conf", help="configuration (default: %(default)s)")
     parser.add_argument("-p", "--plan", action="store_true", help="print what would be done and do nothing")
     parser.add_argument("-j", "--json", action="store_true", help="status as JSON")
     parser.add_argument("-l", "--log", help="also write log lines to this file (default: $HAST_SYSLOG)")
+    leave = parser.add_argument_group("leave")
+    leave.add_argument("--deadline", type=float, metavar="S", help="seconds that it may take (default: 120)")
+    leave.add_argument("--stopping", choices=("hastd", "hast-devd", "carpd"), help="the daemon that is about to end")
+    leave.add_argument("--carpd", metavar="SOCKET", help="control socket of carpd (default: as carp.conf says)")
     return parser
+
+
+def _leave(options: argparse.Namespace) -> int:
+    from hast.daemon.paths import run_directory
+    from hast.election.leaving import Outcome, Program
+    from hast.failover.carpd import control_path
+    from hast.failover.leave import DEADLINE_S, Leaving, Overruled, Request, control_of
+    from hast.failover.log import LOG_VARIABLE, Log
+    from hast.failover.state import RunFiles
+
+    file = options.log or os.environ.get(LOG_VARIABLE)
+    log = Log(os.path.abspath(file) if file else None)
+    config = os.path.abspath(options.config)
+
+    def load() -> FailoverConfiguration | None:
+        return _load_if_there(config)
+
+    request = Request(
+        load,
+        control_of(config, load),
+        options.carpd or control_path(),
+        Program(options.stopping) if options.stopping else None,
+        DEADLINE_S if options.deadline is None else options.deadline,
+    )
+    os.chdir("/")
+    leaving = Leaving(request, RunFiles(run_directory()), log, _told_to_end())
+    started = time.monotonic()
+    try:
+        outcome = leaving.execute()
+    except Overruled:
+        _say("failover leave: gave way to a later request.")
+        return EXIT_GAVE_WAY
+    for name, why in leaving.failures.items():
+        log.error(f"failover leave: {name}: {why}")
+        _say(f"failover leave: {name}: {why}")
+    if outcome is not Outcome.NOTHING or sys.stderr.isatty():
+        _say(f"failover leave: {outcome}, after {time.monotonic() - started:.1f} s.")
+    return {Outcome.HELD: EXIT_FAILED, Outcome.ALONE: EXIT_ALONE}.get(outcome, 0)
+
+
+def _load_if_there(path: str) -> FailoverConfiguration | None:
+    """The configuration; None where there is none, or none that can be used: the address is given up even so."""
+    from hast.config.failoverconf import load
+    from hast.config.model import ConfigError
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        if Path(path).exists():
+            _say(f"failover: {error}")
+        return None
 
 
 def _run(configuration: FailoverConfiguration, files: RunFiles, options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ The rules:
   one whose copy cannot be served (not eligible) only by hand.
 - MASTER yields to a better one. Equals: the lower source address stays, so that two equal masters never both yield.
 - By hand wins over comparison until the other side is told otherwise by hand, the link goes, or `auto`.
+- A host that leaves (leaving.py) is backup by hand and becomes master of nothing for a given time, whoever is silent.
 - A host that starts and serves the data already becomes master at once; one whose peer serves waits for the peer's
   carpd (adoption.py). Until that is decided it is not `settled`: its state is nobody's business but its own.
 
@@ -93,6 +94,8 @@ class Vhid:
         self._expiry = ""
         self._wait = Wait()
         self._hand = Hand()
+        self._away_until_s = -inf
+        """Until then this host leaves."""
         self._failed_sends = 0
         self._good_sends = 0
         self._told_skew = 0
@@ -175,9 +178,20 @@ class Vhid:
         if self.state is State.INIT:
             return f"{self.settings.label} has no link: nothing can be ordered by hand before its interface is up"
         inputs = {State.MASTER: Input.HAND_MASTER, State.BACKUP: Input.HAND_BACKUP, None: Input.HAND_AUTO}
+        if order is not State.BACKUP:
+            self._away_until_s = -inf
         self._handle(inputs[order], now, "ordered by hand")
         self._adopt_or_settle(now)
         return None
+
+    def leave(self, seconds: float, now: float) -> None:
+        """Give the addresses to another host and take them from nobody for so long; 0 ends that."""
+        if seconds <= 0:
+            self._return(now)
+            return
+        self._away_until_s = now + seconds
+        self._handle(Input.HAND_BACKUP, now, "this host leaves")
+        self._adopt_or_settle(now)
 
     def reconfigure(self, settings: Settings, now: float) -> None:
         """Take other settings of the same vhid. What is known of the data counts until it is told anew."""
@@ -194,6 +208,8 @@ class Vhid:
 
     def tick(self, now: float) -> None:
         """Do what is due."""
+        if self._is_away and now >= self._away_until_s:
+            self._return(now)
         if now >= self._deadline_s:
             self._handle(Input.TIMER, now, "")
         if self._announce_at_s and now >= self._announce_at_s[0]:
@@ -208,7 +224,8 @@ class Vhid:
     def next_s(self) -> float:
         """When `tick` wants to be called; inf for never."""
         unsettled_s = inf if self.settled or self.data is not None else self._data_deadline_s
-        return min(self._deadline_s, unsettled_s, self._announce_at_s[0] if self._announce_at_s else inf)
+        away_s = self._away_until_s if self._is_away else inf
+        return min(self._deadline_s, unsettled_s, away_s, self._announce_at_s[0] if self._announce_at_s else inf)
 
     @property
     def skew(self) -> int:
@@ -302,7 +319,7 @@ class Vhid:
         worse, source, _own = self._peer
         says_no = worse.advskew >= MAX_SKEW
         wants_to = self.settings.preempt and self._hand.order is None and self._may_preempt
-        if not (says_no or wants_to) or not self._eligible:
+        if not (says_no or wants_to) or not self._eligible or self._is_away:
             self._follow(now)
             return
         self._soon(now, f"{source} is demoted" if says_no else f"{source} is worse (preempt)")
@@ -336,6 +353,8 @@ class Vhid:
     def _obstacle(self, now: float) -> tuple[str, float]:
         """What keeps a backup without a master from becoming it, and until when."""
         listened_at_s = self._listening_since_s + self.master_down_s
+        if self._is_away:
+            return "this host leaves", self._away_until_s
         if now < listened_at_s:
             return "a whole master-down time has not been listened to", listened_at_s
         if self.data is None and now < self._data_deadline_s:
@@ -464,6 +483,14 @@ class Vhid:
     def _back_to_automatic(self, now: float) -> None:
         self._hand = Hand()
 
+    def _return(self, now: float) -> None:
+        """This host leaves no longer."""
+        if self._is_away:
+            self._away_until_s = -inf
+            self._handle(Input.HAND_AUTO, now, "this host stays")
+            if self._wait.text:
+                self._handle(Input.TIMER, now, "")
+
     # Small things
 
     @property
@@ -471,6 +498,10 @@ class Vhid:
         if self.data is not None:
             return self.data.demotion
         return MAX_SKEW if self.settings.data_required else 0
+
+    @property
+    def _is_away(self) -> bool:
+        return self._away_until_s > -inf
 
     @property
     def _may_preempt(self) -> bool:

@@ -5,6 +5,7 @@ Decides nothing about the order (election/failover.py) and nothing about how a p
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +26,10 @@ LOCK_POLL_S = 0.02
 
 
 class Run:
-    """One run of `master` or `slave`. `told_to_end` is asked besides the request file."""
+    """One run of `master` or `slave`. `told_to_end` is asked besides the request file.
+
+    No part gets time beyond `ends_at_s` on the monotonic clock.
+    """
 
     def __init__(
         self,
@@ -35,6 +39,7 @@ class Run:
         files: RunFiles,
         log: Log,
         told_to_end: Callable[[], bool] = lambda: False,
+        ends_at_s: float = math.inf,
     ) -> None:
         self._configuration = configuration
         self._verb = verb
@@ -42,6 +47,7 @@ class Run:
         self._files = files
         self._log = log
         self._told_to_end = told_to_end
+        self._ends_at_s = ends_at_s
         self._commands = Commands(str(files.state_path))
         self._state: dict[str, Any] = {}
 
@@ -133,7 +139,8 @@ class Run:
         return Answer(failures, give_way=gave_way or self.overruled())
 
     def _context(self, timeout_s: float) -> Context:
-        return Context(self._log, self._commands, timeout_s, self.overruled)
+        left_s = max(0.0, self._ends_at_s - time.monotonic())
+        return Context(self._log, self._commands, min(timeout_s, left_s), self.overruled)
 
     def _finish(self, ending: Ending) -> None:
         self._state |= {"phase": ending.outcome, "step": None, "finished_s": time.time()}

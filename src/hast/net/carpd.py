@@ -36,6 +36,9 @@ LOOK_AGAIN_S = 5.0
 CONTROL_NAME = "carpd.sock"
 RECORD_NAME = "carpd-addresses.json"
 MAX_DEMOTION = 100_000
+MAX_LEAVE_S = 3600.0
+KEEP_S = 10.0
+"""An end within this time after `keep` is the first half of a restart."""
 
 _log = logging.getLogger("hast.carpd")
 
@@ -81,6 +84,7 @@ class Carpd:
         self._watcher: asyncio.Task[None] | None = None
         self._data: DataWatcher | None = None
         self._copies: dict[str, Copy] = {}
+        self._keep_until_s = 0.0
         self._left: set[Interface] = set()
         """Addresses that an earlier carpd held until it was killed."""
         self._reloading = asyncio.Lock()
@@ -103,7 +107,9 @@ class Carpd:
             await self._netlink.open(self._changed.set)
             self._links = await self._netlink.look()
             await self._remove_leftovers()
+            self._links = await self._netlink.look()
             self._set_up(self._configuration)
+            self._apply_links()
             await self._control.start()
             self._changed.set()
             _log.info("carpd is ready: %s.", vhids(len(self._groups)))
@@ -310,6 +316,11 @@ class Carpd:
                 if self._demotion.set(BY_HAND, 0):
                     self._demotion_changed()
                 return {"error": None, "demotion": self._demotion.total}
+            case "leave":
+                return {"error": self._leave(request.get("seconds"))}
+            case "keep":
+                self._keep_until_s = time.monotonic() + KEEP_S
+                return {"error": None}
         return {"error": f"unknown command {request['command'][:64]!r}"}
 
     def _status(self) -> dict[str, Any]:
@@ -352,10 +363,21 @@ class Carpd:
             self._demotion_changed()
         return {"error": None, "demotion": self._demotion.total}
 
+    def _leave(self, seconds: Any) -> str | None:
+        if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_LEAVE_S:
+            return f"the time must be a number of seconds from 0 to {MAX_LEAVE_S:g}"
+        _log.info("This host %s.", f"leaves its addresses to the other for {seconds:g} s" if seconds else "stays")
+        for group in self._groups:
+            group.leave(seconds)
+        return None
+
     async def _stop(self) -> None:
         if self._watcher is not None:
             self._watcher.cancel()
-        await asyncio.gather(*(group.stop() for group in self._groups), return_exceptions=True)
+        quietly = time.monotonic() < self._keep_until_s
+        if quietly:
+            _log.info("The next carpd goes on with what this one holds.")
+        await asyncio.gather(*(group.stop(quietly) for group in self._groups), return_exceptions=True)
         await self._control.close()
         for name in list(self._segments):
             self._close_segment(name)

@@ -148,10 +148,16 @@ class Group:
         self.pump()
         return refusal
 
-    async def stop(self) -> None:
-        """Say goodbye, remove the addresses; takes at most a few seconds."""
-        self.vhid.stop(self._now())
+    def leave(self, seconds: float) -> None:
+        """Give the addresses to another host, and take them from nobody for so long."""
+        self.vhid.leave(seconds, self._now())
         self.pump()
+
+    async def stop(self, quietly: bool = False) -> None:
+        """Say goodbye, remove the addresses; takes at most a few seconds. `quietly`: as if killed."""
+        if not quietly:
+            self.vhid.stop(self._now())
+            self.pump()
         try:
             async with asyncio.timeout(_DRAIN_DEADLINE_S):
                 await self._queue.join()

@@ -1,9 +1,13 @@
-"""The running hast-devd: sources feeding the runner until a signal ends it; SIGHUP reads the rules again."""
+"""The running hast-devd: sources feeding the runner until a signal ends it; SIGHUP reads the rules again.
+
+Nobody moves the service of this host once hast-devd is gone: it moves away first, while the rules are still followed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -14,10 +18,12 @@ from hast.config.devd_model import DevdConfiguration
 from hast.config.model import ConfigError
 from hast.daemon.notify import Notifier
 from hast.failover.devd.events import Event
-from hast.failover.devd.runner import Runner, is_carpd
+from hast.failover.devd.runner import Runner, is_carpd, run_command
 from hast.failover.devd.sources import follow_carpd, follow_hastd, follow_links
 
 STOP_S = 10.0
+LEAVE_S = 150.0
+"""More than `failover leave` gives itself."""
 _log = logging.getLogger("hast.devd")
 
 
@@ -34,7 +40,7 @@ class Settings:
 
 
 async def serve(configuration: DevdConfiguration, settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; then wait a little for actions that still run."""
+    """Run until SIGTERM or SIGINT; then hand the service over and wait a little for actions that still run."""
     runner = Runner(configuration.rules, settings.deadline_s)
     take = runner.take if settings.record is None else _recording(runner.take, settings.record)
     loop = asyncio.get_running_loop()
@@ -60,6 +66,9 @@ async def serve(configuration: DevdConfiguration, settings: Settings) -> None:
     settings.notifier.ready(f"{len(configuration.rules)} rules.")
     await stop.wait()
     settings.notifier.stopping()
+    if runner.moves_service():
+        command = f"failover leave --stopping hast-devd --carpd {shlex.quote(settings.carpd)}"
+        await run_command("before the end", command, command, LEAVE_S, {})
     for source in sources:
         source.cancel()
     await asyncio.gather(*sources, return_exceptions=True)

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,9 +63,13 @@ class Runner:
     def carpd_gone(self) -> None:
         """carpd is away for good: its vhids are no longer master here, whatever was the last that it said."""
         for event in [event for event in self._last.values() if is_carpd(event)]:
-            down = "LINK_DOWN" if event.variables["system"] == "IFNET" else "INIT"
-            if event.variables.get("type") not in (down, "BACKUP"):
-                self.take(Event({**event.variables, "type": down, "reason": "carpd is gone"}))
+            lost = _lost(event)
+            if event.variables.get("type") not in (lost.variables["type"], "BACKUP"):
+                self.take(lost)
+
+    def moves_service(self) -> bool:
+        """Whether a rule acts on the loss of an address that carpd told of: the service of this host moves by us."""
+        return any(choose(self.rules, _lost(event)).rule for event in self._last.values() if is_carpd(event))
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until nothing runs, at most `timeout_s`; waiting events are forgotten."""
@@ -77,6 +81,12 @@ class Runner:
 def is_carpd(event: Event) -> bool:
     """Whether carpd told it: what it says is a state that lasts."""
     return "vhid" in event.variables
+
+
+def _lost(event: Event) -> Event:
+    """What carpd would have said last of a vhid, had it said so before it was gone."""
+    down = "LINK_DOWN" if event.variables["system"] == "IFNET" else "INIT"
+    return Event({**event.variables, "type": down, "reason": "carpd is gone"})
 
 
 class _Queue:
@@ -128,13 +138,23 @@ class _Queue:
 
 async def run_action(action: str, event: Event, rule: Rule, deadline_s: float, newer: int | None = None) -> int:
     """Run one action to its end and log it; returns its exit code (negative: signal). Never raises OSError."""
-    text = command(action, variables(event))
     _log.info("%s: running: %s (event %s)", rule.location, action, event)
+    text = command(action, variables(event))
+    surroundings = environment(event) | ({} if newer is None else {NEWER_VARIABLE: str(newer)})
+    descriptors = () if newer is None else (newer,)
+    return await run_command(rule.location, action, text, deadline_s, surroundings, descriptors)
+
+
+async def run_command(
+    origin: str,
+    action: str,
+    text: str,
+    deadline_s: float,
+    surroundings: Mapping[str, str],
+    descriptors: Sequence[int] = (),
+) -> int:
+    """Run `text` by the shell to its end; `origin` and `action` are for the log. Otherwise as `run_action`."""
     started = time.monotonic()
-    surroundings = {**os.environ, **environment(event), "PATH": _path()}
-    descriptors = (newer,) if newer is not None else ()
-    if newer is not None:
-        surroundings[NEWER_VARIABLE] = str(newer)
     try:
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
@@ -143,31 +163,31 @@ async def run_action(action: str, event: Event, rule: Rule, deadline_s: float, n
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env=surroundings,
+            env={**os.environ, **surroundings, "PATH": _path()},
             start_new_session=True,
-            pass_fds=descriptors,
+            pass_fds=tuple(descriptors),
             limit=MAX_LINE_BYTES,
         )
     except OSError as error:
-        _log.error("%s: cannot be started: %s: %s", rule.location, action, error.strerror)
+        _log.error("%s: cannot be started: %s: %s", origin, action, error.strerror)
         return NOT_FOUND
     assert process.stdout is not None
     reader = asyncio.create_task(_log_output(process.stdout, action))
     try:
         code = await asyncio.wait_for(process.wait(), deadline_s)
     except TimeoutError:
-        _log.error("%s: not done after %.1f s, ended: %s", rule.location, deadline_s, action)
+        _log.error("%s: not done after %.1f s, ended: %s", origin, deadline_s, action)
         code = await _end(process)
     finally:
         await asyncio.wait([reader], timeout=0.5)
         reader.cancel()
-    _report(action, rule, code, time.monotonic() - started)
+    _report(action, origin, code, time.monotonic() - started)
     return code
 
 
-def _report(action: str, rule: Rule, code: int, seconds: float) -> None:
+def _report(action: str, origin: str, code: int, seconds: float) -> None:
     if code == 0:
-        _log.info("%s: done after %.1f s: %s", rule.location, seconds, action)
+        _log.info("%s: done after %.1f s: %s", origin, seconds, action)
         return
     hint = ""
     if code == NOT_FOUND:
@@ -175,7 +195,7 @@ def _report(action: str, rule: Rule, code: int, seconds: float) -> None:
         there = Path(sys.executable).with_name(program)
         hint = "; command not found" + (f", try: ln -s {there} {action.split()[0]}" if there.exists() else "")
     ending = f"signal {-code}" if code < 0 else f"exit code {code}"
-    _log.warning("%s: %s after %.1f s: %s%s", rule.location, ending, seconds, action, hint)
+    _log.warning("%s: %s after %.1f s: %s%s", origin, ending, seconds, action, hint)
 
 
 async def _end(process: asyncio.subprocess.Process) -> int:
