@@ -29,9 +29,9 @@ LOOK_S = 2.0
 """Time for a look even when the part's own time is over: a short one would only say that nothing can be told."""
 EXPORT_S = 10.0
 """An export is given up after this long and asked again, unless the pool turns out to be dead."""
-CLEAR_S = 10.0
-CLEARS = 4
-"""zfs-fuse finds some devices only at the second `zpool clear`."""
+CLEARS_S = (1.5, 3.0, 6.0, 10.0)
+"""How long each `zpool clear` may take. zfs-fuse finds out about a dead device during one, which then never ends and
+is ended by the next, and finds some devices only at the second."""
 SETTLE_S = 0.3
 WELL = ("ONLINE", "AVAIL", "INUSE")
 GHOST_SUFFIX = "ghost"
@@ -93,8 +93,8 @@ class ZfsPool(Part):
         look = self._look(context)
         if look.is_dead and (look.missing or self._was_elsewhere(context)):
             return False
-        for _ in range(CLEARS):
-            context.commands.run(("zpool", "clear", self._pool.name), min(CLEAR_S, context.left_s()))
+        for seconds in CLEARS_S:
+            context.commands.run(("zpool", "clear", self._pool.name), min(seconds, context.left_s()))
             look = self._look(context)
             if look.is_well:
                 context.log.debug(f"ZFS pool for resource {self._pool.name} cleared.", POOL_TAG)
