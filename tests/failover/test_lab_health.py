@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from hast.lab import Host, Lab, zfs
+from hast.lab import Host, Lab, one_disk, zfs
 from hast.lab.laboratory import article_configuration
 
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-lab")]
@@ -122,3 +123,42 @@ def test_a_pool_that_the_other_node_has_had_meanwhile_is_never_cleared(lab: Lab)
 
 def test_no_text_speaks_of_no_time_at_all(lab: Lab) -> None:
     assert "within 0.0 s" not in lab.hast1.log() + lab.hast2.log()
+
+
+@pytest.fixture(scope="module")
+def mail() -> Iterator[Lab]:
+    """A pair with an ext4 on disk1 and a program in it, hast1 as master."""
+    with Lab(configuration=one_disk.configuration("timeout 5"), etc={"failover.conf": MAIL_CONF}) as made:
+        one_disk.bring_up(made)
+        made.hast1.run("mkfs.ext4 -q /dev/hast/disk1", check=True)
+        yield made
+
+
+MAIL_CONF = """resources disk1
+pool mail { type filesystem resource disk1 mount /run/mail fstype ext4 kill 2 }
+service reader { start "sh -c 'cd /run/mail; sleep 300 >/dev/null 2>&1 & echo $! >/run/pid'"
+    stop "kill $(cat /run/pid); rm /run/pid" status "test -e /run/pid" }
+"""
+
+
+@pytest.mark.parametrize("verb", ["master", "slave"])
+def test_a_file_system_whose_hastd_died_is_mounted_anew_or_given_up(mail: Lab, verb: str) -> None:
+    host = mail.hast1
+    timed(host, "master")
+    host.run(["sh", "-c", "echo kept | dd of=/run/mail/kept conv=fsync"], check=True)
+    reader = host.path("/run/pid").read_text()
+    for process in host.processes("^hastd"):
+        process.kill()
+    host.spawn(["sh", "-c", "echo lost | dd of=/run/mail/lost conv=fsync"])
+    host.run("hastd", check=True)
+    code, text = status(host)
+    assert code == 1
+    assert re.search(r"pool mail: mounted, but its device /dev/\S*loop\d+ is gone", text), text
+    timed(host, verb)
+    assert status(host)[0] == 0, status(host)[1]
+    if verb == "master":
+        assert host.path("/run/pid").read_text() != reader
+        host.run(["sh", "-c", "echo more | dd of=/run/mail/more conv=fsync"], check=True)
+        assert host.run("cat /run/mail/kept").stdout == "kept\n"
+    else:
+        assert "secondary" in one_disk.status(host)

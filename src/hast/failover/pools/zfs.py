@@ -33,7 +33,6 @@ CLEARS_S = (1.5, 3.0, 6.0, 10.0)
 """How long each `zpool clear` may take. zfs-fuse finds out about a dead device during one, which then never ends and
 is ended by the next, and finds some devices only at the second."""
 SETTLE_S = 0.3
-WELL = ("ONLINE", "AVAIL", "INUSE")
 GHOST_SUFFIX = "ghost"
 
 

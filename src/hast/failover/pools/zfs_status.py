@@ -9,7 +9,7 @@ EXPORTED = "1"
 _SUSPENDED = re.compile(r"faulted in response to|ZFS-8000-(?:HC|JQ)\b")
 _STATE = re.compile(r"^\s*state: *(\w+)", re.MULTILINE)
 _CONFIG = re.compile(r"^config:\s*$(.*?)^(?:errors:|\Z)", re.MULTILINE | re.DOTALL)
-_ACTION_TAKEN = re.compile(r"^\s*(?P<name>\S+)\s+(?P<state>[A-Z]+)(?:\s|$)", re.MULTILINE)
+_ROW = re.compile(r"^\s*(?P<name>\S+)\s+(?P<state>[A-Z]+)(?:\s|$)", re.MULTILINE)
 _FIELD = re.compile(r"^\s*(hostname|state)[:=]\s*'?([^'\n]*)'?\s*$", re.MULTILINE)
 
 
@@ -29,7 +29,7 @@ def parse_status(text: str) -> PoolStatus:
     if state is None:
         raise ValueError("zpool status names no state")
     config = _CONFIG.search(text)
-    rows = [(row["name"], row["state"]) for row in _ACTION_TAKEN.finditer(config[1] if config else "")]
+    rows = [(row["name"], row["state"]) for row in _ROW.finditer(config[1] if config else "")]
     suspended = state[1] == "SUSPENDED" or bool(_SUSPENDED.search(text))
     return PoolStatus(state[1], suspended, tuple(row for row in rows if row != ("NAME", "STATE")))
 
