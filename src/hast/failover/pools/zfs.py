@@ -261,7 +261,7 @@ def _is_used(path: str, daemon: int | None) -> bool:
     """Whether the pool has this very device open. The kernel's ZFS has it to itself; zfs-fuse is looked at."""
     try:
         if daemon is not None:
-            return zfs_fuse.has_open(daemon, path)
+            return holders.has_open(daemon, path)
         if blockdev.number_of(path) is None:
             return True
         os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))

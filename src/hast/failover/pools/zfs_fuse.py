@@ -1,4 +1,4 @@
-"""The daemon of zfs-fuse: which devices it has open, and its restart, the only end of a pool suspended for good.
+"""The daemon of zfs-fuse: where it is, and its restart, the only end of a pool suspended for good.
 
 zfs-fuse answers `zpool export` of a suspended pool never, also not with -f. What it had acknowledged as flushed is on
 the devices; the rest is lost with the daemon, as it would be with the host.
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from hast.failover import mounts
+from hast.failover import holders, mounts
 from hast.failover.commands import alive
 from hast.failover.part import Context, PartError
 
@@ -29,36 +27,7 @@ _one_at_a_time = threading.Lock()
 
 def find() -> int | None:
     """Process id of the zfs-fuse of this mount namespace; None where there is none (then ZFS is in the kernel)."""
-    ours = _mount_namespace(os.getpid())
-    return next((pid for pid in _called("zfs-fuse") if _mount_namespace(pid) == ours and alive(pid)), None)
-
-
-def _called(name: str) -> Iterator[int]:
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdecimal() and (entry / "comm").read_text() == f"{name}\n":
-                yield int(entry.name)
-        except OSError:
-            continue
-
-
-def _mount_namespace(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/mnt")
-    except OSError:
-        return ""
-
-
-def has_open(pid: int, path: str) -> bool:
-    """Whether the daemon has the device or file behind `path` open, as it is now. Raises OSError when there is none."""
-    wanted = _identity(os.stat(path))
-    for entry in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            if _identity(os.stat(f"/proc/{pid}/fd/{entry}")) == wanted:
-                return True
-        except OSError:
-            continue
-    return False
+    return next(iter(holders.called("zfs-fuse")), None)
 
 
 def restart(context: Context, pid: int) -> None:
@@ -84,10 +53,6 @@ def restart(context: Context, pid: int) -> None:
         problem = problem or _wait_until_it_answers(context, started)
         if problem:
             context.log.error(f"zfs-fuse cannot be started again: {problem}; start it by hand.")
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return (-1, status.st_rdev) if stat.S_ISBLK(status.st_mode) else (status.st_dev, status.st_ino)
 
 
 def _command(pid: int) -> tuple[list[str], dict[str, str]]:
