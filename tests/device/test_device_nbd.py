@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ram_worker import RamNbd
 
-from hast.device import nbd_helper
+from hast.device import attach_nbd, nbd_helper
 from hast.device.attach_nbd import NbdAttachment, clean_up_nbd
 from hast.device.device import DeviceError
 from hast.device.nbd_dial import DialError, dial
@@ -97,3 +97,24 @@ def test_the_helper_reports_errors_in_one_line(capsys: pytest.CaptureFixture[str
     assert nbd_helper.main(["disconnect", "0"]) in (0, 1)
     assert nbd_helper.main(["flush", "99999"]) == 1
     assert capsys.readouterr().err.count("\n") <= 2
+
+
+def test_a_modprobe_that_hangs_holds_up_nobody_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    slow = tmp_path / "modprobe"
+    slow.write_text("#!/bin/sh\nexec sleep 30\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(attach_nbd, "MODPROBE_DEADLINE_S", 0.3)
+    monkeypatch.setattr(attach_nbd, "_is_to_be_loaded", lambda: True)
+    turns = 0
+
+    async def story() -> None:
+        nonlocal turns
+        loading = asyncio.create_task(attach_nbd.load_module())
+        async with asyncio.timeout(10):
+            while not loading.done():
+                turns += 1
+                await asyncio.sleep(0.01)
+
+    asyncio.run(story())
+    assert turns > 5

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hast.election import failover as plans
 from hast.election.failover import Answer, Direction, Ending, Item, Outcome, Step, Verb, master, plan, slave
 
 ROLES = ("role disk1", "role disk2", "role disk3")
@@ -196,3 +197,92 @@ def test_a_plan_with_wrong_names_is_refused() -> None:
     next(generator)
     with pytest.raises(ValueError, match="did not ask for"):
         generator.send(Answer({"b": "?"}))
+
+
+def steps(generator: plans.Plan, answers: Callable[[Step], Answer]) -> tuple[list[tuple[str, tuple[str, ...]]], Ending]:
+    """Every step of a plan, and its ending."""
+    taken = []
+    step = next(generator)
+    while True:
+        taken.append((str(step.direction), step.items))
+        try:
+            step = generator.send(answers(step))
+        except StopIteration as stop:
+            return taken, stop.value
+
+
+SMALL = (
+    (Item("role"),),
+    (Item("pool a", frozenset({"role"})), Item("pool b", frozenset({"role"}))),
+    (),
+    (Item("export"),),
+    (Item("service"),),
+)
+
+
+def test_a_part_that_cannot_be_mended_in_place_is_made_anew_with_all_above_it() -> None:
+    sick = {"pool a"}
+
+    def answer(step: Step) -> Answer:
+        found = sick.intersection(step.items) if step.direction is Direction.UP else set()
+        if step.direction is Direction.DOWN:
+            sick.difference_update(step.items)
+        return Answer(renew=frozenset(found))
+
+    taken, ending = steps(master(SMALL), answer)
+    assert ending.outcome is Outcome.DONE
+    assert taken == [
+        ("up", ("role",)),
+        ("up", ("pool a", "pool b")),
+        ("down", ("service",)),
+        ("down", ("export",)),
+        ("down", ("pool a",)),
+        ("up", ("pool a", "pool b")),
+        ("up", ("export",)),
+        ("up", ("service",)),
+    ]
+
+
+def test_a_part_is_made_anew_once_a_run() -> None:
+    def answer(step: Step) -> Answer:
+        return Answer(renew=frozenset({"pool a"}.intersection(step.items)) if step.direction is Direction.UP else NONE)
+
+    taken, ending = steps(master(SMALL), answer)
+    assert taken.count(("down", ("pool a",))) == 1
+    assert (ending.outcome, dict(ending.failures)) == (Outcome.FAILED, {"pool a": plans.NOT_WELL})
+
+
+def test_what_cannot_be_cleared_away_ends_the_run_after_all_was_tried() -> None:
+    def answer(step: Step) -> Answer:
+        if step.direction is Direction.DOWN:
+            return Answer({"service": "hangs"} if "service" in step.items else {})
+        return Answer(renew=frozenset({"pool a"}.intersection(step.items)))
+
+    taken, ending = steps(master(SMALL), answer)
+    assert taken[-1] == ("down", ("pool a",))
+    assert (ending.outcome, dict(ending.failures)) == (Outcome.FAILED, {"service": "hangs"})
+
+
+def test_a_ghost_holds_nothing_up() -> None:
+    def answer(step: Step) -> Answer:
+        if "pool a" in step.items:
+            return Answer({"pool a": "the kernel keeps it"}, loose=frozenset({"pool a"}))
+        return Answer()
+
+    taken, ending = steps(slave(SMALL), answer)
+    assert taken[-1] == ("down", ("role",))
+    assert (ending.outcome, dict(ending.failures)) == (Outcome.FAILED, {"pool a": "the kernel keeps it"})
+
+
+def test_a_newer_request_is_heard_while_a_part_is_made_anew() -> None:
+    def answer(step: Step) -> Answer:
+        if step.direction is Direction.DOWN:
+            return Answer(give_way=True)
+        return Answer(renew=frozenset({"pool a"}.intersection(step.items)))
+
+    taken, ending = steps(master(SMALL), answer)
+    assert taken[-1] == ("down", ("service",))
+    assert ending.outcome is Outcome.GAVE_WAY
+
+
+NONE: frozenset[str] = frozenset()

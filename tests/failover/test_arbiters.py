@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 
 from hast.config.model import Arbiter as Configured
 from hast.config.model import ArbiterKind
+from hast.daemon import launch
 from hast.election.arbiter import Arbiter, ArbiterError, Lease, Refused, Verdict
 from hast.failover import arbitration
 from hast.failover.arbiters import make
@@ -446,13 +447,14 @@ def script(path: Path, text: str) -> str:
     return str(path)
 
 
-def test_the_exit_code_of_the_fence_program_decides(tmp_path: Path) -> None:
+def test_the_exit_code_of_the_fence_program_decides(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         good = script(tmp_path / "good", f'echo "$@" >{tmp_path}/said')
         assert await fence(good, "disk1", "a")
         assert (tmp_path / "said").read_text() == "disk1 a\n"
         assert not await fence(script(tmp_path / "bad", "echo no; exit 3"), "disk1", "a")
         assert not await fence(str(tmp_path / "none"), "disk1", "a")
+        assert f"fence program {tmp_path}/none cannot be run: not found" in caplog.text
         started = time.monotonic()
         assert not await fence(script(tmp_path / "slow", "sleep 30 & wait"), "disk1", "a", 0.3)
         assert time.monotonic() - started < 3
@@ -461,6 +463,20 @@ def test_the_exit_code_of_the_fence_program_decides(tmp_path: Path) -> None:
             assert "did not confirm" in await a.outdate_peer()
 
     asyncio.run(story())
+
+
+def test_a_fence_program_is_read_by_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a frozen file system it is never read, and who reads it waits for ever."""
+    started: list[Sequence[str]] = []
+    monkeypatch.setattr(launch, "by_shell", lambda argv: started.append(argv) or ["/bin/sleep", "30"])
+
+    async def story() -> None:
+        began = time.monotonic()
+        assert not await fence("/frozen/fence", "disk1", "a", 0.3)
+        assert time.monotonic() - began < 3
+
+    asyncio.run(story())
+    assert started == [["/frozen/fence", "disk1", "a"]]
 
 
 def test_the_fence_program_is_not_run_when_the_arbiter_says_no(tmp_path: Path, witness: tuple[Process, int]) -> None:

@@ -135,6 +135,22 @@ def test_a_killed_forwarder_is_seen_as_down(nbd: tuple[NbdOverTcp, int], context
     assert part.is_up(context()) is True
 
 
+def test_an_export_that_nobody_answers_is_not_well(
+    nbd: tuple[NbdOverTcp, int], nbd_server: Path, context: MakeContext
+) -> None:
+    part, _ = nbd
+    part.up(context())
+    assert part.ailment(context()) == ""
+    record = part._running()
+    assert record is not None
+    os.kill(int(record["pid"]), signal.SIGSTOP)
+    assert "nobody answers on 127.0.0.1" in part.ailment(context())
+    os.kill(int(record["pid"]), signal.SIGCONT)
+    nbd_server.unlink()
+    assert part.ailment(context()) == f"exported, but hastd does not answer on {nbd_server}"
+    nbd_server.touch()
+
+
 @pytest.mark.parametrize("text", ["", "host", "host:", "host:0", "host:65536", "::1:5", ":x"])
 def test_an_address_that_is_none_is_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="is no address"):
@@ -238,6 +254,21 @@ def test_a_half_made_target_is_made_anew(tgtd: int, tmp_path: Path, context: Mak
     second.up(context())
     part.down(context())
     assert second.is_up(context()) is True
+
+
+def test_a_target_over_a_device_of_yesterday_is_not_well(tgtd: int, tmp_path: Path, context: MakeContext) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1024 * 1024))
+    part = iscsi(disk)
+    part.up(context())
+    assert part.ailment(context()) == ""
+    disk.rename(tmp_path / "yesterday")
+    disk.write_bytes(bytes(1024 * 1024))
+    assert part.ailment(context()) == f"exported, but tgtd has something else open than {disk}"
+    assert part.mend(context(), "") is False
+    part.down(context())
+    part.up(context())
+    assert part.ailment(context()) == ""
 
 
 def test_a_unit_without_its_file_is_named(tgtd: int, tmp_path: Path, context: MakeContext) -> None:

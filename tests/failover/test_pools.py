@@ -97,6 +97,66 @@ def test_a_foreign_mount_on_the_mount_point_is_an_error(tmp_path: Path, loops: L
     run_in_namespace(body)
 
 
+def test_a_mount_whose_device_is_gone_is_seen_and_unmounted_also_when_busy(
+    tmp_path: Path, loops: Loops, context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holders, "GRACE_S", 0.2)
+    first, second = loops.make(16), loops.make(16)
+    sh("mkfs.ext4", "-q", first)
+    device = tmp_path / "disk1"
+    device.symlink_to(first)
+
+    def body() -> None:
+        part = ext4(tmp_path, str(device))
+        part.up(context())
+        assert part.ailment(context()) == ""
+        (tmp_path / "loop0.img").unlink()
+        device.unlink()
+        device.symlink_to(second)
+        assert part.is_up(context()) is True
+        assert part.ailment(context()) == f"mounted, but its device {first} is gone"
+        assert part.mend(context(), "") is False
+        user = sleeper(tmp_path / "mail")
+        try:
+            part.down(context())
+        finally:
+            user.kill()
+            user.wait()
+        assert part.is_up(context()) is False
+
+    run_in_namespace(body)
+    assert any("is taken out of the tree" in line for line in log_of(tmp_path))
+
+
+def test_a_file_system_that_went_read_only_is_made_anew_by_master_with_what_uses_it(
+    tmp_path: Path, loops: Loops, hastd: FakeHastd
+) -> None:
+    hastd.backing = {"disk1": loops.make(32)}
+    sh("mkfs.ext4", "-q", hastd.backing["disk1"])
+    pid = tmp_path / "pid"
+    conf = tmp_path / "failover.conf"
+    conf.write_text(
+        f"resources disk1\ncontrol {hastd.path}\n"
+        f"pool mail {{ type filesystem mount {tmp_path}/mail fstype ext4 }}\n"
+        f'service user {{ start "cd {tmp_path}/mail; sleep 60 >/dev/null 2>&1 & echo $! >{pid}" '
+        f'stop "kill $(cat {pid}); rm {pid}" status "test -e {pid}" }}\n'
+    )
+
+    def body() -> None:
+        assert main(["master", "-c", str(conf)]) == 0
+        user = pid.read_text()
+        sh("mount", "-o", "remount,ro", "-n", str(tmp_path / "mail"))
+        assert main(["status", "-c", str(conf)]) == 1
+        assert main(["master", "-c", str(conf)]) == 0
+        (tmp_path / "mail/file").write_text("written")
+        assert pid.read_text() != user
+        assert main(["status", "-c", str(conf)]) == 0
+        assert main(["slave", "-c", str(conf)]) == 0
+
+    run_in_namespace(body)
+    assert any("pool mail: mounted, but read-only" in line for line in log_of(tmp_path))
+
+
 def test_mounts_below_are_unmounted_first(tmp_path: Path, loops: Loops, context: MakeContext) -> None:
     device = loops.make(16)
     sh("mkfs.ext4", "-q", device)
@@ -316,4 +376,6 @@ def test_the_articles_failover_with_a_raidz1_pool(tmp_path: Path, loops: Loops, 
 def test_the_mount_table_is_read_with_its_escapes(tmp_path: Path) -> None:
     table = tmp_path / "mountinfo"
     table.write_text("36 35 98:0 / /mnt/a\\040b rw,noatime master:1 - ext3 /dev/root rw,errors=continue\nshort\n")
-    assert mounts.table(str(table)) == [mounts.Mount("/dev/root", "/mnt/a b", "ext3", "98:0")]
+    assert mounts.table(str(table)) == [
+        mounts.Mount("/dev/root", "/mnt/a b", "ext3", "98:0", frozenset({"rw", "noatime", "errors=continue"}))
+    ]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import subprocess
 import sys
 from pathlib import Path
 
@@ -31,17 +30,27 @@ log = logging.getLogger("hast.device")
 
 
 def missing_for_nbd() -> str:
-    """What keeps this attachment from working here; empty when nothing does. Loads the module if there is one."""
+    """What keeps this attachment from working here; empty when nothing does. `load_module` comes before it."""
     if os.geteuid() != 0:
         return "it needs root"
     if kernel_release() < IDENTIFIER_SINCE_KERNEL:
         return "it needs Linux 5.14 or later"
-    if not Path("/sys/module/nbd").exists() and Path("/lib/modules", os.uname().release).exists():
-        try:
-            subprocess.run(["modprobe", "-q", "nbd"], timeout=MODPROBE_DEADLINE_S, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            pass
     return "" if Path("/sys/module/nbd").exists() else "the kernel has no nbd module"
+
+
+async def load_module() -> None:
+    """Load the kernel's module if there is one to be loaded. Ends by its deadline; a stuck modprobe is left behind."""
+    if not _is_to_be_loaded():
+        return
+    try:
+        await run_helper(["modprobe", "-q", "nbd"], MODPROBE_DEADLINE_S)
+    except (DeviceError, OSError, ValueError) as error:
+        log.debug("modprobe nbd: %s", error)
+
+
+def _is_to_be_loaded() -> bool:
+    modules = Path("/lib/modules", os.uname().release)
+    return os.geteuid() == 0 and modules.exists() and not Path("/sys/module/nbd").exists()
 
 
 def _command(*arguments: object) -> list[str]:

@@ -10,9 +10,10 @@ import os
 import socket
 from typing import Any
 
-from hast.config.model import Resource
+from hast.config.model import Device, Resource
 from hast.daemon import paths
 from hast.daemon.sockets import SocketError, bind_unix
+from hast.device.attach_nbd import load_module
 from hast.device.device import Attachment, DeviceError, choose
 
 QUIESCE_DEADLINE_S = 5.0
@@ -44,6 +45,8 @@ class ExportDevice:
             if self._nbd is None:
                 self._nbd = bind_unix(self.nbd_path, 0o600)
             resource = self._resource
+            if resource.device in (Device.AUTO, Device.NBD):
+                await load_module()
             self._attachment = choose(resource.device, resource.name, resource.provider_name)
             await self._attachment.prepare()
         except (SocketError, DeviceError) as error:

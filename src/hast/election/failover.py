@@ -5,9 +5,12 @@ does to the machine is the caller's. Nothing is remembered between two runs. Eve
 is anything to do, so a run that was killed between any two steps is continued by running either verb from its start.
 
     master   stage by stage upwards: every part of a stage at once. A failed stage ends the run: what is up stays up,
-             a second `master` goes on from there, a `slave` takes it down.
+             a second `master` goes on from there, a `slave` takes it down. A part that is up, not well, and cannot be
+             mended where it is (a mount of a device that is gone) is made anew: first everything above it is taken
+             down, then it, then the way goes upwards again. Once a stage and run.
     slave    stage by stage downwards. A part that cannot be taken down holds up the parts it needs (a pool in use
-             holds its resources in the primary role) and nothing else.
+             holds its resources in the primary role) and nothing else; one that is only a ghost, on devices that no
+             longer exist, holds nothing.
     Both ask after each step whether a later request overrules them, and then end where they are: the later run begins
     with the true state and undoes or redoes what is left.
 """
@@ -57,6 +60,10 @@ class Answer:
     failures: Mapping[str, str] = field(default_factory=dict)
     give_way: bool = False
     """A later request overrules this run, or it was told to end."""
+    renew: frozenset[str] = frozenset()
+    """Parts that are up and not well, and have to be taken down first; none of them is in `failures`."""
+    loose: frozenset[str] = frozenset()
+    """Those of `failures` that hold up nothing."""
 
 
 class Outcome(StrEnum):
@@ -75,14 +82,19 @@ class Ending:
     failures: Mapping[str, str] = field(default_factory=dict)
 
 
+NOT_WELL = "is not well although it was just brought up anew"
 Stages = Sequence[Sequence[Item]]
 Plan = Generator[Step, Answer, Ending]
 
 
 def master(stages: Stages) -> Plan:
     """Bring everything up, the first stage first."""
-    for stage in stages:
+    renewed: set[int] = set()
+    number = 0
+    while number < len(stages):
+        stage = stages[number]
         if not stage:
+            number += 1
             continue
         answer = yield Step(Direction.UP, tuple(item.name for item in stage))
         _check(answer, stage)
@@ -90,13 +102,37 @@ def master(stages: Stages) -> Plan:
             return Ending(Outcome.GAVE_WAY, answer.failures)
         if answer.failures:
             return Ending(Outcome.FAILED, answer.failures)
+        if not answer.renew:
+            number += 1
+            continue
+        if number in renewed:
+            return Ending(Outcome.FAILED, dict.fromkeys(sorted(answer.renew), NOT_WELL))
+        renewed.add(number)
+        ending = yield from _clear_away(stages[number:], answer.renew)
+        if ending is not None:
+            return ending
     return Ending(Outcome.DONE)
+
+
+def _clear_away(stages: Stages, renew: frozenset[str]) -> Generator[Step, Answer, Ending | None]:
+    """Take down what stands above the first of `stages`, then those of it that are to be made anew."""
+    failures: dict[str, str] = {}
+    for stage in [*reversed(stages[1:]), [item for item in stages[0] if item.name in renew]]:
+        if not stage:
+            continue
+        answer = yield Step(Direction.DOWN, tuple(item.name for item in stage))
+        _check(answer, stage)
+        failures |= answer.failures
+        if answer.give_way:
+            return Ending(Outcome.GAVE_WAY, failures)
+    return Ending(Outcome.FAILED, failures) if failures else None
 
 
 def slave(stages: Stages) -> Plan:
     """Take everything down, the last stage first."""
     failures: dict[str, str] = {}
     held: dict[str, str] = {}
+    loose: set[str] = set()
     for stage in reversed(stages):
         failures |= {item.name: f"held by {held[item.name]}" for item in stage if item.name in held}
         free = [item for item in stage if item.name not in held]
@@ -104,10 +140,11 @@ def slave(stages: Stages) -> Plan:
             answer = yield Step(Direction.DOWN, tuple(item.name for item in free))
             _check(answer, free)
             failures |= answer.failures
+            loose |= answer.loose
             if answer.give_way:
                 return Ending(Outcome.GAVE_WAY, failures)
         for item in stage:
-            if item.name in failures:
+            if item.name in failures and item.name not in loose:
                 held |= dict.fromkeys(item.needs, item.name)
     return Ending(Outcome.FAILED if failures else Outcome.DONE, failures)
 
@@ -125,6 +162,6 @@ def plan(verb: Verb, stages: Stages) -> Plan:
 
 
 def _check(answer: Answer, stage: Sequence[Item]) -> None:
-    strangers = set(answer.failures) - {item.name for item in stage}
+    strangers = {*answer.failures, *answer.renew} - {item.name for item in stage}
     if strangers:
         raise ValueError(f"answer about {sorted(strangers)}, which the step did not ask for")

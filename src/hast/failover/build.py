@@ -130,7 +130,7 @@ def _pool(pool: Pool, resources: Sequence[str], at: Mapping[str, Path]) -> Part:
         case PoolKind.ZFS:
             from hast.failover.pools.zfs import ZfsPool
 
-            return ZfsPool(pool, directory)
+            return ZfsPool(pool, directory, devices)
         case PoolKind.BTRFS:
             from hast.failover.pools.btrfs import Btrfs
 

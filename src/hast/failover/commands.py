@@ -64,6 +64,8 @@ class Commands:
         `marked` programs are waited for by the next run when this one is killed. Services are started unmarked, since
         what they leave running is meant to stay.
         """
+        if timeout_s <= 0:
+            return Result(tuple(argv), LATE, "", "not run: the time for this step is over")
         variables = {**os.environ, **(environment or {}), **({MARK: self._mark} if marked else {})}
         try:
             process = subprocess.Popen(

@@ -1,7 +1,8 @@
 """The `fence` program of hast.conf: makes sure that the other host is off. Its exit code decides.
 
 It is run with the name of the resource and of this node as arguments, and gets no input. Every run ends: at the
-deadline its whole process group is killed and the answer is no.
+deadline its whole process group is killed and the answer is no, also when the program lies on a frozen file system or
+cannot be killed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import logging
 import os
 import signal
 
+from hast.daemon import launch
+
 DEADLINE_S = 60.0
+_KILL_WAIT_S = 2.0
 _MAX_OUTPUT_BYTES = 4096
 _log = logging.getLogger("hast.fence")
 
@@ -21,9 +25,7 @@ async def fence(path: str, resource: str, node: str, deadline_s: float = DEADLIN
     """True when the program says that the peer is off (exit code 0). Never raises; the outcome is logged."""
     try:
         process = await asyncio.create_subprocess_exec(
-            path,
-            resource,
-            node,
+            *launch.by_shell([path, resource, node]),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -43,10 +45,15 @@ async def fence(path: str, resource: str, node: str, deadline_s: float = DEADLIN
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _KILL_WAIT_S)
     said = output[-_MAX_OUTPUT_BYTES:].decode(errors="replace").strip().replace("\n", " | ")
     if process.returncode == 0:
         _log.warning("%s: the peer is fenced. %s", resource, said)
         return True
+    why_not_run = launch.why_not_run(process.returncode or 0)
+    if why_not_run is not None:
+        _log.error("%s: fence program %s cannot be run: %s.", resource, path, why_not_run)
+        return False
     _log.error("%s: fence program %s: exit code %d. %s", resource, path, process.returncode, said)
     return False

@@ -68,6 +68,28 @@ def of_device(path: str) -> list[Holder]:
     return found
 
 
+def called(name: str) -> list[int]:
+    """Processes of this mount namespace whose program is called `name`."""
+    ours = _namespace("self")
+    return [pid for pid in _processes() if _command(pid) == name and _namespace(str(pid)) == ours and alive(pid)]
+
+
+def has_open(pid: int, path: str) -> bool:
+    """Whether a process has the device or file behind `path` open, as it is now. Raises OSError when there is none."""
+    wanted = _identity(os.stat(path))
+    for entry in _entries(f"/proc/{pid}/fd"):
+        try:
+            if _identity(os.stat(f"/proc/{pid}/fd/{entry}")) == wanted:
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return (-1, status.st_rdev) if stat.S_ISBLK(status.st_mode) else (status.st_dev, status.st_ino)
+
+
 def listed(holders: list[Holder]) -> str:
     """The holders as text for one line."""
     text = ", ".join(map(str, holders[:MAX_LISTED]))

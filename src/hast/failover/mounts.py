@@ -1,16 +1,25 @@
-"""The mount table of this process, and mounting and unmounting with deadlines and a word about who is in the way."""
+"""The mount table of this process, and mounting and unmounting with deadlines and a word about who is in the way.
+
+A mount that outlived its device (hastd died under it) is unmounted like any other, and when it is busy taken out of the
+tree: it keeps nothing that is still there.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from hast.failover import holders
+from hast.failover import blockdev, holders
+from hast.failover.commands import Result
 from hast.failover.part import Context, PartError
 
 FSCK_CORRECTED = 1
+STAT_S = 2.0
+EMERGENCY = frozenset({"emergency_ro", "shutdown"})
+"""Mount options by which the kernel shows a file system that has stopped to work."""
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -23,6 +32,8 @@ class Mount:
     fs_type: str
     device: str
     """`major:minor`."""
+    options: frozenset[str] = frozenset()
+    """Of the mount and of its file system."""
 
 
 def table(path: str = "/proc/self/mountinfo") -> list[Mount]:
@@ -32,7 +43,8 @@ def table(path: str = "/proc/self/mountinfo") -> list[Mount]:
         left, _, right = line.partition(" - ")
         fields, tail = left.split(), right.split()
         if len(fields) >= 5 and len(tail) >= 2:
-            result.append(Mount(_plain(tail[1]), _plain(fields[4]), tail[0], fields[2]))
+            options = frozenset(",".join([*fields[5:6], *tail[2:3]]).split(","))
+            result.append(Mount(_plain(tail[1]), _plain(fields[4]), tail[0], fields[2], options))
     return result
 
 
@@ -51,6 +63,26 @@ def same_device(source: str, device: str) -> bool:
         )
     except OSError:
         return False
+
+
+def is_lost(mount: Mount) -> bool:
+    """Whether the device under a mount has nothing behind it any more."""
+    number = blockdev.number_of_text(mount.device)
+    if os.major(number) == 0:
+        number = blockdev.number_of(mount.source) or number
+    return blockdev.is_lost(number)
+
+
+def ailment(context: Context, mount: Mount, options: str) -> str:
+    """One line of what is not well with a mount that was asked for with `options`; empty when it is well."""
+    if is_lost(mount):
+        return f"mounted, but its device {mount.source} is gone"
+    if "ro" in mount.options and "ro" not in options.split(","):
+        return "mounted, but read-only: the kernel found errors; see dmesg"
+    if mount.options & EMERGENCY:
+        return "mounted, but the kernel has stopped it for errors; see dmesg"
+    result = context.commands.run(("stat", "-c", "", "--", mount.target), STAT_S)
+    return "" if result.code == 0 else f"mounted, but does not answer: {result.problem()}"
 
 
 def mount(context: Context, device: str, target: str, fs_type: str | None, options: str) -> None:
@@ -81,18 +113,24 @@ def unmount(context: Context, target: str, kill_after_s: float | None) -> None:
     """Unmount everything on `target` and below, the topmost first. Raises PartError naming who is in the way."""
     while mounted := _nested(target):
         topmost = mounted[-1]
-        holders.release(
-            context,
-            topmost,
-            lambda topmost=topmost: context.commands.run(("umount", "--", topmost), context.left_s()),  # type: ignore[misc]
-            lambda topmost=topmost: holders.of_mount(topmost),  # type: ignore[misc]
-            kill_after_s,
-        )
+        try:
+            attempt = partial(_umount, context, topmost.target)
+            users = partial(holders.of_mount, topmost.target)
+            holders.release(context, topmost.target, attempt, users, kill_after_s)
+        except PartError as error:
+            if not is_lost(topmost):
+                raise
+            context.log.error(f"{error}; {topmost.source} is gone, so {topmost.target} is taken out of the tree.")
+            context.run("umount", "-l", "--", topmost.target, timeout_s=STAT_S)
 
 
-def _nested(target: str) -> list[str]:
+def _umount(context: Context, target: str) -> Result:
+    return context.commands.run(("umount", "--", target), context.left_s())
+
+
+def _nested(target: str) -> list[Mount]:
     wanted = os.path.realpath(target)
-    return [mount.target for mount in table() if mount.target == wanted or mount.target.startswith(f"{wanted}/")]
+    return [mount for mount in table() if mount.target == wanted or mount.target.startswith(f"{wanted}/")]
 
 
 def _plain(text: str) -> str:

@@ -20,6 +20,10 @@ class PartError(Exception):
     """A part that could not be brought up or taken down. `str()` is one line: what, why, what to do next."""
 
 
+class Ghost(PartError):
+    """A part that cannot be taken down but lies on nothing that still exists: it keeps nothing below it up."""
+
+
 class GiveWay(Exception):
     """A later request overrules this run; raised from `Context.pause` while a part only waits."""
 
@@ -76,8 +80,12 @@ class Part(Protocol):
         return False
 
     def ailment(self, context: Context) -> str:
-        """For status, of a part that is up: one line of what is not well with it; empty when it is well."""
+        """Of a part that is up: one line of what is not well with it; empty when it is well. Raises PartError."""
         return ""
+
+    def mend(self, context: Context, ailment: str) -> bool:
+        """Put right what `ailment` told, in place; False: it has to be taken down and brought up. Raises PartError."""
+        return False
 
     def is_up(self, context: Context) -> bool | None:
         """Look at the machine; None: cannot be told, so up and down are always carried out. Raises PartError."""

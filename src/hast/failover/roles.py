@@ -6,7 +6,7 @@ import stat
 import time
 from pathlib import Path
 
-from hast.failover import holders
+from hast.failover import blockdev, holders
 from hast.failover.hastd import Abandoned, Hastd, HastdAbsent, HastdError
 from hast.failover.isolation import Isolation
 from hast.failover.part import Context, GiveWay, Part, PartError
@@ -87,10 +87,13 @@ class DevicePart(Part):
         self._path = path
 
     def is_up(self, context: Context) -> bool | None:
-        """Whether the path leads to a block device or, on loopback set-ups, to a file."""
+        """Whether the path leads to a block device with something behind it or, on loopback set-ups, to a file."""
         try:
-            mode = self._path.stat().st_mode
+            status = self._path.stat()
         except OSError:
+            return False
+        mode = status.st_mode
+        if stat.S_ISBLK(mode) and blockdev.is_lost(status.st_rdev):
             return False
         return stat.S_ISBLK(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 

@@ -17,7 +17,7 @@ from hast.election.failover import Answer, Direction, Ending, Outcome, Step, Ver
 from hast.failover.build import Stages
 from hast.failover.commands import Commands
 from hast.failover.log import Log
-from hast.failover.part import Context, GiveWay, Part, PartError
+from hast.failover.part import Context, Ghost, GiveWay, Part, PartError
 from hast.failover.state import RunFiles
 
 MARGIN_S = 5.0
@@ -130,13 +130,15 @@ class Run:
             failure = worker.result()
             gave_way = gave_way or worker.gave_way
             if failure is None:
-                self._state["done"].append(worker.part.name)
+                self._state["done"] += [] if worker.to_renew else [worker.part.name]
             else:
                 failures[worker.part.name] = failure
         self._state["failures"] |= failures
         if step.direction is Direction.UP and not failures and self._stages.switched_after in step.items:
             self._log.debug(f"Role for HAST resources {' '.join(self._stages.resources)} switched to primary.")
-        return Answer(failures, give_way=gave_way or self.overruled())
+        renew = frozenset(worker.part.name for worker in workers if worker.to_renew)
+        loose = frozenset(worker.part.name for worker in workers if worker.is_ghost)
+        return Answer(failures, give_way=gave_way or self.overruled(), renew=renew, loose=loose)
 
     def _context(self, timeout_s: float) -> Context:
         left_s = max(0.0, self._ends_at_s - time.monotonic())
@@ -169,7 +171,7 @@ class _Worker:
 
     def __init__(self, part: Part, direction: Direction, context: Callable[[float], Context]) -> None:
         self.part = part
-        self.gave_way = False
+        self.gave_way = self.to_renew = self.is_ghost = False
         self._up = direction is Direction.UP
         self._context = context(part.timeout_s)
         self._failure: str | None = None
@@ -189,6 +191,7 @@ class _Worker:
     def _work(self) -> None:
         try:
             if self.part.is_up(self._context) is self._up:
+                self._look_after()
                 return
             (self.part.up if self._up else self.part.down)(self._context)
         except GiveWay:
@@ -196,5 +199,14 @@ class _Worker:
             self._failure = "interrupted: gave way to a later request"
         except (PartError, OSError) as error:
             self._failure = str(error)
+            self.is_ghost = isinstance(error, Ghost)
         except Exception as error:
             self._failure = f"error in the program: {type(error).__name__}: {error}"
+
+    def _look_after(self) -> None:
+        """A part that is up is not always well."""
+        ailment = self.part.ailment(self._context) if self._up else ""
+        if not ailment:
+            return
+        self._context.log.error(f"{self.part.name}: {ailment}.")
+        self.to_renew = not self.part.mend(self._context, ailment)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hast.config.failover_model import IscsiExport, Lun
+from hast.failover import holders
 from hast.failover.part import Context, Part, PartError
 
 START_S = 10.0
@@ -59,6 +60,19 @@ class IscsiTarget(Part):
             return False
         units = {lun.number: lun.path for lun in self._export.luns}
         return True if target.luns == units and set(target.access) == set(self._export.initiators) else None
+
+    def ailment(self, context: Context) -> str:
+        """Units of devices that are gone: tgtd goes on with what it opened, whatever has the name now."""
+        daemons = holders.called("tgtd")
+        gone = [lun.path for lun in self._export.luns if daemons and not self._is_served(lun.path, daemons)]
+        return f"exported, but tgtd has something else open than {' '.join(gone)}" if gone else ""
+
+    @staticmethod
+    def _is_served(path: str, daemons: list[int]) -> bool:
+        try:
+            return any(holders.has_open(pid, path) for pid in daemons)
+        except OSError:
+            return False
 
     def up(self, context: Context) -> None:
         """Start tgtd if need be, then make the target, its units, and let the initiators in last."""

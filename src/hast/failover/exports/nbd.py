@@ -6,14 +6,19 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hast.config.failover_model import NbdExport
+from hast.failover.exports.forwarder import parse_address
 from hast.failover.part import Context, Part, PartError
+from hast.format.nbd import GREETING
 
 TERM_S = 1.0
+ANSWER_S = 1.0
 
 
 class NbdOverTcp(Part):
@@ -33,6 +38,16 @@ class NbdOverTcp(Part):
             return False
         wanted = (str(self._socket), list(self._export.listen), self._export.max_clients)
         return True if (running.get("target"), running.get("listen"), running.get("clients")) == wanted else None
+
+    def ailment(self, context: Context) -> str:
+        """No answer to a client: of the forwarder, or of hastd behind it."""
+        if not _greets(lambda: _unix(self._socket)):
+            return f"exported, but hastd does not answer on {self._socket}"
+        for address in self._export.listen:
+            host, port = parse_address(address)
+            if _is_local(host) and not _answers(host, port):
+                return f"exported, but nobody answers on {address}"
+        return ""
 
     def up(self, context: Context) -> None:
         """Start the forwarder, in place of one with other settings."""
@@ -91,3 +106,45 @@ class NbdOverTcp(Part):
             os.kill(pid, number)
         except OSError:
             pass
+
+
+def _unix(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(ANSWER_S)
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _greets(connect: Callable[[], socket.socket]) -> bool:
+    try:
+        with connect() as connection:
+            return connection.recv(len(GREETING) + 2, socket.MSG_WAITALL).startswith(GREETING)
+    except OSError:
+        return False
+
+
+def _answers(host: str, port: int) -> bool:
+    """A full forwarder accepts and hangs up, which is an answer."""
+    try:
+        with socket.create_connection((host, port), ANSWER_S) as connection:
+            connection.recv(1)
+    except ConnectionResetError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _is_local(host: str) -> bool:
+    """Whether the address is this host's: a shared one may be the other's, and is none of ours to ask."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host or None, 0, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.bind(address)
+    except OSError:
+        return False
+    return True

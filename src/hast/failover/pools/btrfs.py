@@ -24,13 +24,19 @@ class Btrfs(Part):
         self._target = pool.mount
 
     def is_up(self, context: Context) -> bool | None:
-        """Whether it is mounted. Raises PartError when something else is mounted there."""
+        """Whether it is mounted, be it from devices that are gone. Raises PartError when something else is there."""
         there = mounts.at(self._target)
         if there is None:
             return False
-        if not any(mounts.same_device(there.source, device) for device in self._devices):
+        ours = any(mounts.same_device(there.source, device) for device in self._devices)
+        if not ours and not mounts.is_lost(there):
             raise PartError(f"{self._target} holds {there.source}, not {self._pool.name}; unmount it by hand")
         return True
+
+    def ailment(self, context: Context) -> str:
+        """A device that is gone, read-only though not asked to be, no answer. Taken down and up again by `master`."""
+        there = mounts.at(self._target)
+        return mounts.ailment(context, there, self._pool.options) if there is not None else ""
 
     def up(self, context: Context) -> None:
         """Make all devices known, then mount."""

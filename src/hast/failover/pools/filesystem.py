@@ -17,19 +17,30 @@ class Filesystem(Part):
         self._pool = pool
         self._device = device
         self._target = pool.mount
+        self._check = pool.fsck
 
     def is_up(self, context: Context) -> bool | None:
-        """Whether something is mounted there. Raises PartError when it is something else than ours."""
+        """Whether it is mounted, be it from a device that is gone. Raises PartError when something else is there."""
         there = mounts.at(self._target)
         if there is None:
             return False
-        if not mounts.same_device(there.source, self._device):
+        if not mounts.same_device(there.source, self._device) and not mounts.is_lost(there):
             raise PartError(f"{self._target} holds {there.source}, not {self._device}; unmount it by hand")
         return True
 
+    def ailment(self, context: Context) -> str:
+        """A device that is gone, read-only though not asked to be, no answer."""
+        there = mounts.at(self._target)
+        return mounts.ailment(context, there, self._pool.options) if there is not None else ""
+
+    def mend(self, context: Context, ailment: str) -> bool:
+        """Never in place: what the kernel no longer trusts is unmounted, checked and mounted again."""
+        self._check = True
+        return False
+
     def up(self, context: Context) -> None:
-        """Check if asked to, then mount."""
-        if self._pool.fsck:
+        """Check if asked to or after trouble, then mount."""
+        if self._check:
             mounts.check(context, self._device, self._pool.fs_type)
         mounts.mount(context, self._device, self._target, self._pool.fs_type, self._pool.options)
         context.log.debug(f"File system {self._pool.name} mounted on {self._target}.")
