@@ -140,9 +140,11 @@ class Machine:
         self.system.wait_booted()
 
     def cut(self) -> None:
-        """A power cut."""
+        """A power cut: nobody hears anything of it."""
         assert self.system is not None
         self._note_loops()
+        for network, _ in self._cards.values():
+            self.cable(network.name).pull()
         self.system.cut()
         self._is_off()
 

@@ -1,5 +1,5 @@
 """What administrators and accidents do to a pair of Debians that is in use. Each story begins and ends with a pair
-that is well: one master, roles right, pool ONLINE, copies equal, every record there that the client was told is written.
+that is well: one master, roles right, pool ONLINE, copies equal, every record there that was acknowledged.
 
 The pauses that the client saw are listed at the end of the run. HAST_POWEROFFS sets the number of poweroffs in a row.
 """
@@ -62,8 +62,8 @@ def stage() -> Iterator[Stage]:
 def tell(stage: Stage, request: pytest.FixtureRequest, record_pause: Callable[[str, float], None]) -> Tell:
     """A story: `with tell(limit_s) as pair`; at the end all is checked and the pause is measured.
 
-    `cut_off`: a master without any link, which cannot know that another took over, may be primary beside it for a while;
-    what it writes then is given up (docs/failures.md, "Both cables of the master are pulled").
+    `cut_off`: a master without any link, which cannot know that another took over, may be primary beside it for a
+    while; what it writes then is given up (docs/failures.md, "Both cables of the master are pulled").
     """
 
     @contextmanager
