@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from pathlib import Path
 
 DEPENDENCIES = ("python3-lark", "python3-click", "python3-setproctitle", "python3-venv", "man-db", "dbus")
 """What the packages ask for, put into the root beforehand: the booted system has no network."""
+ARCHIVES = {"bookworm": ("zfs-fuse",)}
+"""What stories install with apt: downloaded, not installed, so that the root stays bare."""
 MIRROR = "http://deb.debian.org/debian"
 MAKE_ROOT_S = 1500
 BOOT_S = 120
@@ -39,7 +42,8 @@ def missing() -> str:
 def root(suite: str) -> Path:
     """The root of a release, made when it is not there."""
     made = cache() / suite
-    mark = "\n".join(DEPENDENCIES)
+    archives = ARCHIVES.get(suite, ())
+    mark = "\n".join((*DEPENDENCIES, *archives))
     record = cache() / f"{suite}.{MARK}"
     if record.is_file() and record.read_text() == mark:
         return made
@@ -49,6 +53,8 @@ def root(suite: str) -> Path:
     for file in Path("/etc/apt/apt.conf.d").glob("99*"):
         shutil.copy(file, made / "etc/apt/apt.conf.d")
     _inside(made, f"apt-get -q update && apt-get -q -y --no-install-recommends install {' '.join(DEPENDENCIES)}")
+    if archives:
+        _inside(made, f"apt-get -q -y --download-only install {' '.join(archives)}")
     (made / "etc/hostname").unlink(missing_ok=True)  # the container's name counts
     record.write_text(mark)
     return made
@@ -78,19 +84,31 @@ def _inside(made: Path, command: str) -> None:
 
 
 class System:
-    """One booted system. Use as a context manager."""
+    """One booted system. Use as a context manager.
 
-    def __init__(self, suite: str, name: str, binds: Sequence[str] = ()) -> None:
+    Without `directory` it runs on the bare root of `suite` under an overlay that ends with it, and has a network of its
+    own. `directory` is a root that may be booted again; `network` a process whose network namespace it gets.
+    """
+
+    def __init__(
+        self, suite: str, name: str, binds: Sequence[str] = (), directory: Path | None = None, network: int = 0
+    ) -> None:
         self.name = name
-        options = ["--quiet", "--register=no", "--keep-unit", "--private-network", "--volatile=overlay", "--boot"]
-        options += [f"--directory={root(suite)}", f"--machine={name}", f"--hostname={name}", "--console=pipe"]
+        options = ["--quiet", "--register=no", "--keep-unit", "--boot", "--console=pipe"]
+        options += [f"--machine={name}", f"--hostname={name}", f"--directory={directory or root(suite)}"]
+        options += [] if directory else ["--volatile=overlay"]
+        options += (
+            [f"--network-namespace-path=/proc/{network}/ns/net", "--capability=CAP_NET_ADMIN"]
+            if network
+            else ["--private-network"]
+        )
         options += [f"--bind={path}" for path in ("/dev/fuse", "/dev/loop-control", *binds)]
         null = subprocess.DEVNULL
         self._container = subprocess.Popen(["systemd-nspawn", *options], stdin=null, stdout=null, stderr=null)
 
     def __enter__(self) -> System:
         try:
-            self._wait_booted()
+            self.wait_booted()
         except BaseException:
             self.__exit__()
             raise
@@ -104,22 +122,40 @@ class System:
             self._container.kill()
             self._container.wait(10)
 
-    def _leader(self) -> int:
-        """The container's process 1 as this host numbers it; 0 before there is one."""
-        children = Path(f"/proc/{self._container.pid}/task/{self._container.pid}/children").read_text().split()
-        for child in children:
-            status = Path(f"/proc/{child}/status").read_text()
-            if any(line.split()[-1] == "1" for line in status.splitlines() if line.startswith("NSpid:")):
-                return int(child)
+    @property
+    def ended(self) -> bool:
+        return self._container.poll() is not None
+
+    def cut(self) -> None:
+        """A power cut: process 1 is killed, and with it everything inside."""
+        if leader := self.leader():
+            os.kill(leader, signal.SIGKILL)
+        self.wait_ended(30)
+
+    def wait_ended(self, timeout_s: float) -> None:
+        """Wait until the system is off. Raises TimeoutExpired."""
+        self._container.wait(timeout_s)
+
+    def leader(self) -> int:
+        """The container's process 1 as this host numbers it; 0 while there is none."""
+        try:
+            children = Path(f"/proc/{self._container.pid}/task/{self._container.pid}/children").read_text().split()
+            for child in children:
+                status = Path(f"/proc/{child}/status").read_text()
+                if any(line.split()[-1] == "1" for line in status.splitlines() if line.startswith("NSpid:")):
+                    return int(child)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
         return 0
 
-    def _wait_booted(self) -> None:
+    def wait_booted(self) -> None:
+        """Raises RuntimeError when it ended, TimeoutError."""
         deadline = time.monotonic() + BOOT_S
         state = "not there"
         while time.monotonic() < deadline:
             if self._container.poll() is not None:
                 raise RuntimeError(f"{self.name}: systemd-nspawn ended with {self._container.returncode}")
-            if self._leader():
+            if self.leader():
                 state = self.run("systemctl is-system-running", check=False).stdout.strip()
                 if state in ("running", "degraded"):
                     return
@@ -127,10 +163,18 @@ class System:
         raise TimeoutError(f"{self.name} did not boot in {BOOT_S} s: {state}")
 
     def run(self, command: str, check: bool = True, timeout_s: float = COMMAND_S) -> subprocess.CompletedProcess[str]:
-        """A shell command inside. With `check` a failure raises, with what was printed."""
-        enter = ["nsenter", "--all", f"--target={self._leader()}", "env", "-i", f"PATH={PATH}"]
-        enter += ["DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "HOME=/root", "sh", "-c", command]
-        done = subprocess.run(enter, capture_output=True, text=True, timeout=timeout_s, check=False, errors="replace")
+        """A shell command inside, ended after `timeout_s`. With `check` a failure raises, with what was printed."""
+        enter = ["nsenter", "--all", f"--target={self.leader()}", "env", "-i", f"PATH={PATH}"]
+        enter += ["DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "HOME=/root", "timeout", f"{timeout_s:g}"]
+        done = subprocess.run(
+            [*enter, "sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s + 20,
+            check=False,
+            errors="replace",
+        )
         if check and done.returncode:
             raise AssertionError(f"{self.name}# {command}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done

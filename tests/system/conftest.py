@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,3 +25,19 @@ def system(request: pytest.FixtureRequest) -> Iterator[booted.System]:
     loops = [path for path in LOOPS if Path(path).exists()]
     with booted.System(request.param, "hast1", [f"{packages}:/dist", *loops]) as running:
         yield running
+
+
+_pauses: list[tuple[str, float]] = []
+
+
+@pytest.fixture
+def record_pause() -> Callable[[str, float], None]:
+    """Note how long a story's client was cut off; listed at the end of the run."""
+    return lambda name, pause_s: _pauses.append((name, pause_s))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _pauses:
+        terminalreporter.section("longest time between two acknowledged records")
+        for name, pause_s in _pauses:
+            terminalreporter.write_line(f"{pause_s:6.2f} s  {name}")
