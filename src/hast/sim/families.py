@@ -263,9 +263,9 @@ def flush_cut_short(draw: Draw) -> list[Step]:
         steps += [draw.step("network", up=False), draw.later(0.1, "operation", op="flush")]
     steps += [draw.step("fail", node=node, op="flush"), draw.step("until", what=f"{node} flushes", most_s=1.0)]
     if end == "cut":
-        steps += [draw.later(0.008, "cut")]
+        steps += [draw.later(0.004, "cut")]
     elif end == "kill":
-        steps += [draw.later(0.008, "kill", node=node)]
+        steps += [draw.later(0.004, "kill", node=node)]
     else:
         other = "primary" if node == "secondary" else "secondary"
         steps += [draw.later(0.02, "power off", node=other, keep=draw.keep()), draw.later(1.0, "power on", node=other)]
@@ -283,13 +283,14 @@ def sync_cut_short(draw: Draw) -> list[Step]:
     ]
     for _ in range(2):
         steps += [draw.step("until", what=draw.one("copying", "copied", "flushing"), most_s=3.0)]
+        soon_s = 0.003 if draw.chance(0.5) else 0.03
         if draw.chance(0.7):
             steps += [
-                draw.later(0.03, "power off", node="secondary", keep=draw.keep()),
+                draw.later(soon_s, "power off", node="secondary", keep=draw.keep()),
                 draw.later(0.5, "power on", node="secondary"),
             ]
         else:
-            steps += [draw.later(0.03, "cut")]
+            steps += [draw.later(soon_s, "cut")]
     return steps
 
 
