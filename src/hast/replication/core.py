@@ -174,7 +174,7 @@ class Core:
         self.effects.remote.append((op, self._seq, request.offset, length, None, False))
         return 1
 
-    def send_command(self, command: Command) -> Request:
+    def send_command(self, command: Command, length: int = 0) -> Request:
         """Send a command of our own (features negotiated); its answer is told to the owner COMMAND."""
         request = Request(int(command), 0, 0)
         request.owner = COMMAND
@@ -183,7 +183,7 @@ class Core:
         self.last_sent_s = self.now
         self._seq += 1
         self.pending[self._seq] = request
-        self.effects.remote.append((int(command), self._seq, 0, 0, None, False))
+        self.effects.remote.append((int(command), self._seq, 0, length, None, False))
         return request
 
     def take_piece(self, seq: int, request: Request, data: Any, error: int) -> int:
