@@ -1,8 +1,8 @@
-"""A primary that lets go in order: what its peer is told, and what its clients are not told (replication/leaving.py)."""
+"""A primary that lets go in order: what its peer is told, and what its clients are not told."""
 
 from __future__ import annotations
 
-from driver import EXTENT, Rig, Shelf
+from driver import EIO, EXTENT, Rig, Shelf
 
 from hast.format.constants import OUR_FEATURES, PEER_LEAVES_SEQ, Command, Feature
 from hast.replication.leaving import FAREWELL_S, PEER_STOPPED, QUIET_S
@@ -50,13 +50,24 @@ def test_withheld_writes_are_carried_out_on_both_copies_and_answered_to_nobody()
     rig = connected()
     rig.call(rig.engine.withhold)
     rig.write(0, b"n" * 512)
-    rig.flush()
     rig.store_all()
     assert rig.sent(int(Command.WRITE))
     rig.work()
     assert not rig.finished
     assert rig.disk.data[:512] == b"n" * 512
     assert rig.engine.active == 0
+
+
+def test_flushes_are_answered_when_both_copies_kept_them_and_withheld_when_not() -> None:
+    rig = connected()
+    rig.call(rig.engine.withhold)
+    flush = rig.flush()
+    rig.work()
+    assert rig.finished == [flush]
+    rig.flush()
+    rig.finish_local(error=EIO)
+    rig.work()
+    assert rig.finished == [flush]
 
 
 def test_reads_are_answered_until_the_drain() -> None:
@@ -140,7 +151,7 @@ def test_unanswered_requests_are_limited() -> None:
     rig = connected()
     rig.call(rig.engine.withhold)
     for _ in range(2048):
-        rig.flush()
+        rig.write(0)
     rig.work()
     assert rig.engine.congested
 

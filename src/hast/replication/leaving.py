@@ -1,10 +1,11 @@
 """How a primary lets go in order: it tells its peer, withholds answers, and says when nothing is served any more.
 
-Announced   The peer is told that this node lets go, and within which time. Until then, or until it hears that this node
-            has let go, silence of this node is not its death: it may still answer its clients.
-Withheld    Requests that change data are carried out on both copies, flushed, and not answered: nobody is told an error,
-            and nobody is told a success that another device of the same pool could not keep. What a client makes of the
-            error that it gets in the end is then true of the copies either way.
+Announced   The peer is told that this node lets go, and within which time. Until then, or until it hears that this
+            node has let go, silence of this node is not its death: it may still answer its clients.
+Withheld    Writes are carried out on both copies, flushed, and not answered: nobody is told an error, and nobody a
+            success that another device of the same pool could not keep. Whatever a client makes of the error that its
+            last write gets in the end is then true of the copies: zfs-fuse takes it for a success (docs/failures.md).
+            Flushes are answered, since what they promise is kept; so users come to wait for a write.
 Left        Everything is drained and on the disks. The peer may take over at once.
 """
 
@@ -52,7 +53,7 @@ class Leaving:
         core.send_command(Command.LEAVING, max(1, round(1000 * (self._until_s - core.now))))
 
     def withhold(self) -> None:
-        """From now on no client hears anything of what it writes."""
+        """From now on no client hears of what it writes."""
         writes = self._writes
         if not writes.withholding:
             writes.withholding = True

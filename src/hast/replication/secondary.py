@@ -75,6 +75,8 @@ class Secondary:
         self.meta = metadata
         self.effects = Effects()
         self.counters = Counters()
+        self.primary_left = False
+        """It said that it has let go."""
         self._sector_mask = sectorsize_bytes - 1
         self._features = Feature(features)
         self._ranges = RangeTable()
@@ -333,6 +335,7 @@ class Secondary:
             text = f"The primary lets go in order, within {within_s:.0f} s."
             self.event("peer-leaves", text, "info", {"within_s": within_s})
         else:
+            self.primary_left = True
             self.event("peer-left", "The primary has let go in order.", "info")
 
     def _count_error(self, request: Request) -> None:

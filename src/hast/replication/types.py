@@ -126,7 +126,7 @@ class Discarded(NamedTuple):
 
 
 class Drop(NamedTuple):
-    """The engine wants the link closed; `reason` is for the log and for status. `in_order`: the peer said that it goes."""
+    """The engine wants the link closed; `reason` is for log and status. `in_order`: the peer said that it goes."""
 
     reason: str
     in_order: bool = False

@@ -28,7 +28,7 @@ from hast.replication.core import (
 )
 from hast.replication.standing import NOT_ALONE, Record, Standing
 from hast.replication.sync import Sync
-from hast.replication.types import DELETE, FLUSH, READ, Request, Store
+from hast.replication.types import DELETE, FLUSH, Request, Store
 
 MAX_ACTIVE = 2048
 MAX_ACTIVE_BYTES = 64 * 1024 * 1024
@@ -58,7 +58,7 @@ class Writes:
         self.frozen = ""
         self.draining = False
         self.withholding = False
-        """Nothing that changes data is answered any more (`leaving.py`)."""
+        """No write is answered any more, and no failure (`leaving.py`)."""
         self.unanswered = 0
         """Requests carried out, or refused, without an answer."""
         self._mode = MODES[core.settings.replication]
@@ -239,7 +239,7 @@ class Writes:
             self.active -= 1
             self.active_bytes -= request.length
             assert self.active >= 0, "a client request was answered twice"
-            if self.withholding and (request.op != READ or self.draining):
+            if self.withholding and (self.draining or request.op in TRACKED or (request.op == FLUSH and error)):
                 self.unanswered += 1
                 request.data = None
             else:
