@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from driver import EIO, EXTENT, SECTOR, Rig, image, marked, metadata
 
-from hast.format.constants import Feature
+from hast.format.constants import Command, Feature
 from hast.replication.core import ESHUTDOWN, Settings
 from hast.replication.types import FLUSH, WRITE
+
+LEFT = int(Command.LEFT)
 
 # -- S10 ---------------------------------------------------------------------------------------------------------
 
@@ -41,6 +43,9 @@ def test_s10_demotion_ends_only_after_its_last_record_is_durable() -> None:
         rig.store()
         assert not rig.engine.drained
     rig.store_all()
+    assert not rig.engine.drained
+    assert rig.sent(LEFT)
+    rig.answer_remote()
     assert rig.engine.drained
 
 
@@ -92,6 +97,7 @@ def test_s10_demotion_during_a_sync_does_not_wait_for_its_end() -> None:
     rig.attach()
     rig.call(rig.engine.drain)
     rig.store_all()
+    rig.answer_remote()
     assert rig.engine.drained
     assert marked(rig.disk.map) == {1, 2}
 

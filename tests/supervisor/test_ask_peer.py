@@ -9,6 +9,7 @@ import pytest
 from hast.config.model import Resource
 from hast.format import frame, nv
 from hast.supervisor import ask_peer
+from hast.supervisor.decisions.departure import PeerAnswer
 
 
 def answered(*parts: bytes | None) -> bool:
@@ -28,7 +29,8 @@ def answered(*parts: bytes | None) -> bool:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         try:
-            return await ask_peer.is_primary(Resource("disk1", "disk1", "/none", (f"127.0.0.1:{port}",)))
+            answer = await ask_peer.ask(Resource("disk1", "disk1", "/none", (f"127.0.0.1:{port}",)))
+            return answer is PeerAnswer.PRIMARY
         finally:
             server.close()
 
@@ -53,7 +55,8 @@ def test_nonsense_is_no_word(parts: tuple[bytes | None, ...]) -> None:
 
 
 def test_nobody_there_is_no_word() -> None:
-    assert not asyncio.run(ask_peer.is_primary(Resource("disk1", "disk1", "/none", ("127.0.0.1:1", "bad::address:x"))))
+    resource = Resource("disk1", "disk1", "/none", ("127.0.0.1:1", "bad::address:x"))
+    assert asyncio.run(ask_peer.ask(resource)) is PeerAnswer.NONE
 
 
 def test_a_silent_peer_costs_a_deadline_only(monkeypatch: pytest.MonkeyPatch) -> None:

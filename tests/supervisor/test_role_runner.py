@@ -12,11 +12,13 @@ from hast.config.model import Arbiter, ArbiterKind, Resource
 from hast.election.arbiter import Lease, Refused
 from hast.format.constants import Role
 from hast.supervisor import ask_peer, role_runner
+from hast.supervisor.decisions.departure import PeerAnswer
 from hast.supervisor.decisions.role_change import Facts, change
 from hast.supervisor.decisions.steps import Answer, Do, Ending, Plan, Step
 from hast.supervisor.environment import Environment
 from hast.supervisor.events import EventBus
 from hast.supervisor.hooks import HookRunner
+from hast.supervisor.pool_leave import PoolLeave
 from hast.supervisor.pool_resolver import PoolResolver
 from hast.supervisor.role_runner import RoleRunner
 from hast.supervisor.worker_pool import WorkerPool
@@ -55,7 +57,8 @@ class Secondary:
     def __init__(self, stop: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         self._stop = stop
 
-    async def stop(self, _limit_s: float) -> bool:
+    async def stop(self, _limit_s: float, leaving: bool = False) -> bool:
+        assert leaving, "the primary is told"
         return await self._stop()
 
 
@@ -64,11 +67,13 @@ class Bench:
         self.dealings = Dealings(refusal)
         self.roles: list[Role] = []
         self.gone: list[str] = []
+        resolver = PoolResolver({}, lambda: "/nonexistent/hast.conf")
         environment = Environment(
             events=EventBus(),
             hooks=HookRunner(False),
             pool=WorkerPool(0),
-            resolver=PoolResolver({}, lambda: "/nonexistent/hast.conf"),
+            resolver=resolver,
+            leaves=PoolLeave({}, resolver),
             foreground=False,
             debug=0,
             make_dealings=lambda _resource, _changed: self.dealings,
@@ -189,8 +194,8 @@ def lose_peer(runner: RoleRunner) -> None:
 def test_waiting_for_a_peer_ends_when_it_is_gone_or_overruled(
     end: Callable[[RoleRunner], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def is_primary(_resource: Resource) -> bool:
-        return True
+    async def ask(_resource: Resource) -> PeerAnswer:
+        return PeerAnswer.PRIMARY
 
     async def main() -> float:
         bench = Bench("not now")
@@ -203,7 +208,7 @@ def test_waiting_for_a_peer_ends_when_it_is_gone_or_overruled(
         assert bench.runner.transition is None
         return loop.time() - began_s
 
-    monkeypatch.setattr(ask_peer, "is_primary", is_primary)
+    monkeypatch.setattr(ask_peer, "ask", ask)
     assert asyncio.run(main()) < 0.9
 
 

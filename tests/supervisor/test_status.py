@@ -25,6 +25,7 @@ def state(role: Role = Role.PRIMARY, **changes: Any) -> Any:
         "worker": None,
         "device": None,
         "transition": None,
+        "stopping": False,
         "restarts": 0,
         "settings": SimpleNamespace(sync_rate_bytes_s=0),
         "split_brain": SplitBrainMemory(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -129,7 +131,10 @@ def test_a_node_that_takes_what_it_lacks_from_its_peer_tells_so_on_both(pair: Pa
 
 def test_degraded_says_since_when_and_why(pair: Pair) -> None:
     assert pair.two.process is not None
-    pair.two.stop()
+    worker = pair.two.status()["workerpid"]
+    for pid in (pair.two.process.pid, worker):
+        os.kill(pid, signal.SIGKILL)
+    pair.two.process.wait(5)
     lost = wait_for(lambda: told(pair.one, "disconnect"), "the loss")[0]
     apart = wait_for(
         lambda: (found := pair.one.status()["not_connected"]) and "refused" in found["reason"] and found, "the reason"
@@ -141,11 +146,20 @@ def test_degraded_says_since_when_and_why(pair: Pair) -> None:
     assert text.endswith(f"tcp4://127.0.0.1:{pair.two.port}: Connection refused\n")
 
 
+def test_a_peer_that_stopped_is_not_called_refusing(pair: Pair) -> None:
+    pair.two.stop()
+    assert wait_for(lambda: told(pair.one, "peer-stops"), "the word of it")
+    lost = wait_for(lambda: told(pair.one, "disconnect"), "the loss")[0]
+    time.sleep(2.5)
+    assert pair.one.status()["not_connected"] == {"since": lost["time"], "reason": "the peer stopped in order"}
+    assert "refused" not in pair.one.log()
+
+
 def test_a_secondary_that_lost_its_primary_says_since_when_and_why(pair: Pair) -> None:
     pair.one.role("init")
     lost = wait_for(lambda: told(pair.two, "disconnect"), "the loss")[0]
     apart = pair.two.status()["not_connected"]
-    assert apart == {"since": lost["time"], "reason": "the primary closed connection A"}
+    assert apart == {"since": lost["time"], "reason": "the primary let go in order"}
     assert "  peer: not connected since 2" in pair.two.hastctl("status").stdout
     pair.two.role("init")
     assert pair.two.status()["not_connected"] is None

@@ -26,6 +26,8 @@ class Node:
     connected: bool = False
     peer_primary_for: int = 0
     """So many more questions are answered by a peer that is primary."""
+    peer_until_s: float | None = None
+    """By when it will have let go, as it said."""
     inconsistent: bool = False
     stale: bool = False
     arbitrated: bool = True
@@ -48,6 +50,7 @@ class Node:
     forced: list[Do] = field(default_factory=list)
     """Steps that were told to be by hand."""
     given_up: str | None = None
+    told_within_s: float = 0.0
 
     @property
     def serving(self) -> bool:
@@ -92,7 +95,14 @@ class Node:
         peer = step.do is Do.ASK_PEER and self.connected and self.peer_primary_for > 0
         worker = step.do is Do.ASK_WORKER and self.secondary_worker
         return Answer(
-            self.now_s, failure, stuck, self.given_up, peer, worker and self.inconsistent, worker and self.stale
+            self.now_s,
+            failure,
+            stuck,
+            self.given_up,
+            peer,
+            worker and self.inconsistent,
+            worker and self.stale,
+            self.peer_until_s if peer else None,
         )
 
     def check(self) -> None:
@@ -176,6 +186,16 @@ class Node:
 
     def _detach_device(self, step: Step, failure: str | None) -> None:
         self.attached = self.prepared = False
+
+    def _say_leaving(self, step: Step, failure: str | None) -> None:
+        assert self.serving, "the peer is told when nobody is served any more"
+        self.told_within_s = step.within_s
+
+    def _meet(self, step: Step, failure: str | None) -> None: ...
+
+    def _withhold(self, step: Step, failure: str | None) -> None:
+        assert self.primary_worker
+        assert not self.attached, "what the kernel holds is written back after nothing is answered any more"
 
     def _quiesce_device(self, step: Step, failure: str | None) -> None:
         assert self.serving

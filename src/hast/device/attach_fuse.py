@@ -70,6 +70,10 @@ class FuseAttachment:
         """Without the kernel's RESEND, requests in flight at the worker's death hang until `close`."""
 
     @property
+    def node(self) -> str:
+        return self._loop
+
+    @property
     def _file(self) -> str:
         return f"{self._mount}/disk"
 

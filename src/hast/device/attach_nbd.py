@@ -71,6 +71,10 @@ class NbdAttachment:
         self._identifier = f"hast:{paths.file_stem(resource_name)}:{secrets.token_hex(8)}"
         self._index = -1
 
+    @property
+    def node(self) -> str:
+        return f"/dev/nbd{self._index}" if self._index >= 0 else ""
+
     def descriptors(self) -> list[int]:
         return []
 

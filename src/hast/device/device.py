@@ -30,6 +30,11 @@ class Attachment(Protocol):
     survives_worker: bool
     """Whether I/O in flight at a worker's death is carried out by the next; if not, `close` and start anew."""
 
+    @property
+    def node(self) -> str:
+        """The kernel's name of the device while there is one, /dev/loop3; empty otherwise."""
+        ...
+
     def descriptors(self) -> list[int]:
         """What the worker inherits after the NBD listener: the FUSE descriptor, or nothing."""
         ...
@@ -60,6 +65,7 @@ class NoDevice:
 
     kind = "none"
     survives_worker = True
+    node = ""
 
     def descriptors(self) -> list[int]:
         return []

@@ -15,6 +15,7 @@ from hast.daemon import paths
 from hast.daemon.sockets import SocketError, bind_unix
 from hast.device.attach_nbd import load_module
 from hast.device.device import Attachment, DeviceError, choose
+from hast.device.users import users_of
 
 QUIESCE_DEADLINE_S = 5.0
 
@@ -98,6 +99,11 @@ class ExportDevice:
         free = await self._attachment.quiesce(QUIESCE_DEADLINE_S)
         self.device_path = None
         return free
+
+    def users(self) -> str:
+        """Who has the device open, for a line in the log; empty when nobody is found. Slow."""
+        node = self._attachment.node if self._attachment is not None else ""
+        return users_of(node) if node else ""
 
     async def close(self) -> None:
         """Remove the device and the socket. Raises nothing."""

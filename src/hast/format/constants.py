@@ -42,6 +42,10 @@ class Command(IntEnum):
     """The receiver's copy is consistent again. Answered once that is on its disk."""
     TAKE_LEAD = 68
     """The sender's copy is stale: the receiver raises its localcnt and marks every extent. Answered once durable."""
+    LEAVING = 69
+    """The sender lets go of the role in order, within `length` milliseconds."""
+    LEFT = 70
+    """The sender has let go: it serves nobody and acknowledges nothing from here on."""
 
 
 class Feature(IntFlag):
@@ -56,11 +60,21 @@ class Feature(IntFlag):
     TAKE_LEAD = 16
     SPLIT_BRAIN_INFO = 32
     """Messages 3 and 4 tell what each node changed while they were apart."""
+    LEAVING = 64
+    """A primary tells when it lets go in order, and a secondary when it stops (reply PEER_LEAVES_SEQ)."""
 
 
 OUR_FEATURES = (
-    Feature.BIG_DATA | Feature.ZERO | Feature.PING | Feature.SYNC_MARK | Feature.TAKE_LEAD | Feature.SPLIT_BRAIN_INFO
+    Feature.BIG_DATA
+    | Feature.ZERO
+    | Feature.PING
+    | Feature.SYNC_MARK
+    | Feature.TAKE_LEAD
+    | Feature.SPLIT_BRAIN_INFO
+    | Feature.LEAVING
 )
+PEER_LEAVES_SEQ = (1 << 64) - 1
+"""No request has this seq: a reply that carries it says that the secondary stops in order (Feature.LEAVING)."""
 
 
 class Role(StrEnum):

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from hast.format.constants import OUR_FEATURES, PROTOCOL_VERSION, Feature, Role
 
+STOPPING = "Remote node is stopping."
+
 
 class Opening(NamedTuple):
     """The fields of message 1 or 3 that decide; `token` None where absent, `version` 0 where absent."""
@@ -29,6 +31,8 @@ class View:
     known: bool
     peer_allowed: bool = False
     role: Role = Role.INIT
+    stopping: bool = False
+    """This hastd comes to its end, and takes no connection any more."""
     token: bytes | None = None
 
 
@@ -73,6 +77,8 @@ def decide(opening: Opening, view: View) -> Decision:
         return Refuse("Resource not configured.", version=version)
     if not view.peer_allowed:
         return Refuse("No access to the resource.", version=version)
+    if view.stopping and view.role is not Role.PRIMARY:
+        return Refuse(STOPPING, version=version)
     if view.role is not Role.SECONDARY:
         text = f"Remote node acts as {view.role} for the resource and not as secondary."
         return Refuse(text, wait=view.role is Role.PRIMARY, version=version)

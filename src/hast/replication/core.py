@@ -176,17 +176,17 @@ class Core:
         self.effects.remote.append((op, self._seq, request.offset, length, None, False))
         return 1
 
-    def send_command(self, command: Command, number: int = 0) -> Request:
-        """Send a command of our own (features negotiated), `number` as its offset; its answer is told to the owner
+    def send_command(self, command: Command, offset: int = 0, length: int = 0) -> Request:
+        """Send a command of our own (features negotiated), with what numbers it tells; its answer is told to the owner
         COMMAND."""
-        request = Request(int(command), number, 0)
+        request = Request(int(command), offset, 0)
         request.owner = COMMAND
         if not self.pending:
             self.last_reply_s = self.now
         self.last_sent_s = self.now
         self._seq += 1
         self.pending[self._seq] = request
-        self.effects.remote.append((int(command), self._seq, number, 0, None, False))
+        self.effects.remote.append((int(command), self._seq, offset, length, None, False))
         return request
 
     def take_piece(self, seq: int, request: Request, data: Any, error: int) -> int:

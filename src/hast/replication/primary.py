@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from hast.format.constants import Replication, Role
+from hast.format.constants import PEER_LEAVES_SEQ, Replication, Role
 from hast.format.errnos import words
 from hast.replication.activemap import Activemap
 from hast.replication.core import (
@@ -28,6 +28,7 @@ from hast.replication.core import (
 )
 from hast.replication.handshake import PeerChanges
 from hast.replication.joining import Joining
+from hast.replication.leaving import Leaving
 from hast.replication.reads import Reads
 from hast.replication.splitbrain import Changes, report, summary
 from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
@@ -90,10 +91,11 @@ class Primary:
         self.standing = self.writes.standing
         self.barrier = self.writes.barrier
         self.sync = self.writes.sync
-        self.drained = False
+        self._leaving = Leaving(self.core, self.writes)
         self._drain_job: Store | None = None
         self._cleaned_s = 0.0
         self._drain_cleaning = False
+        self._drained = False
         mistrusted = metadata.stale or metadata.inconsistent
         (self.map.owed_local if mistrusted else self.map.owed_remote).merge(self.map.armed.data)
         # A worker before this one may have left its last map in the cache only: write it again, durably (S1).
@@ -183,7 +185,8 @@ class Primary:
         self._joining.stored(job)
         if job is self._drain_job:
             self._drain_job = None
-            self.drained = True
+            self._drained = True
+            self._leaving.let_go()
         self._settle()
 
     # -- the peer -------------------------------------------------------------------------------------------------
@@ -233,6 +236,7 @@ class Primary:
             core.event("disconnect", f"Disconnected from the peer: {reason}.", "warning")
             self.sync.link_lost()
             self.standing.link_lost()
+            self._leaving.link_lost()
         self._joining.lost(was_connected)
         for request in core.forget_pending():
             if request.owner == CLIENT and request.op != READ:
@@ -253,6 +257,8 @@ class Primary:
         for seq, error, received, data in batch:
             request = pending.get(seq)
             if request is None:
+                if seq == PEER_LEAVES_SEQ:
+                    self._leaving.peer_leaves()
                 continue
             if received and not error:
                 if request.mode == MEMSYNC and request.owner == CLIENT:
@@ -277,6 +283,7 @@ class Primary:
         core = self.core
         core.now = now
         self._joining.tick()
+        self._leaving.tick()
         if core.connected:
             self._watch.tick()
             self.sync.tick()
@@ -291,6 +298,29 @@ class Primary:
         self.core.now = now
         self.core.settings = settings
         self.writes.choose_mode()
+
+    def leave(self, within_s: float, now: float) -> None:
+        """This node lets go in order within `within_s`: the peer is told."""
+        self.core.now = now
+        self._leaving.announce(within_s)
+
+    def withhold(self, now: float) -> None:
+        """Carry out what clients write, and answer none of it any more; reads are answered until `drain`."""
+        self.core.now = now
+        self._leaving.withhold()
+        self._settle()
+
+    def is_quiet(self, now: float) -> bool:
+        """While answers are withheld: everything is on both copies, and clients send nothing more. Ask now and then."""
+        self.core.now = now
+        quiet = self._leaving.is_quiet()
+        self._settle()
+        return quiet and self.barrier.idle
+
+    @property
+    def drained(self) -> bool:
+        """Nothing is under way, both disks say so, and the peer knows, if it is there."""
+        return self._leaving.over
 
     def drain(self, now: float) -> None:
         """Demotion (S10): refuse what comes, finish what is there, flush, leave a clean map; then `drained`."""
@@ -373,7 +403,9 @@ class Primary:
         elif request.owner == BARRIER:
             self.barrier.remote_done(request, error)
         elif request.owner == COMMAND:
-            if self.standing.command_answered(request, error):
+            if self._leaving.answered(request):
+                pass
+            elif self.standing.command_answered(request, error):
                 self.writes.launch_awaiting()
             else:
                 self.sync.command_answered(request, error)
@@ -392,11 +424,12 @@ class Primary:
         self.writes.arming.store()
         self._joining.settle()
         self.standing.settle()
+        self._leaving.settle()
         if self.core.connected:
             self.sync.pump()
         self.barrier.start()
         self.writes.arming.store()
-        if self.writes.draining and not self.drained:
+        if self.writes.draining and not self._drained:
             self._drain_step()
 
     def _clean_when_idle(self) -> None:

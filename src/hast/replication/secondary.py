@@ -37,6 +37,7 @@ from hast.replication.types import (
 
 KEEPALIVE, PING = int(Command.KEEPALIVE), int(Command.PING)
 SYNC_BEGIN, SYNC_END, TAKE_LEAD = int(Command.SYNC_BEGIN), int(Command.SYNC_END), int(Command.TAKE_LEAD)
+LEAVING, LEFT = int(Command.LEAVING), int(Command.LEFT)
 DISK_OPERATIONS = frozenset((READ, WRITE, DELETE, FLUSH, ZERO))
 MARKS = frozenset((SYNC_BEGIN, SYNC_END, TAKE_LEAD))
 
@@ -74,6 +75,8 @@ class Secondary:
         self.meta = metadata
         self.effects = Effects()
         self.counters = Counters()
+        self.primary_left = False
+        """It said that it has let go."""
         self._sector_mask = sectorsize_bytes - 1
         self._features = Feature(features)
         self._ranges = RangeTable()
@@ -318,10 +321,22 @@ class Secondary:
                 self._guess_consistent()
         elif op == PING and seq:
             self.effects.replies.append((seq, 0, False, None))
+        elif op in (LEAVING, LEFT) and seq and Feature.LEAVING in self._features:
+            self.effects.replies.append((seq, 0, False, None))
+            self._note_leaving(op, item[3] / 1000.0)
         elif op in MARKS and seq and self._features:
             self._take_mark(op, seq, item[2])
         else:
             self.effects.replies.append((seq, errno.EINVAL, False, None))
+
+    def _note_leaving(self, op: int, within_s: float) -> None:
+        """The primary lets go, or has let go."""
+        if op == LEAVING:
+            text = f"The primary lets go in order, within {within_s:.0f} s."
+            self.event("peer-leaves", text, "info", {"within_s": within_s})
+        else:
+            self.primary_left = True
+            self.event("peer-left", "The primary has let go in order.", "info")
 
     def _count_error(self, request: Request) -> None:
         counters = self.counters

@@ -107,12 +107,12 @@ class Event(NamedTuple):
 
     name: str
     """connect disconnect syncstart syncdone syncintr split-brain split-brain-resolved disk-failed peer-disk-failed
-    frozen thawed"""
+    frozen thawed peer-leaves peer-left peer-stops"""
     text: str
     level: str = "info"
     """debug info warning error"""
     details: dict[str, Any] | None = None
-    """For split-brain: what differs (replication/splitbrain.py, `report`)."""
+    """For split-brain: what differs (replication/splitbrain.py, `report`). For peer-leaves: `within_s`."""
 
 
 class Discarded(NamedTuple):
@@ -126,9 +126,10 @@ class Discarded(NamedTuple):
 
 
 class Drop(NamedTuple):
-    """The engine wants the link closed; `reason` is for the log and for status."""
+    """The engine wants the link closed; `reason` is for log and status. `in_order`: the peer said that it goes."""
 
     reason: str
+    in_order: bool = False
 
 
 @dataclass(slots=True)

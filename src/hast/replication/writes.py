@@ -57,6 +57,10 @@ class Writes:
         self.holding = True
         self.frozen = ""
         self.draining = False
+        self.withholding = False
+        """No write is answered any more, and no failure (`leaving.py`)."""
+        self.unanswered = 0
+        """Requests carried out, or refused, without an answer."""
         self._mode = MODES[core.settings.replication]
         self._held: list[Request] = []
         self._await_lead: list[Request] = []
@@ -73,7 +77,12 @@ class Writes:
     @property
     def congested(self) -> bool:
         """Enough is under way; exports stop reading."""
-        return self.active >= MAX_ACTIVE or self.active_bytes >= MAX_ACTIVE_BYTES
+        return self.active >= MAX_ACTIVE or self.active_bytes >= MAX_ACTIVE_BYTES or self.unanswered >= MAX_ACTIVE
+
+    @property
+    def under_way(self) -> int:
+        """Client requests that are being carried out: those held back are not."""
+        return self.active - len(self._held)
 
     def enter(self, request: Request) -> None:
         """A client's write, zero or discard."""
@@ -229,7 +238,11 @@ class Writes:
             self.active -= 1
             self.active_bytes -= request.length
             assert self.active >= 0, "a client request was answered twice"
-            self._core.effects.finished.append(request)
+            if self.withholding and (self.draining or request.op in TRACKED or (request.op == FLUSH and error)):
+                self.unanswered += 1
+                request.data = None
+            else:
+                self._core.effects.finished.append(request)
 
     def local_failed(self, request: Request) -> None:
         """The local provider failed a client's write."""
@@ -272,7 +285,7 @@ class Writes:
         if local and remote:
             self.finish(request, local if local != ENOTCONN else EIO)
         elif remote:
-            if self._core.lacking:
+            if self._core.lacking or self.withholding:
                 self.finish(request, EIO)
             elif self.standing.may_go_alone(request):
                 self._conclude(request)

@@ -15,6 +15,7 @@ from hast.format.constants import MAX_BODY_BYTES
 from hast.format.frame import FrameDecoder, FrameError
 from hast.format.handshake import HandshakeError
 from hast.replication.handshake import Refused
+from hast.supervisor.decisions.departure import PeerAnswer
 from hast.worker.link.peer_handshake import PeerHandshake
 
 CONNECT_S = 0.35
@@ -22,14 +23,15 @@ ANSWER_S = 2.0
 READ_BYTES = 65536
 
 
-async def is_primary(resource: Resource) -> bool:
-    """Whether the peer says that it is; False when it is not, or cannot be asked. Takes at most a few seconds."""
+async def ask(resource: Resource) -> PeerAnswer:
+    """Whether the peer says that it is primary. Takes at most a few seconds."""
     for remote in resource.remotes:
         try:
-            return await _ask(parse_address(remote), resource)
+            primary = await _ask(parse_address(remote), resource)
+            return PeerAnswer.PRIMARY if primary else PeerAnswer.NOT_PRIMARY
         except (OSError, TimeoutError, AddressError, FrameError, HandshakeError):
             continue
-    return False
+    return PeerAnswer.NONE
 
 
 async def _ask(address: Address, resource: Resource) -> bool:

@@ -10,7 +10,9 @@ from typing import Any
 from hast.format.constants import HastError, Role
 from hast.supervisor import status
 from hast.supervisor.events import EventBus
+from hast.supervisor.pool_leave import PoolLeave
 from hast.supervisor.pool_resolver import PoolResolver
+from hast.supervisor.rendezvous import Rendezvous
 from hast.supervisor.resource_state import ResourceState
 from hast.supervisor.worker_talk import RoleError
 from hast.worker.disk import probe, resolve
@@ -34,12 +36,14 @@ class Commands:
         states: Mapping[str, ResourceState],
         events: EventBus,
         resolver: PoolResolver,
+        leaves: PoolLeave,
         config_path: Callable[[], str],
         reload: Callable[[], Awaitable[str | None]],
     ) -> None:
         self._states = states
         self._events = events
         self._resolver = resolver
+        self._leaves = leaves
         self._config_path = config_path
         self._reload = reload
         self._changes: set[asyncio.Task[Role]] = set()
@@ -99,6 +103,8 @@ class Commands:
         metadata = await self._read_metadata(alone, request.get("fresh") is True)
         return {
             "error": None,
+            "stopping": any(state.stopping for state in states.values()),
+            "awaited": [text for state in states.values() if state.stopping and (text := state.awaited)],
             "resources": [
                 self._status_of(states[name], workers[name], metadata.get(name))
                 if name in states
@@ -137,7 +143,9 @@ class Commands:
         except ValueError:
             return {"error": f"Unknown role {str(request.get('role'))[:64]!r}."}
         force = request.get("force") is True
-        tasks = {name: self._start_change(self._states[name], role, force) for name in names if name in self._states}
+        known = [name for name in names if name in self._states]
+        meet = {} if role is Role.PRIMARY else await self._leaves.rendezvous(known)
+        tasks = {name: self._start_change(self._states[name], role, force, meet.get(name)) for name in known}
         before = {name: str(self._states[name].role) for name in tasks}
         if tasks:
             timeout_s = _seconds(request.get("timeout_s")) if request.get("wait", True) else 0.05
@@ -165,8 +173,10 @@ class Commands:
             if trouble:
                 entry["warnings"] = [trouble]
 
-    def _start_change(self, state: ResourceState, role: Role, force: bool) -> asyncio.Task[Role]:
-        task = asyncio.get_running_loop().create_task(state.set_role(role, force))
+    def _start_change(
+        self, state: ResourceState, role: Role, force: bool, meet: Rendezvous | None
+    ) -> asyncio.Task[Role]:
+        task = asyncio.get_running_loop().create_task(state.set_role(role, force, meet))
         self._changes.add(task)
         task.add_done_callback(self._change_done)
         return task

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hast.supervisor.arbiter_link import MakeDealings
 from hast.supervisor.events import EventBus
 from hast.supervisor.hooks import HookRunner
+from hast.supervisor.pool_leave import PoolLeave
 from hast.supervisor.pool_resolver import PoolResolver
 from hast.supervisor.worker_pool import WorkerPool
 
@@ -19,7 +20,10 @@ class Environment:
     hooks: HookRunner
     pool: WorkerPool
     resolver: PoolResolver
+    leaves: PoolLeave
     foreground: bool
     debug: int
     make_dealings: MakeDealings | None = None
     """For resources with an arbiter or a fence program."""
+    stopping: bool = False
+    """hastd comes to its end: roles and connections are refused."""

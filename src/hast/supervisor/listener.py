@@ -148,6 +148,7 @@ class PeerListener:
             known=True,
             peer_allowed=address in self._names.addresses(state.resource.remotes),
             role=state.role,
+            stopping=state.stopping,
             token=state.incoming.pending.token if state.incoming.pending is not None else None,
         )
 

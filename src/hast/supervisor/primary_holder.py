@@ -13,11 +13,14 @@ from hast.config.model import Resource
 from hast.daemon.logs import context
 from hast.device.export_device import ExportDevice
 from hast.format.constants import Role
+from hast.supervisor.in_thread import in_thread
 from hast.supervisor.worker_pool import WorkerPool
 from hast.supervisor.worker_process import WorkerError, WorkerProcess
 
 log = logging.getLogger("hast.supervisor")
 
+ANSWER_MARGIN_S = 1.0
+USERS_LIMIT_S = 1.0
 OnMessage = Callable[[WorkerProcess, dict[str, Any]], None]
 
 
@@ -62,11 +65,32 @@ class PrimaryHolder:
             raise WorkerError("The new worker process ended as soon as it was ready; see the log.")
         self.serving = True
 
+    async def say_leaving(self, limit_s: float, within_s: float) -> None:
+        """Have the peer told that this node lets go within `within_s`. Raises WorkerError."""
+        if self.worker is not None:
+            await self.worker.ask("leave", limit_s, within_s=within_s)
+
+    async def withhold(self, limit_s: float) -> None:
+        """Have nothing answered any more, and wait until all is on both copies. Raises WorkerError."""
+        if self.worker is None or not self.worker.alive:
+            return
+        answer = await self.worker.ask("withhold", limit_s + ANSWER_MARGIN_S, limit_s=limit_s)
+        if not answer.get("quiet"):
+            log.warning("Users of the device still write; what they write now may be cut off.", extra=self._extra())
+
     async def quiesce(self) -> None:
         """Write back and take the device away while the worker serves. Raises nothing."""
         self.serving = False
         if not await self.device.quiesce():
-            log.warning("The device was still open; its users get errors from now on.", extra=self._extra())
+            await self._name_users()
+
+    async def _name_users(self) -> None:
+        try:
+            users = await in_thread(self.device.users, USERS_LIMIT_S)
+        except (OSError, TimeoutError):
+            users = ""
+        by = f" by {users}" if users else ""
+        log.warning("The device is still open%s; its users get errors at the end.", by, extra=self._extra())
 
     async def stop_worker(self, limit_s: float) -> None:
         """Drain the worker and end it. Raises Stuck when it outlives SIGKILL."""

@@ -25,6 +25,7 @@ from hast.supervisor.decisions.steps import Ending, Refusal
 from hast.supervisor.decisions.together import Member
 from hast.supervisor.environment import Environment
 from hast.supervisor.live_settings import LiveSettings
+from hast.supervisor.rendezvous import Rendezvous
 from hast.supervisor.revival import Revival
 from hast.supervisor.role_runner import RoleRunner
 from hast.supervisor.secondary_holder import SecondaryHolder
@@ -95,23 +96,44 @@ class ResourceState:
         """The role change under way, for status."""
         return self._runner.transition
 
+    @property
+    def stopping(self) -> bool:
+        """hastd comes to its end."""
+        return self._environment.stopping
+
+    @property
+    def awaited(self) -> str:
+        """What the end of hastd waits for, for one line; empty when this resource has let go."""
+        return f"{self.name}: {self.transition}" if self.transition is not None else ""
+
+    def log_prefix(self) -> dict[str, str]:
+        """For `extra` of a log line about this resource."""
+        return self._extra()
+
     def _extra(self) -> dict[str, str]:
         return context(self.name, self.role)
 
     # --- role changes ---------------------------------------------------------------------------------------------
 
-    async def set_role(self, new: Role, force: bool = False) -> Role:
-        """Change the role and return the previous one once the new one is true. Raises RoleError."""
+    async def set_role(self, new: Role, force: bool = False, rendezvous: Rendezvous | None = None) -> Role:
+        """Change the role and return the previous one once the new one is true. Raises RoleError.
+
+        `rendezvous`: of the resources of its pool that change with it.
+        """
         if new is not Role.PRIMARY:
             self._runner.overrule(f"Given up for role {new}.")
-        async with self._lock:
-            old = self.role
-            plan = role_change.change(self._facts(new, force))
-            ending = await self._runner.run(plan, f"{old} to {new}", may_give_up=new is Role.PRIMARY)
-            if ending.role is Role.PRIMARY is not old:
-                await self._promoted()
-            self._conclude(old, ending)
-            return old
+        try:
+            async with self._lock:
+                old = self.role
+                plan = role_change.change(self._facts(new, force, rendezvous is not None))
+                ending = await self._runner.run(plan, f"{old} to {new}", new is Role.PRIMARY, rendezvous)
+                if ending.role is Role.PRIMARY is not old:
+                    await self._promoted()
+                self._conclude(old, ending)
+                return old
+        finally:
+            if rendezvous is not None:
+                rendezvous.leave(self.name)
 
     async def retire(self) -> None:
         """The resource was removed: role init with its hook, and nothing after it. Raises RoleError."""
@@ -120,19 +142,33 @@ class ResourceState:
         finally:
             self._closed = True
 
-    async def shut_down(self) -> None:
-        """Orderly end without hooks: drain, detach, forget. Raises nothing."""
+    async def shut_down(self, end_s: float, rendezvous: Rendezvous | None = None) -> None:
+        """Orderly end without hooks, by `end_s` of the loop's clock: drain, detach, forget. Raises nothing."""
         self._closed = True
         self._runner.overrule("Given up for the end of hastd.")
-        async with self._lock:
-            for task in list(self._tasks):
-                task.cancel()
-            plan = role_change.leave(self._facts(Role.INIT, force=False))
-            ending = await self._runner.run(plan, f"{self.role} to init")
-            if ending.refusal is not None:
-                log.error("%s", ending.refusal.reason, extra=self._extra())
+        try:
+            async with self._lock:
+                for task in list(self._tasks):
+                    task.cancel()
+                plan = role_change.leave(self._facts(Role.INIT, False, rendezvous is not None, end_s))
+                ending = await self._runner.run(plan, f"{self.role} to init", rendezvous=rendezvous)
+                if ending.refusal is not None:
+                    log.error("%s", ending.refusal.reason, extra=self._extra())
+        finally:
+            if rendezvous is not None:
+                rendezvous.leave(self.name)
 
-    def _facts(self, wanted: Role, force: bool) -> Facts:
+    async def abandon(self) -> None:
+        """The time of the stop is over: users get errors now, and nothing of this resource stays. Raises nothing."""
+        primary = self._runner.primary
+        if primary is not None:
+            if primary.worker is not None:
+                primary.worker.kill()
+            await primary.device.close()
+        if self.incoming.worker is not None:
+            self.incoming.worker.kill()
+
+    def _facts(self, wanted: Role, force: bool, together: bool = False, end_s: float | None = None) -> Facts:
         if wanted is Role.PRIMARY is not self.role:
             self.settings.take_configured()
         primary = self._runner.primary
@@ -148,6 +184,8 @@ class ResourceState:
             serving=primary is not None and primary.serving,
             arbitrated=self._runner.arbiter is not None if self.role is Role.PRIMARY else asked,
             last_error=self.last_error,
+            together=together and self.role is Role.PRIMARY,
+            end_s=end_s,
         )
 
     def _take_role(self, role: Role) -> None:
@@ -175,13 +213,7 @@ class ResourceState:
 
     def _step_down(self, reason: str) -> None:
         log.error("Stepping down: %s.", reason, extra=self._extra())
-        self._spawn(self._give_way())
-
-    async def _give_way(self) -> None:
-        try:
-            await self.set_role(Role.SECONDARY)
-        except RoleError as error:
-            log.error("%s", error, extra=self._extra())
+        self._environment.leaves.step_down(self.name)
 
     # --- a primary's worker dies ----------------------------------------------------------------------------------
 
@@ -278,7 +310,10 @@ class ResourceState:
 
     def _worker_event(self, message: dict[str, Any]) -> None:
         name = event_name(message)
-        self.split_brain.heard(name, message.get("details"))
+        details = message.get("details")
+        self.split_brain.heard(name, details)
+        told = details if isinstance(details, dict) else None
+        self._runner.departure.heard(name, told, asyncio.get_running_loop().time())
         if name == DETECTED:
             self._spawn(self._environment.resolver.detected(self.name))
         if name in ("connect", "disconnect"):

@@ -17,9 +17,11 @@ from hast.device.export_device import ExportDevice, ExportError
 from hast.format.constants import Role
 from hast.supervisor import ask_peer
 from hast.supervisor.arbiter_link import ArbiterLink
+from hast.supervisor.decisions.departure import Departure
 from hast.supervisor.decisions.steps import Answer, Do, Ending, Plan, Step
 from hast.supervisor.environment import Environment
 from hast.supervisor.primary_holder import OnMessage, PrimaryHolder
+from hast.supervisor.rendezvous import Rendezvous
 from hast.supervisor.secondary_holder import SecondaryHolder
 from hast.supervisor.worker_process import Stuck, WorkerError, WorkerProcess
 from hast.supervisor.worker_talk import RoleError, ask_status, order
@@ -35,9 +37,12 @@ PHASES = {
     Do.WAIT_FOR_PEER: "waiting for the peer to become secondary",
     Do.ASK_ARBITER: "asking the arbiter",
     Do.DROP_PEER: "stopping",
-    Do.QUIESCE_DEVICE: "stopping",
-    Do.STOP_WORKER: "stopping",
-    Do.CLOSE_DEVICE: "stopping",
+    Do.SAY_LEAVING: "stopping",
+    Do.QUIESCE_DEVICE: "writing the device back",
+    Do.MEET: "waiting for the other devices of its pool",
+    Do.WITHHOLD: "writing out what its users sent",
+    Do.STOP_WORKER: "draining",
+    Do.CLOSE_DEVICE: "closing the device",
     Do.GIVE_BACK_LEASE: "stopping",
     Do.PREPARE_DEVICE: "starting",
     Do.START_WORKER: "starting",
@@ -71,6 +76,8 @@ class RoleRunner:
         """The peer is connected, as far as the worker told."""
         self.first = True
         """Nothing was heard of the peer since hastd started (`wait-for-peer`)."""
+        self.departure = Departure()
+        """What the peer said of its going."""
         self.transition: str | None = None
         self._settings = settings
         self._environment = environment
@@ -81,6 +88,7 @@ class RoleRunner:
         self._title = ""
         self._may_give_up = False
         self._give_up: str | None = None
+        self._rendezvous: Rendezvous | None = None
         self._steps: dict[Do, Callable[[Step], Awaitable[Answer | None]]] = {
             Do.ASK_WORKER: self._ask_worker,
             Do.ASK_PEER: self._ask_peer,
@@ -97,6 +105,9 @@ class RoleRunner:
             Do.ATTACH_DEVICE: lambda _step: self._held.attach(),
             Do.HAND_OVER_DEVICE: lambda _step: self._held.hand_over(),
             Do.DETACH_DEVICE: lambda _step: self._held.device.drop_attachment(),
+            Do.SAY_LEAVING: lambda step: self._held.say_leaving(step.limit_s, step.within_s),
+            Do.MEET: self._meet,
+            Do.WITHHOLD: lambda step: self._held.withhold(step.limit_s),
             Do.QUIESCE_DEVICE: lambda _step: self._held.quiesce(),
             Do.STOP_WORKER: self._stop_worker,
             Do.KILL_WORKER: self._kill_worker,
@@ -116,12 +127,15 @@ class RoleRunner:
         assert self.primary is not None
         return self.primary
 
-    async def run(self, plan: Plan, title: str = "", may_give_up: bool = False) -> Ending:
-        """Carry out a plan to its end. `title` begins what `transition` says.
+    async def run(
+        self, plan: Plan, title: str = "", may_give_up: bool = False, rendezvous: Rendezvous | None = None
+    ) -> Ending:
+        """Carry out a plan to its end. `title` begins what `transition` says; `rendezvous` is for MEET.
 
         A cancelled plan comes to its end too, with `give_up`, before the cancellation goes on.
         """
         self._title, self._may_give_up, self._give_up = title, may_give_up, None
+        self._rendezvous = rendezvous
         cancelled: asyncio.CancelledError | None = None
         try:
             step = next(plan)
@@ -136,7 +150,7 @@ class RoleRunner:
         except StopIteration as end:
             ending: Ending = end.value
         finally:
-            self._may_give_up, self.transition = False, None
+            self._may_give_up, self.transition, self._rendezvous = False, None, None
         if cancelled is not None:
             raise cancelled
         return ending
@@ -178,14 +192,26 @@ class RoleRunner:
         return self._answer(inconsistent=bool(told.get("inconsistent")), stale=bool(told.get("stale")))
 
     async def _ask_peer(self, _step: Step) -> Answer:
-        primary = self.connected and await ask_peer.is_primary(self._settings())
-        return self._answer(peer_is_primary=primary and self.connected)
+        now_s = asyncio.get_running_loop().time
+        if not (self.connected or self.departure.is_awaited(now_s())):
+            return self._answer()
+        answer = await ask_peer.ask(self._settings())
+        awaited = self.departure.is_awaited(now_s())
+        holds = (self.connected or awaited) and self.departure.holds_role(answer, now_s())
+        return self._answer(peer_is_primary=holds, peer_until_s=self.departure.until_s if awaited else None)
 
     async def _wait_for_peer(self, step: Step) -> None:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + step.limit_s
-        while self.connected and self._give_up is None and loop.time() < until_s:
+        while self._is_awaited(loop.time()) and self._give_up is None and loop.time() < until_s:
             await asyncio.sleep(WAIT_POLL_S)
+
+    def _is_awaited(self, now_s: float) -> bool:
+        return self.connected or self.departure.is_awaited(now_s)
+
+    async def _meet(self, _step: Step) -> None:
+        if self._rendezvous is not None:
+            await self._rendezvous.meet(self._settings().name)
 
     async def _ask_arbiter(self, step: Step) -> Answer:
         make = self._environment.make_dealings
@@ -211,7 +237,7 @@ class RoleRunner:
 
     async def _drop_peer(self, step: Step) -> None:
         try:
-            if await self.secondary.stop(step.limit_s):
+            if await self.secondary.stop(step.limit_s, leaving=True):
                 self._peer_gone("The connection was closed by this node.")
         finally:
             self.connected = False

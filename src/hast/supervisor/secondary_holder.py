@@ -73,10 +73,13 @@ class SecondaryHolder:
         finally:
             pending.sock.close()
 
-    async def stop(self, limit_s: float = STOP_DEADLINE_S) -> bool:
-        """End whatever there is; whether there was a worker. It may take `limit_s` to end in order. Raises Stuck."""
+    async def stop(self, limit_s: float = STOP_DEADLINE_S, leaving: bool = False) -> bool:
+        """End whatever there is; whether there was a worker. It may take `limit_s` to end in order. Raises Stuck.
+
+        `leaving`: the primary is told that this node stops.
+        """
         self.drop_pending()
         if self.worker is None:
             return False
-        await self.worker.stop(limit_s)
+        await self.worker.stop(limit_s, leaving)
         return True

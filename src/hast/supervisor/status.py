@@ -55,6 +55,7 @@ def build(
             "device": state.device.device_path if state.device is not None else None,
             "nbd_socket": state.device.nbd_path if state.device is not None else None,
             "transition": state.transition,
+            "stopping": state.stopping,
             "restarts": state.restarts,
             "peer": (known or {}).get("peer"),
             "protocol": (known or {}).get("protocol"),

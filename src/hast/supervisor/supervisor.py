@@ -26,13 +26,14 @@ from hast.supervisor import leftovers, peer_sockets
 from hast.supervisor.arbiter_link import MakeDealings
 from hast.supervisor.commands import Commands
 from hast.supervisor.control_server import ControlServer
-from hast.supervisor.decisions import reload_plan
+from hast.supervisor.decisions import reload_plan, role_change
 from hast.supervisor.environment import Environment
 from hast.supervisor.events import EventBus
 from hast.supervisor.hooks import HookRunner
 from hast.supervisor.in_thread import in_thread
 from hast.supervisor.listener import PeerListener
 from hast.supervisor.peer_names import PeerNames
+from hast.supervisor.pool_leave import PoolLeave
 from hast.supervisor.pool_resolver import PoolResolver
 from hast.supervisor.resource_state import ResourceState
 from hast.supervisor.worker_pool import WorkerPool
@@ -44,6 +45,14 @@ HOOK_GRACE_S = 5.0
 LOAD_DEADLINE_S = 10.0
 OPEN_DEADLINE_S = 10.0
 MAX_STANDBYS = 3
+STOP_LIMIT_S = 60.0
+"""For the whole of an orderly end; a resource whose `timeout` asks for more is given it, up to MAX_STOP_LIMIT_S."""
+MAX_STOP_LIMIT_S = 90.0
+STOP_OVERTIME_S = 30.0
+"""After it: for devices to be closed over users that do not let go. packaging/systemd/hastd.service allows 180 s."""
+ABANDON_LIMIT_S = 10.0
+TELL_AWAITED_S = 5.0
+"""How often the log says what the end waits for."""
 
 
 @dataclass(slots=True)
@@ -82,17 +91,24 @@ class Supervisor:
         self._notifier = notifier or Notifier({})
         self._opened = opened
         self._states: dict[str, ResourceState] = {}
+        resolver = PoolResolver(self._states, lambda: self.configuration.path)
         self._environment = Environment(
             self.events,
             HookRunner(options.foreground),
             WorkerPool(min(MAX_STANDBYS, len(configuration.resources))),
-            PoolResolver(self._states, lambda: self.configuration.path),
+            resolver,
+            PoolLeave(self._states, resolver),
             options.foreground,
             options.debug,
             options.make_dealings,
         )
         self._commands = Commands(
-            self._states, self.events, self._environment.resolver, lambda: self.configuration.path, self.reload
+            self._states,
+            self.events,
+            resolver,
+            self._environment.leaves,
+            lambda: self.configuration.path,
+            self.reload,
         )
         self._names = PeerNames()
         self._listeners: dict[str, PeerListener] = {}
@@ -142,10 +158,12 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
 
     async def _stop(self) -> None:
+        """The peer's questions are answered until every primary has let go: a closed socket is taken for death."""
         log.info("Stopping.")
+        self._environment.stopping = True
+        await self._let_go()
         for listener in self._listeners.values():
             listener.close()
-        await asyncio.gather(*(state.shut_down() for state in self._states.values()))
         await self._environment.pool.close()
         await self._environment.hooks.finish(HOOK_GRACE_S)
         if self._control is not None:
@@ -158,10 +176,36 @@ class Supervisor:
         self._names.close()
         log.info("Stopped.")
 
+    async def _let_go(self) -> None:
+        """All resources, those of one pool together; by force when the time is over."""
+        states = list(self._states.values())
+        longest_s = max((role_change.leave_limit_s(state.resource.timeout_s) for state in states), default=0.0)
+        limit_s = min(max(STOP_LIMIT_S, longest_s), MAX_STOP_LIMIT_S)
+        end_s = asyncio.get_running_loop().time() + limit_s
+        meet = await self._environment.leaves.rendezvous([state.name for state in states])
+        teller = asyncio.get_running_loop().create_task(self._tell_awaited(end_s))
+        try:
+            async with asyncio.timeout_at(end_s + STOP_OVERTIME_S):
+                await asyncio.gather(*(state.shut_down(end_s, meet.get(state.name)) for state in states))
+        except TimeoutError:
+            log.error("Not stopped within %g s; ending by force.", limit_s + STOP_OVERTIME_S)
+            await asyncio.wait([asyncio.ensure_future(state.abandon()) for state in states], timeout=ABANDON_LIMIT_S)
+        finally:
+            teller.cancel()
+
+    async def _tell_awaited(self, end_s: float) -> None:
+        while True:
+            await asyncio.sleep(TELL_AWAITED_S)
+            awaited = [state.awaited for state in self._states.values() if state.awaited]
+            left_s = max(end_s - asyncio.get_running_loop().time(), 0.0)
+            log.warning("Still stopping, %.0f s left: %s.", left_s, "; ".join(awaited) or "the last steps")
+
     # --- reload (section 8.6) -------------------------------------------------------------------------------------
 
     async def reload(self) -> str | None:
         """Read the configuration again and apply it. Returns why not, or None. Old state is kept on any error."""
+        if self._environment.stopping:
+            return "hastd is stopping."
         async with self._reloading:
             log.info("Reloading configuration.")
             try:

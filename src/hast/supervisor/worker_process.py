@@ -150,14 +150,15 @@ class WorkerProcess:
                     log.error("%s", self._stuck(), extra=self._extra())
                 return
 
-    async def stop(self, deadline_s: float) -> None:
-        """Ask for an orderly end, kill after `deadline_s`, and wait until it is gone. Raises Stuck."""
+    async def stop(self, deadline_s: float, leaving: bool = True) -> None:
+        """Ask for an orderly end, kill after `deadline_s`, and wait until it is gone. `leaving`: its peer is told that
+        this node gives the role up. Raises Stuck."""
         if not self.alive:
             return
         self.stopping = True
         try:
             if self._sock is not None:
-                messages.send(self._sock, {"do": "stop", "id": 0, "deadline_s": deadline_s})
+                messages.send(self._sock, {"do": "stop", "id": 0, "deadline_s": deadline_s, "leaving": leaving})
         except OSError:
             self.kill()
         if await self._ended_within(deadline_s + 1.0):

@@ -14,13 +14,18 @@ Supervisor to worker
     {"do": "status", "id": n}            answered at once by {"reply": n, "status": {...}}
     {"do": "reload", "id": n, "resource": {...}}  changes of section 8.6; answered {"reply": n, "error": null|"text"}
     {"do": "sync-rate", "id": n, "bytes_s": n}
-    {"do": "stop", "id": n, "deadline_s": x}  primary: refuse new requests, drain, flush, leave a clean map; then exit 0
+    {"do": "stop", "id": n, "deadline_s": x, "leaving": bool}  primary: refuse new requests, drain, flush, leave a
+        clean map, tell the peer that this node has let go; then exit 0. secondary: "leaving" has the primary told
+    {"do": "leave", "id": n, "within_s": x}    primary: tell the peer that this node lets go within this time
+    {"do": "withhold", "id": n, "limit_s": x}  primary: carry out what clients write, answer none of it; when all
+        of it is on both copies and clients are silent, or at the limit: {"reply": n, "error": null, "quiet": bool}
     {"do": "answer", "id": n, "question": "...", "yes": bool}   the arbiter's word on what the worker asked
     {"do": "freeze", "id": n, "reason": "..."}, {"do": "thaw", "id": n}   primary: hold writes, and let them go on
 Worker to supervisor
     {"say": "ready", "datasize": n, "sectorsize": n}   primary: engine is up, exports answer. secondary: handshake done
     {"say": "refused", "text": "...", "exit": n}        cannot take the role; the worker then ends with that exit code
     {"say": "event", "name": "...", "text": "...", "level": "..."}   with "details" (an object) for split-brain
+        and peer-leaves
     {"say": "ask", "question": "outdate-peer"}         the engine waits for the arbiter; see "answer"
     {"reply": id, ...}
 The worker logs by daemon/logs.py (`setup` with its resource and role), the supervisor only logs and runs hooks for

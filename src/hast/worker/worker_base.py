@@ -84,6 +84,8 @@ class Worker(ABC):
         self.provider: LocalProvider | None = None
         self.exit_code: int | None = None
         self.stopping = False
+        self.leaving = False
+        """It stops because its node gives the role up, and the peer is told so."""
         self._control = control
         self._outgoing: deque[dict[str, Any]] = deque()
         self._ticker: Timer | None = None
@@ -252,6 +254,7 @@ class Worker(ABC):
         log.warning("The supervisor is gone; ending in order.")
         self.reactor.remove(self._control.fileno())
         self._control.close()
+        self.leaving = True
         self.stop(float(self.resource.timeout_s))
 
     def _dispatch(self, message: dict[str, Any]) -> None:
@@ -259,6 +262,7 @@ class Worker(ABC):
         if do == "status":
             self.say({"reply": number, "status": self.status()})
         elif do == "stop":
+            self.leaving = bool(message.get("leaving"))
             self.stop(float(message.get("deadline_s") or 0.0))
         elif do == "reload":
             self._reload(messages.resource_from_json(message["resource"]))

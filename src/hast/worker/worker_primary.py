@@ -207,7 +207,7 @@ class PrimaryWorker(Worker):
                 self.say({"say": "ask", "question": question})
         if effects.drop is not None:
             drop, effects.drop = effects.drop, None
-            link.drop(drop.reason)
+            link.drop(drop.reason, drop.in_order)
         if link.stage is Stage.SETTLING:
             link.pump()
         if self._congested and not self._full():
@@ -231,10 +231,25 @@ class PrimaryWorker(Worker):
             engine.freeze(str(message["reason"]), now)
         elif do == "thaw":
             engine.thaw(now)
+        elif do == "leave":
+            engine.leave(float(message["within_s"]), now)
+        elif do == "withhold":
+            engine.withhold(now)
+            self._await_quiet(message.get("id"), now + float(message["limit_s"]))
+            return True
         else:
             return False
         self.say({"reply": message.get("id"), "error": None})
         return True
+
+    def _await_quiet(self, number: Any, until_s: float) -> None:
+        assert self.engine is not None
+        now = self.reactor.now()
+        quiet = self.engine.is_quiet(now)
+        if quiet or now >= until_s or self.stopping:
+            self.say({"reply": number, "error": None, "quiet": quiet})
+        else:
+            self.reactor.call_later(DRAIN_POLL_S, lambda: self._await_quiet(number, until_s))
 
     def reload(self, resource: Resource) -> None:
         if resource.sync_rate_bytes_s != self.resource.sync_rate_bytes_s:
@@ -263,6 +278,7 @@ class PrimaryWorker(Worker):
         if self.engine is None:
             self.finish(EXIT_OK)
             return
+        self.engine.leave(deadline_s, self.reactor.now())
         self.engine.drain(self.reactor.now())
         self._watch_drain()
 

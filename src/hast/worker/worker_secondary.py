@@ -17,6 +17,7 @@ from hast.format import frame, handshake, nv
 from hast.format.constants import (
     KEEPALIVE_S,
     MAX_DATA_BYTES,
+    PEER_LEAVES_SEQ,
     PROTOCOL_VERSION,
     Feature,
     Replication,
@@ -42,6 +43,8 @@ log = logging.getLogger("hast.worker")
 EXIT_REFUSED = 78
 MAX_UNSENT_BYTES = 16 * 1024 * 1024
 """With more replies than this waiting for the primary, its requests are not read."""
+FAREWELL_S = 1.0
+"""How long the primary may take to close the connections when it is told that this node stops."""
 FEED_BYTES = 8 * 1024 * 1024
 """READ requests for so much are given to the engine at once; one receive may hold thousands of them."""
 
@@ -299,18 +302,29 @@ class SecondaryWorker(Worker):
         """The connection is gone: finish what is begun, say so, and end."""
         if self.exit_code is not None:
             return
+        if self.stopping:
+            self.finish(EXIT_OK)
+            return
         if self._live:
             self._tell(self._sync.lost())
+            in_order = self.engine is not None and self.engine.primary_left
+            reason = "the primary let go in order" if in_order else reason
             text = f"Disconnected from the primary {self._peer}: {reason}."
-            self.say_event("disconnect", text, "warning", {"reason": reason})
+            self.say_event("disconnect", text, "info" if in_order else "warning", {"reason": reason})
         else:
             log.warning("The handshake with the primary %s failed: %s.", self._peer, reason)
         self.finish(EXIT_TEMPORARY)
 
     def stop(self, deadline_s: float) -> None:
-        """Asked to end: another primary connection, or another role."""
+        """Asked to end: another primary connection, or another role, of which the primary is told."""
+        if self.stopping:
+            return
         self.stopping = True
-        self.finish(EXIT_OK)
+        if self.leaving and self._live and Feature.LEAVING in self._features:
+            self._replies.send(encode_replies([(PEER_LEAVES_SEQ, 0, False, None)], self._version))
+            self.reactor.call_later(min(deadline_s, FAREWELL_S), lambda: self.finish(EXIT_OK))
+        else:
+            self.finish(EXIT_OK)
 
     def close(self) -> None:
         """Close the connections, complete what the provider has begun."""

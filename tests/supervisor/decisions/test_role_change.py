@@ -24,7 +24,14 @@ INIT, PRIMARY, SECONDARY = Role.INIT, Role.PRIMARY, Role.SECONDARY
 ASK_ALL = [Do.ASK_WORKER, Do.ASK_PEER, Do.ASK_ARBITER]
 START = [Do.PREPARE_DEVICE, Do.START_WORKER, Do.AWAIT_READY, Do.ATTACH_DEVICE]
 PROMOTE = [*ASK_ALL, Do.DROP_PEER, Do.TAKE_ROLE, *START]
-STOP = [Do.QUIESCE_DEVICE, Do.STOP_WORKER, Do.CLOSE_DEVICE, Do.GIVE_BACK_LEASE]
+STOP = [
+    Do.SAY_LEAVING,
+    Do.QUIESCE_DEVICE,
+    Do.WITHHOLD,
+    Do.STOP_WORKER,
+    Do.CLOSE_DEVICE,
+    Do.GIVE_BACK_LEASE,
+]
 UNDO = [Do.KILL_WORKER, Do.CLOSE_DEVICE, Do.GIVE_BACK_LEASE, Do.TAKE_ROLE]
 
 
@@ -280,3 +287,36 @@ def test_every_step_has_a_limit() -> None:
         node = standing(role)
         go(node, wanted)
         assert all(0 < limit_s <= 120 for limit_s in node.limits)
+
+
+# --- letting go in order ----------------------------------------------------------------------------------------------
+
+
+def test_resources_of_one_pool_meet_before_answers_stop_before_the_drain_and_before_errors() -> None:
+    node = standing(PRIMARY)
+    node.run(leave(replace(node.facts(INIT), together=True)))
+    meet = Do.MEET
+    assert node.done == [*STOP[:2], meet, Do.WITHHOLD, meet, Do.STOP_WORKER, meet, *STOP[4:], Do.TAKE_ROLE]
+
+
+def test_one_whose_worker_is_dead_comes_to_the_same_places() -> None:
+    node = standing(PRIMARY)
+    node.primary_worker = False
+    node.run(leave(replace(node.facts(INIT), together=True)))
+    assert node.done.count(Do.MEET) == 3
+
+
+def test_time_of_a_stop_limits_what_the_peer_is_told_and_the_drain() -> None:
+    node = standing(PRIMARY)
+    node.now_s = 1000.0
+    node.run(leave(replace(node.facts(INIT), end_s=1012.0)))
+    assert node.told_within_s == 12.0
+    assert node.limits[node.done.index(Do.STOP_WORKER)] < 7.0
+
+
+def test_peer_that_is_letting_go_is_waited_for_until_the_time_that_it_told() -> None:
+    node = standing(SECONDARY)
+    node.peer_primary_for, node.peer_until_s = 40, 60.0
+    ending = go(node, PRIMARY)
+    assert ending.refusal is None
+    assert node.now_s > 35.0

@@ -4,8 +4,11 @@ Promotion   Everybody who has a say is asked before anything is let go: the copy
             connected, the arbiter (S11). Then the peer is dropped, the role taken, the device prepared, the worker
             started, waited for, and the device attached over it. What fails is undone, last thing first, and the
             resource is in its old role again.
-Demotion    The device is written back and taken away while the worker serves, the worker drained, the rest closed;
-            a lease goes back only when the worker is gone (S10, S11). Only then is the new role taken.
+Demotion    The peer is told. The device is written back and taken away while the worker serves; then nothing that
+            changes data is answered any more, the worker is drained, the rest closed; a lease goes back only when the
+            worker is gone (S10, S11). Only then is the new role taken. Resources of one pool wait for each other before
+            answers are withheld, before the worker is drained, and before users get errors: what one device promised
+            is then never lost with another.
 
 A worker that outlives SIGKILL may hold its disk, so the resource ends in role init. At most one worker exists at any
 time. A later request overrules a promotion that has not served anything yet, never a demotion.
@@ -36,6 +39,17 @@ READY_LIMIT_S = 30.0
 """For a worker to be ready, on top of twice `timeout` and `wait-for-peer`, which it may spend on the peer."""
 STOP_MARGIN_S = 5.0
 """For a worker to drain, on top of `timeout`."""
+SAY_LIMIT_S = 1.0
+"""For the worker to pass on that this node lets go."""
+MEET_LIMIT_S = 8.0
+"""For the slowest of a pool's devices to be written back."""
+QUIET_LIMIT_S = 5.0
+"""For users to fall silent when nobody answers them."""
+LEAVE_MARGIN_S = 30.0
+"""For all steps of a demotion together, on top of `timeout`: what the peer is told."""
+CLOSE_RESERVE_S = 5.0
+"""What is kept of the time of a stop for the steps after the drain."""
+SHORTEST_DRAIN_S = 1.0
 
 CLOSED = "hastd is stopping, or the resource was removed."
 RESTARTING = "Already primary, but its worker is being restarted; see the log."
@@ -66,6 +80,15 @@ class Facts:
     arbitrated: bool = False
     """An arbiter or a fence program has a say; as primary: it was asked and has granted the role."""
     last_error: str | None = None
+    together: bool = False
+    """Other resources of its pool let go at the same time."""
+    end_s: float | None = None
+    """When the whole of hastd has to have stopped, by the clock of `now_s`."""
+
+
+def leave_limit_s(timeout_s: float) -> float:
+    """How long a demotion takes at most."""
+    return LEAVE_MARGIN_S + timeout_s
 
 
 def change(facts: Facts) -> Plan:
@@ -155,6 +178,7 @@ def _ask_peer(facts: Facts) -> Part:
         if answer.give_up is None:
             if not answer.peer_is_primary:
                 return None
+            deadline_s = max(deadline_s, answer.peer_until_s or 0.0)
             answer = yield Step(Do.WAIT_FOR_PEER, min(ASK_AGAIN_S, max(deadline_s - answer.now_s, 0.0)))
         if answer.give_up is not None:
             return Refusal(answer.give_up)
@@ -193,12 +217,36 @@ def _start(facts: Facts) -> Part:
 
 
 def _release_primary(facts: Facts) -> Part:
+    now_s = facts.now_s
     if facts.serving:
+        within_s = leave_limit_s(facts.timeout_s)
+        if facts.end_s is not None:
+            within_s = min(within_s, max(facts.end_s - now_s, SHORTEST_DRAIN_S))
+        yield Step(Do.SAY_LEAVING, SAY_LIMIT_S, within_s=within_s)
         yield Step(Do.QUIESCE_DEVICE, STEP_LIMIT_S)
-    answer = yield Step(Do.STOP_WORKER, facts.timeout_s + STOP_MARGIN_S)
+    yield from _meet(facts)
+    if facts.serving:
+        answer = yield Step(Do.WITHHOLD, QUIET_LIMIT_S)
+        now_s = answer.now_s
+    yield from _meet(facts)
+    answer = yield Step(Do.STOP_WORKER, _drain_limit_s(facts, now_s))
+    yield from _meet(facts)
     yield Step(Do.CLOSE_DEVICE, STEP_LIMIT_S)
     yield from _give_back(facts)
     return Refusal(str(answer.failure), answer.failure) if answer.stuck else None
+
+
+def _meet(facts: Facts) -> Part:
+    if facts.together:
+        yield Step(Do.MEET, MEET_LIMIT_S)
+    return None
+
+
+def _drain_limit_s(facts: Facts, now_s: float) -> float:
+    limit_s = facts.timeout_s + STOP_MARGIN_S
+    if facts.end_s is not None:
+        limit_s = min(limit_s, facts.end_s - now_s - CLOSE_RESERVE_S)
+    return max(limit_s, SHORTEST_DRAIN_S)
 
 
 def _release_secondary(_facts: Facts) -> Part:

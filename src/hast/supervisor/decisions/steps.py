@@ -18,7 +18,7 @@ class Do(StrEnum):
     """What a step does. A thing that is not there counts as ended, closed or given back."""
 
     ASK_WORKER = "ask the worker of the secondary about its copy"
-    ASK_PEER = "ask the peer, while it is connected, whether it is primary"
+    ASK_PEER = "ask the peer, while it is connected or said that it goes, whether it is primary"
     WAIT_FOR_PEER = "wait until the peer lets go, or the time is over"
     ASK_ARBITER = "ask the arbiter and the fence program for leave to be primary"
     OVERRULE_ARBITER = "let held writes go on by hand"
@@ -32,6 +32,9 @@ class Do(StrEnum):
     ATTACH_DEVICE = "make the device over the worker that serves"
     HAND_OVER_DEVICE = "give the device that is there to the worker that serves now"
     DETACH_DEVICE = "take away a device that does not survive its worker"
+    SAY_LEAVING = "tell the peer that this node lets go, and within which time"
+    MEET = "wait until all resources of the pool that let go together have come so far"
+    WITHHOLD = "answer no write any more, and wait until all that came is on both copies"
     QUIESCE_DEVICE = "write back what the kernel holds and take the device away while the worker serves"
     STOP_WORKER = "drain the worker of the primary and end it"
     KILL_WORKER = "end the worker of the primary at once"
@@ -48,6 +51,8 @@ class Step:
     """For TAKE_ROLE."""
     force: bool = False
     """For ASK_ARBITER and START_WORKER: by hand."""
+    within_s: float = 0.0
+    """For SAY_LEAVING."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +68,13 @@ class Answer:
     give_up: str | None = None
     """Why the role wanted is not wanted any more: a later request, or the end of hastd."""
     peer_is_primary: bool = False
-    """To ASK_PEER: it is connected and says so."""
+    """To ASK_PEER: it says so, or is letting go (`departure.py`)."""
     inconsistent: bool = False
     """To ASK_WORKER: a synchronization into the copy is under way."""
     stale: bool = False
     """To ASK_WORKER: the copy missed acknowledged writes."""
+    peer_until_s: float | None = None
+    """To ASK_PEER: by when a peer that is letting go will have done so."""
 
 
 @dataclass(frozen=True, slots=True)

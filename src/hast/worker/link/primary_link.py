@@ -116,6 +116,8 @@ class PrimaryLink:
         self._quick_retries = QUICK_RETRIES
         self.reason = ""
         """What ended the last connection or attempt; empty while connected."""
+        self._farewell = ""
+        """The peer said that it goes, in these words: that nobody answers there is no news until it is back."""
 
     # -- what the worker asks for
 
@@ -140,9 +142,10 @@ class PrimaryLink:
         if self.stage is Stage.SETTLING and self._b is not None and self._engine.hello_ready:
             self._send_second_hello()
 
-    def drop(self, reason: str) -> None:
-        """Close the link, if there is one or one is being made, and try again later."""
+    def drop(self, reason: str, in_order: bool = False) -> None:
+        """Close the link, if there is one or one is being made, and try again later. `in_order`: the peer wished it."""
         if self.stage not in (Stage.OFF, Stage.WAITING):
+            self._farewell = reason if in_order else ""
             self._fail(Outcome(False, reason))
 
     def reconfigure(self, resource: Resource) -> None:
@@ -244,6 +247,7 @@ class PrimaryLink:
         peer = self._handshake.second_reply(frame, self._engine.core.meta)
         self._cancel_timer()
         self.stage = Stage.UP
+        self._farewell = ""
         self.trouble = self.split_brain = None
         self.reason = ""
         self._quick_retries = QUICK_RETRIES
@@ -375,6 +379,9 @@ class PrimaryLink:
 
     def _log_failure(self, outcome: Outcome) -> None:
         """Each reason once, not every ten seconds. A refusal is told by an event (worker_primary.py)."""
+        if self._farewell and not outcome.reached:
+            self.reason = self._farewell
+            return
         known, self.reason = self.reason, outcome.reason
         if outcome.answered and not outcome.busy:
             return

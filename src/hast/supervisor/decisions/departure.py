@@ -1,0 +1,53 @@
+"""What this node makes of a peer that said that it lets go in order, when it is asked to take over. Pure.
+
+A host that stops closes its sockets at some moment, and "connection refused" says nothing of its devices then. So:
+
+    it answers that it is primary                           it holds the role
+    it answers anything else                                it does not
+    nobody answers, it said that it goes, time is left      it holds the role: it may still serve
+    nobody answers, it said that it goes, time is over      it is dead: whatever it held ended by its own deadline
+    nobody answers, it said that it has let go              it does not
+    nobody answers, it said nothing                         it is dead, or cut off (worker/start_gate.py waits a little)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Any
+
+MAX_WITHIN_S = 600.0
+"""The most that a peer is believed to need."""
+
+
+class PeerAnswer(Enum):
+    """To the question whether it is primary."""
+
+    PRIMARY = auto()
+    NOT_PRIMARY = auto()
+    NONE = auto()
+
+
+class Departure:
+    """Of the peer of one resource. Hears the events that a secondary's worker tells."""
+
+    def __init__(self) -> None:
+        self.until_s: float | None = None
+        """When a peer that is letting go will have done so at the latest; None where it said nothing, or is done."""
+
+    def heard(self, name: str, details: Mapping[str, Any] | None, now_s: float) -> None:
+        """An event of docs/control.md."""
+        if name == "peer-leaves":
+            within_s = (details or {}).get("within_s")
+            told_s = float(within_s) if isinstance(within_s, (int, float)) else 0.0
+            self.until_s = now_s + min(max(told_s, 0.0), MAX_WITHIN_S)
+        elif name in ("peer-left", "connect"):
+            self.until_s = None
+
+    def is_awaited(self, now_s: float) -> bool:
+        """It said that it goes, has not let go, and its time is not over."""
+        return self.until_s is not None and now_s < self.until_s
+
+    def holds_role(self, answer: PeerAnswer, now_s: float) -> bool:
+        """Whether it has to be waited for before this node may serve."""
+        return answer is PeerAnswer.PRIMARY or (answer is PeerAnswer.NONE and self.is_awaited(now_s))
