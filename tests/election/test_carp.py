@@ -551,22 +551,34 @@ def test_a_master_that_leaves_gives_the_address_at_once_and_takes_it_from_nobody
     segment.run(0.5)
     assert segment.masters() == [two]
     two.kill()
-    segment.run(28)
+    segment.run(4)
+    assert segment.masters() == [one], "another had it, and is gone"
+    one.leave(30)
+    segment.run(29)
     assert segment.masters() == []
     assert one.vhid.waiting_for == "this host leaves"
     segment.run(5)
     assert segment.masters() == [one]
 
 
-def test_a_host_that_leaves_does_not_take_the_address_from_a_master_that_says_goodbye_or_is_demoted() -> None:
+def test_a_host_that_left_does_not_take_the_address_back_by_preempt_and_is_there_for_a_hand_over() -> None:
+    segment = Segment()
+    one, two = segment.add(preempt=True), segment.add(100, preempt=True)
+    segment.run(10)
+    one.leave(20)
+    segment.run(10)
+    assert segment.masters() == [two]
+    two.leave(20)
+    segment.run(0.5)
+    assert segment.masters() == [one]
+
+
+def test_a_host_that_leaves_does_not_take_the_address_from_a_master_that_is_demoted() -> None:
     segment, one, two = pair()
     two.leave(20)
     one.demote(240)
     segment.run(5)
     assert segment.masters() == [one]
-    one.stop()
-    segment.run(10)
-    assert segment.masters() == []
 
 
 def test_a_host_that_stays_after_all_takes_an_address_that_nobody_has_at_once() -> None:

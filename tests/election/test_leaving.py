@@ -8,7 +8,21 @@ from dataclasses import replace
 
 import pytest
 
-from hast.election.leaving import Action, Decision, Facts, Job, Outcome, Program, Resource, Vhid, Way, decide, leave
+from hast.election.leaving import (
+    Action,
+    Decision,
+    Facts,
+    Hold,
+    Job,
+    Outcome,
+    Program,
+    Resource,
+    Vhid,
+    Way,
+    decide,
+    hold,
+    leave,
+)
 
 WHOLE = Resource("disk1", primary=True)
 STALE = Resource("disk2", primary=True, lacking="not connected since 14:16:53")
@@ -128,3 +142,19 @@ def test_a_carpd_that_cannot_be_told_to_keep_the_address_hands_over() -> None:
     facts = replace(MASTER, ending=Program.CARPD, jobs={Program.CARPD: Job.RESTART})
     done, outcome = run(facts, {Action.KEEP_ADDRESS})
     assert (done[:3], outcome) == ([Action.KEEP_ADDRESS, Action.GIVE_ADDRESS, Action.TAKE_DOWN], Outcome.HANDED_OVER)
+
+
+@pytest.mark.parametrize(
+    ("resources", "somebody", "expected"),
+    [
+        ([], True, Hold.NONE),
+        ([SLAVE], True, Hold.NONE),
+        ([WHOLE], True, Hold.DELAY),
+        ([WHOLE, STALE], False, Hold.DELAY),
+        ([WHOLE, STALE], True, Hold.BLOCK),
+    ],
+)
+def test_a_shutdown_waits_for_the_hand_over_and_a_person_is_asked_twice_for_the_only_good_copy(
+    resources: list[Resource], somebody: bool, expected: Hold
+) -> None:
+    assert hold(resources, somebody) is expected

@@ -74,11 +74,11 @@ def unit_lines(name: str) -> list[str]:
     return (ROOT / "packaging" / "systemd" / f"{name}.service").read_text().splitlines()
 
 
-@pytest.mark.parametrize("unit", ["hastd", "carpd"])
+@pytest.mark.parametrize(("unit", "by"), [("hastd", ""), ("carpd", "/usr/bin/nsenter --mount=/proc/1/ns/mnt ")])
 def test_a_service_moves_away_before_a_daemon_is_told_to_end_with_all_rights_and_whatever_comes_of_it(
-    unit: str,
+    unit: str, by: str
 ) -> None:
-    assert f"ExecStop=-+/usr/sbin/failover leave --stopping {unit}" in unit_lines(unit)
+    assert f"ExecStop=-+{by}/usr/sbin/failover leave --stopping {unit}" in unit_lines(unit)
 
 
 @pytest.mark.parametrize("unit", ["hastd", "carpd", "hast-devd"])

@@ -10,7 +10,7 @@ The rules:
   one whose copy cannot be served (not eligible) only by hand.
 - MASTER yields to a better one. Equals: the lower source address stays, so that two equal masters never both yield.
 - By hand wins over comparison until the other side is told otherwise by hand, the link goes, or `auto`.
-- A host that leaves (leaving.py) is backup by hand and becomes master of nothing for a given time, whoever is silent.
+- A host that leaves (leaving.py) is backup by hand for a time, and takes the addresses from nobody until another has them.
 - A host that starts and serves the data already becomes master at once; one whose peer serves waits for the peer's
   carpd (adoption.py). Until that is decided it is not `settled`: its state is nobody's business but its own.
 
@@ -96,6 +96,8 @@ class Vhid:
         self._hand = Hand()
         self._away_until_s = -inf
         """Until then this host leaves."""
+        self._succeeded = False
+        """Another has been master since this host began to leave."""
         self._failed_sends = 0
         self._good_sends = 0
         self._told_skew = 0
@@ -185,10 +187,14 @@ class Vhid:
         return None
 
     def leave(self, seconds: float, now: float) -> None:
-        """Give the addresses to another host and take them from nobody for so long; 0 ends that."""
+        """Give the addresses to another host, and take them from nobody for so long or until it has them; 0 ends that.
+
+        For so long they are not taken back by `preempt` either.
+        """
         if seconds <= 0:
             self._return(now)
             return
+        self._succeeded = self._succeeded and self._is_away
         self._away_until_s = now + seconds
         self._handle(Input.HAND_BACKUP, now, "this host leaves")
         self._adopt_or_settle(now)
@@ -310,6 +316,7 @@ class Vhid:
         self._deadline_s = now + self.master_down_s
 
     def _follow(self, now: float) -> None:
+        self._succeeded = True
         self._await_master_down(now)
         self._expiry = "the master fell silent"
         self._wait = Wait()
@@ -353,7 +360,7 @@ class Vhid:
     def _obstacle(self, now: float) -> tuple[str, float]:
         """What keeps a backup without a master from becoming it, and until when."""
         listened_at_s = self._listening_since_s + self.master_down_s
-        if self._is_away:
+        if self._is_away and not self._succeeded:
             return "this host leaves", self._away_until_s
         if now < listened_at_s:
             return "a whole master-down time has not been listened to", listened_at_s
@@ -391,6 +398,7 @@ class Vhid:
     def _become_master(self, now: float, reason: str, adopt: bool = False) -> None:
         self._wait = Wait()
         self.settled, self._newcomer = True, False
+        self._away_until_s = -inf
         if self._hand.order is State.BACKUP:
             self._hand = Hand()
         self._waiting_since_s = None

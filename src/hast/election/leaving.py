@@ -172,3 +172,21 @@ def _hand_over() -> Leave:
         return Outcome.HANDED_OVER
     yield Step(Action.WARN, ("no other host has taken over yet",))
     return Outcome.ALONE
+
+
+class Hold(StrEnum):
+    """How a shutdown of the machine is held up while this host serves: modes of systemd-logind's inhibitors."""
+
+    NONE = "none"
+    DELAY = "delay"
+    """It waits for the hand-over."""
+    BLOCK = "block"
+    """It is refused until a person asks again and says that it is meant."""
+
+
+def hold(resources: Sequence[Resource], somebody_there: bool) -> Hold:
+    """`somebody_there`: a person is logged in, who can be refused and answer; a machine alone has to obey."""
+    served = [resource for resource in resources if resource.primary]
+    if not served:
+        return Hold.NONE
+    return Hold.BLOCK if somebody_there and any(resource.lacking for resource in served) else Hold.DELAY

@@ -18,6 +18,7 @@ from hast.config.devd_model import DevdConfiguration
 from hast.config.model import ConfigError
 from hast.daemon.notify import Notifier
 from hast.failover.devd.events import Event
+from hast.failover.devd.inhibit import Inhibitor
 from hast.failover.devd.runner import Runner, is_carpd, run_command
 from hast.failover.devd.sources import follow_carpd, follow_hastd, follow_links
 
@@ -42,7 +43,22 @@ class Settings:
 async def serve(configuration: DevdConfiguration, settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; then hand the service over and wait a little for actions that still run."""
     runner = Runner(configuration.rules, settings.deadline_s)
-    take = runner.take if settings.record is None else _recording(runner.take, settings.record)
+    leaving = asyncio.Lock()
+
+    async def leave() -> None:
+        command = f"failover leave --stopping hast-devd --carpd {shlex.quote(settings.carpd)}"
+        async with leaving:
+            if runner.moves_service():
+                await run_command("before the end", command, command, LEAVE_S, {})
+
+    inhibitor = Inhibitor(settings.hastd, leave)
+
+    def act(event: Event) -> None:
+        runner.take(event)
+        if event.variables.get("system") == "HAST":
+            inhibitor.wake()
+
+    take = act if settings.record is None else _recording(act, settings.record)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,14 +77,13 @@ async def serve(configuration: DevdConfiguration, settings: Settings) -> None:
         asyncio.create_task(_guard("carpd", lambda: follow_carpd(settings.carpd, take, gone))),
         asyncio.create_task(_guard("hastd", lambda: follow_hastd(settings.hastd, take, restarted))),
         asyncio.create_task(_guard("network links", lambda: follow_links(take))),
+        asyncio.create_task(_guard("inhibitor", inhibitor.run)),
     ]
     beating = asyncio.create_task(settings.notifier.beat())
     settings.notifier.ready(f"{len(configuration.rules)} rules.")
     await stop.wait()
     settings.notifier.stopping()
-    if runner.moves_service():
-        command = f"failover leave --stopping hast-devd --carpd {shlex.quote(settings.carpd)}"
-        await run_command("before the end", command, command, LEAVE_S, {})
+    await leave()
     for source in sources:
         source.cancel()
     await asyncio.gather(*sources, return_exceptions=True)
