@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-p", "--plan", action="store_true", help="print what would be done and do nothing")
     parser.add_argument("-j", "--json", action="store_true", help="status as JSON")
     parser.add_argument("-l", "--log", help="also write log lines to this file (default: $HAST_SYSLOG)")
+    parser.add_argument("-r", "--repair", action="store_true", help="do nothing unless this verb was asked last")
     leave = parser.add_argument_group("leave")
     leave.add_argument("--deadline", type=float, metavar="S", help="seconds that it may take (default: 120)")
     leave.add_argument("--stopping", choices=("hastd", "hast-devd", "carpd"), help="the daemon that is about to end")
@@ -156,7 +157,9 @@ def _run(configuration: FailoverConfiguration, files: RunFiles, options: argpars
     file = options.log or configuration.log or os.environ.get(LOG_VARIABLE)
     log = Log(os.path.abspath(file) if file else None)
     os.chdir("/")
-    files.ask(verb)
+    if not files.ask(verb, again=options.repair):
+        log.debug(f"failover {verb} --repair: something else was asked meanwhile; nothing was done.")
+        return EXIT_GAVE_WAY
     isolation = None
     if verb is Verb.SLAVE and os.environ.get(REASON_VARIABLE) in LOST_LINK:
         isolation = Isolation(Hastd(configuration.control), log)

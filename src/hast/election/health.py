@@ -74,7 +74,7 @@ Action = Tell | Repair
 
 
 class Health:
-    """Remembers what was seen and done. Until `hold_until_s` carpd is to be told that this node should not be master."""
+    """Remembers what was seen and done. Until `hold_until_s` carpd is to hear that this node should not be master."""
 
     def __init__(self) -> None:
         self.hold_until_s = float("-inf")
