@@ -109,6 +109,15 @@ def test_a_slave_that_is_not_down_is_repaired_and_never_handed_over() -> None:
     assert actions == ["ILL", *["repair slave"] * REPAIRS, "HELPLESS"]
 
 
+def test_another_order_is_another_matter() -> None:
+    node = Node()
+    assert kinds(node.looks(Facts(Verb.SLAVE, ill=ILL), 8)) == ["ILL", "repair slave"]
+    node.now_s += 60
+    facts = Facts(Verb.MASTER, ill=ILL, can_hand_over=True)
+    assert node.look(facts) == []
+    assert kinds(node.look(facts)) == ["ILL", "repair master"]
+
+
 def test_while_hastd_is_silent_it_is_only_told() -> None:
     node = Node()
     assert kinds(node.looks(Facts(Verb.MASTER, ill=ILL, hastd_answers=False), 300)) == ["ILL"]

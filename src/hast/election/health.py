@@ -78,6 +78,7 @@ class Health:
 
     def __init__(self) -> None:
         self.hold_until_s = float("-inf")
+        self._wanted: Verb | None = None
         self._ill_since_s: float | None = None
         self._confirmed = False
         self._repairs: deque[float] = deque()
@@ -90,6 +91,9 @@ class Health:
         """What to do after one look."""
         if facts.wanted is None or facts.busy:
             return []
+        if facts.wanted is not self._wanted:
+            self._wanted = facts.wanted
+            self._begin_anew()
         if not facts.ill:
             return self._well()
         if self._ill_since_s is None:
@@ -110,15 +114,20 @@ class Health:
         return min(interval_s, CONFIRM_S) if unconfirmed else interval_s
 
     def repaired(self, done: bool, now_s: float) -> None:
-        """A repair has ended; whether it says that all is as wanted."""
+        """A repair has ended; `done` unless it failed."""
         self._repair_failed = not done
         self._next_repair_s = now_s + PAUSES_S[min(len(self._repairs), len(PAUSES_S)) - 1]
 
     def _well(self) -> list[Action]:
-        told, self._confirmed, self._ill_since_s = self._confirmed, False, None
-        self._repair_failed = False
-        self._told = ""
+        told = self._confirmed
+        self._begin_anew()
         return [Tell(Kind.WELL, "all is as it should be again")] if told else []
+
+    def _begin_anew(self) -> None:
+        """All but the count of repairs, and when the next may be while the trouble is the same."""
+        self._ill_since_s = None
+        self._confirmed = self._repair_failed = False
+        self._told = ""
 
     def _act(self, facts: Facts, wanted: Verb, text: str, now_s: float) -> list[Action]:
         while self._repairs and self._repairs[0] <= now_s - WINDOW_S:

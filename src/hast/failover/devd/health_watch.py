@@ -41,6 +41,8 @@ BEGINS_S = 30.0
 """A request that no run has taken up after this time is one that nobody carries out."""
 AWAY_S = 120.0
 """A host that was handed over takes no address back for so long."""
+GAVE_WAY = 75
+"""Exit code of failover when something else was asked."""
 ORIGIN = "health"
 _log = logging.getLogger("hast.devd")
 _LEVELS = {
@@ -120,7 +122,7 @@ class HealthWatch:
             case Repair(verb):
                 command = f"failover {verb} --repair -c {shlex.quote(self._file.path)}"
                 code = await run_command(ORIGIN, command, command, self._deadline_s, {})
-                self._health.repaired(code == 0, time.monotonic())
+                self._health.repaired(code in (0, GAVE_WAY), time.monotonic())
 
     async def _hand_over(self) -> None:
         try:
