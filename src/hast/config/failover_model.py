@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 DEFAULT_FAILOVER_CONF = "/etc/failover.conf"
@@ -136,3 +136,5 @@ class FailoverConfiguration:
     exports: tuple[NbdExport | IscsiExport, ...] = ()
     services: tuple[Service, ...] = ()
     hooks: tuple[Hook, ...] = ()
+    text: str = field(default="", compare=False, repr=False)
+    """What was read."""

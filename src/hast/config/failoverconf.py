@@ -80,7 +80,7 @@ def parse(text: str, path: str) -> FailoverConfiguration:
         tree = _parser().parse(text)
     except UnexpectedInput as error:
         raise ConfigError(f"{path}:{_syntax_error(error, text)}") from None
-    return _Reader(path).read(tree)
+    return replace(_Reader(path).read(tree), text=text)
 
 
 @cache

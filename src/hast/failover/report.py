@@ -84,14 +84,19 @@ def _look_at(part: Part, commands: Commands, states: dict[str, State]) -> None:
 
 
 def verdict(last: Mapping[str, Any], pid: int, stages: Stages, states: Mapping[str, State]) -> Verdict:
-    """Is everything as the last run wanted it? Without one: as the roles say."""
+    """Is everything as the last run wanted it? Without one: as the roles say.
+
+    What only an earlier configuration has belongs on no slave; on a master it is shown and is the operator's.
+    """
     roles = [state for name, state in states.items() if isinstance(stages.parts[name], RolePart)]
     verb = last.get("verb")
     wanted = verb == Verb.MASTER if verb in tuple(Verb) else True in roles
     wrong = tuple(
         name
         for name, state in states.items()
-        if state is not wanted and not (state is None and stages.parts[name].blind)
+        if state is not wanted
+        and not (state is None and stages.parts[name].blind)
+        and not (wanted and name in stages.former)
     )
     phase = last.get("phase")
     trouble = f"the last run {_ENDINGS.get(str(phase), 'has not ended')}" if last and phase != Outcome.DONE else ""

@@ -28,6 +28,7 @@ from hast.failover.build import Stages, build
 from hast.failover.carpd import Carpd, CarpdError
 from hast.failover.devd.events import Event
 from hast.failover.devd.runner import run_command
+from hast.failover.former import leftover
 from hast.failover.hastd import Hastd, HastdError
 from hast.failover.report import last_run, look, verdict, word
 from hast.failover.state import RunFiles, StateError
@@ -140,25 +141,29 @@ class HealthWatch:
         if asked not in tuple(Verb) or pid or begins or files.holder()["pid"]:
             return Facts(None, busy=True)
         wanted = Verb(asked)
+        vhids = self._vhids()
+        if vhids and ("MASTER" in vhids) is not (wanted is Verb.MASTER):
+            return Facts(None, busy=True)
         hastd = Hastd(configuration.control)
         try:
             entries = hastd.roles(ASK_S)
             remembered = last.get("resources")
             names = [str(name) for name in remembered] if isinstance(remembered, list) else []
-            stages = build(configuration, names)
+            stages = build(configuration, names, left=leftover(configuration, last))
         except HastdError as error:
             return Facts(wanted, ill={"hastd": str(error)}, hastd_answers=False)
         states = look(stages, files, self._hanging)
         found = verdict({**last, "verb": wanted}, 0, stages, states)
         ill = {name: word(states[name]) for name in found.wrong}
-        can_move = bool(ill) and wanted is Verb.MASTER and _peer_is_whole(stages, entries) and self._holds_address()
+        can_move = bool(ill) and wanted is Verb.MASTER and bool(vhids) and _peer_is_whole(stages, entries)
         return Facts(wanted, ill=ill, can_hand_over=can_move)
 
-    def _holds_address(self) -> bool:
+    def _vhids(self) -> list[str]:
+        """States of carpd's vhids that serve resources; none without a carpd. Where they say otherwise, roles follow."""
         try:
-            return any(each.get("state") == "MASTER" and each.get("resources") for each in self._carpd.vhids())
+            return [str(each.get("state")) for each in self._carpd.vhids() if each.get("resources")]
         except CarpdError:
-            return False
+            return []
 
 
 def _peer_is_whole(stages: Stages, entries: Mapping[str, Mapping[str, Any]]) -> bool:
