@@ -334,6 +334,73 @@ def test_bad_files_have_their_exit_codes(node: Node, capsys: pytest.CaptureFixtu
     assert node.run("check") == 0
 
 
+def test_a_mistake_in_the_file_does_not_keep_a_node_from_failing_over(
+    node: Node, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert node.run("master") == 0
+    node.conf.write_text("pool {")
+    assert node.run("status") == 78
+    capfd.readouterr()
+    assert node.run("slave") == 0
+    assert not (node.directory / "pool").exists()
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1
+    assert "failover.conf:1:6: found '{'; expected" in error
+    assert error.endswith("What the last run read counts.\n")
+    assert set(node.hastd.roles.values()) == {"secondary"}
+
+
+def test_what_a_former_file_brought_up_is_shown_and_taken_down(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    made = node.directory / "other"
+    other = f'service other {{ start "touch {made}" stop "rm {made}" status "test -e {made}" }}'
+    node.write(other)
+    assert node.run("master") == 0
+    node.write()
+    assert node.run("master") == 0
+    assert made.exists()
+    assert node.run("status") == 0
+    assert "service other (former configuration): up" in capsys.readouterr().out
+    assert node.run("slave", "--plan") == 0
+    assert "service other (former configuration)" in capsys.readouterr().out
+    assert node.run("slave") == 0
+    assert not made.exists()
+    assert node.run("status") == 0
+    assert "former" not in capsys.readouterr().out
+
+
+def test_a_resource_that_is_listed_no_longer_becomes_secondary_all_the_same(node: Node) -> None:
+    assert node.run("master") == 0
+    node.conf.write_text(node.conf.read_text().replace("disk1 disk2 disk3", "disk1 disk2"))
+    del node.hastd.roles["disk2"]
+    assert node.run("slave") == 1
+    assert node.hastd.roles == {"disk1": "secondary", "disk3": "secondary"}
+    node.conf.write_text(node.conf.read_text().replace("disk1 disk2", "disk1"))
+    assert node.run("slave") == 0
+
+
+def test_a_former_part_counts_as_wrong_on_a_slave_only(node: Node) -> None:
+    made = node.directory / "other"
+    node.write(f'service other {{ start "touch {made}" stop "exit 1" status "test -e {made}" }}')
+    assert node.run("master") == 0
+    node.write()
+    assert node.run("status") == 0
+    assert node.run("slave") == 1
+    assert node.run("status") == 1
+    made.unlink()
+    assert node.run("slave") == 0
+    assert node.run("status") == 0
+
+
+def test_a_repair_does_nothing_when_something_else_was_asked(node: Node) -> None:
+    assert node.run("slave", "--repair") == 75
+    assert node.run("master") == 0
+    assert node.run("slave", "--repair") == 75
+    assert set(node.hastd.roles.values()) == {"primary"}
+    (node.directory / "pool").unlink()
+    assert node.run("master", "--repair") == 0
+    assert (node.directory / "pool").exists()
+
+
 def test_resources_all_are_asked_of_hastd_and_remembered(node: Node) -> None:
     text = node.conf.read_text().replace("resources disk1 disk2 disk3", "resources all")
     node.conf.write_text(text)

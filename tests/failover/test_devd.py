@@ -105,6 +105,23 @@ def test_a_current_event_that_tells_nothing_new_is_passed_over(tmp_path: Path) -
     assert out.read_text().split() == ["LINK_UP", "LINK_DOWN"]
 
 
+def test_other_rules_change_nothing_of_what_was_acted_on_and_of_what_waits(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    runner = runner_of(rule(f"sleep 0.3; echo $type >> {out}"))
+
+    async def scenario() -> None:
+        for kind in ("ONE", "TWO"):
+            runner.take(link("carp0", kind))
+        runner.rules = runner_of(rule(f"echo new $type >> {out}")).rules
+        runner.take(Event(link("carp0", "TWO").variables, current=True))
+        runner.take(link("carp0", "THREE"))
+        await until(lambda: out.exists() and len(out.read_text().splitlines()) == 3)
+        await runner.drain(5)
+
+    asyncio.run(scenario())
+    assert out.read_text().splitlines() == ["ONE", "TWO", "new THREE"]
+
+
 def test_what_carpd_said_last_is_acted_on_again_when_hastd_was_restarted(tmp_path: Path) -> None:
     out = tmp_path / "out"
     runner = runner_of(rule(f"echo $type >> {out}"))

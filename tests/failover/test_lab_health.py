@@ -15,7 +15,8 @@ from hast.lab.laboratory import article_configuration
 
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-lab")]
 
-FAILOVER_CONF = "resources disk1 disk2 disk3\npool zhast { kill 2 }\n"
+FAILOVER_CONF = "resources disk1 disk2 disk3\npool zhast { kill 2 }\nhealth 1\n"
+ETC = {"failover.conf": FAILOVER_CONF, "devd.conf": 'notify 0 { match "system" "NONE"; action "true"; };\n'}
 BOUND_S = 40.0
 """Far below the deadline of a pool (120 s); a quiet machine needs a tenth."""
 
@@ -24,7 +25,7 @@ BOUND_S = 40.0
 def lab() -> Iterator[Lab]:
     if shutil.which("zfs-fuse") is None:
         pytest.skip("needs zfs-fuse")
-    with Lab(configuration="timeout 5\n" + article_configuration(), etc={"failover.conf": FAILOVER_CONF}) as made:
+    with Lab(configuration="timeout 5\n" + article_configuration(), etc=ETC) as made:
         for host in (made.hast1, made.hast2):
             zfs.start(host)
             host.run("hastd", check=True)
@@ -119,6 +120,23 @@ def test_a_pool_that_the_other_node_has_had_meanwhile_is_never_cleared(lab: Lab)
         lab.hast1.run("zpool scrub zhast", check=True)
         lab.hast1.wait_for("scrub", lambda: "completed" in lab.hast1.run("zpool status zhast").stdout, 20)
         assert "errors: No known data errors" in lab.hast1.run("zpool status zhast").stdout
+
+
+def test_hast_devd_sees_a_dead_pool_and_repairs_it(lab: Lab) -> None:
+    with served_by(lab.hast1, lab.hast2):
+        lab.hast1.run("hast-devd", check=True)
+        time.sleep(2.5)
+        before = len(lab.hast1.log())
+        started = time.monotonic()
+        kill_hastd(lab.hast1)
+        lab.hast1.wait_for("a repair", lambda: "health: all is as it should be again" in lab.hast1.log()[before:], 30)
+        print(f"from the death of hastd to a pool that is well: {time.monotonic() - started:.1f} s")
+        write(lab.hast1, "repaired")
+        told = lab.hast1.log()[before:]
+        assert "done after" in told
+        assert told.count("failover: Switching to primary") == 1
+        for process in lab.hast1.processes("hast-devd"):
+            process.kill()
 
 
 def test_no_text_speaks_of_no_time_at_all(lab: Lab) -> None:

@@ -7,6 +7,8 @@ import time
 import pytest
 from failover_story import check_time, writing
 
+from hast.lab.cluster import Cluster, one_disk_failover
+
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-lab")]
 
 
@@ -149,3 +151,27 @@ def test_disk_failure_on_the_master() -> None:
         cluster.hast1.run("hastctl create disk1", check=True)
         cluster.hast1.run("hastctl role secondary disk1", check=True)
         cluster.wait_settled(cluster.hast2)
+
+
+SICK_SERVICE = """
+health 1
+service web { start "test ! -e /run/broken && touch /run/web" stop "rm -f /run/web" status "test -e /run/web" }
+"""
+
+
+def test_a_master_whose_service_cannot_be_repaired_hands_over() -> None:
+    with Cluster("timeout 5", failover=one_disk_failover() + SICK_SERVICE) as cluster:
+        cluster.bring_up()
+        cluster.start_writer()
+        cluster.wait_written()
+        started_s = time.monotonic()
+        cluster.hast1.run(["sh", "-c", "touch /run/broken; rm /run/web"], check=True)
+        cluster.wait_master(cluster.hast2)
+        print(f"{time.monotonic() - started_s:.1f} s from the failure to another master")
+        cluster.wait_settled(cluster.hast2)
+        cluster.wait_written()
+        assert cluster.missing() == [], cluster.describe()
+        log = cluster.hast1.log()
+        assert "health: the other node is asked to take over: service web: down" in log
+        assert log.count("the other node is asked to take over") == 1
+        assert cluster.hast1.run("failover status").returncode == 0

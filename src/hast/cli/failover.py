@@ -57,16 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _leave(options)
         from hast.config.failoverconf import load
 
-        configuration = load(options.config)
         if options.verb == "check":
+            load(options.config)
             print(f"{options.config}: ok")
             return 0
+        if options.verb in ("master", "slave") and not options.plan:
+            files = RunFiles(run_directory())
+            return _run(_load_or_remember(options.config, files), files, options)
+        configuration = load(options.config)
         files = RunFiles(run_directory())
         if options.verb == "status":
             return _status(configuration, files, options.json)
-        if options.plan:
-            return _plan(configuration, files, options.verb)
-        return _run(configuration, files, options)
+        return _plan(configuration, files, options.verb)
     except ConfigError as error:
         print(f"failover: {error}", file=sys.stderr)
         return error.exit_code
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-p", "--plan", action="store_true", help="print what would be done and do nothing")
     parser.add_argument("-j", "--json", action="store_true", help="status as JSON")
     parser.add_argument("-l", "--log", help="also write log lines to this file (default: $HAST_SYSLOG)")
+    parser.add_argument("-r", "--repair", action="store_true", help="do nothing unless this verb was asked last")
     leave = parser.add_argument_group("leave")
     leave.add_argument("--deadline", type=float, metavar="S", help="seconds that it may take (default: 120)")
     leave.add_argument("--stopping", choices=("hastd", "hast-devd", "carpd"), help="the daemon that is about to end")
@@ -144,9 +147,26 @@ def _load_if_there(path: str) -> FailoverConfiguration | None:
         return None
 
 
+def _load_or_remember(path: str, files: RunFiles) -> FailoverConfiguration:
+    """The configuration, or that of the last run where today's has a mistake: a node fails over all the same."""
+    from hast.config.failoverconf import load, parse
+    from hast.config.model import ConfigError
+    from hast.failover.former import WHERE, last_text
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        text = last_text(files.load())
+        if text is None:
+            raise
+        _say(f"failover: {error} What the last run read counts.")
+        return parse(text, WHERE)
+
+
 def _run(configuration: FailoverConfiguration, files: RunFiles, options: argparse.Namespace) -> int:
     from hast.election.failover import Outcome, Verb
     from hast.failover.build import build
+    from hast.failover.former import leftover
     from hast.failover.hastd import Hastd
     from hast.failover.isolation import LOST_LINK, Isolation
     from hast.failover.log import LOG_VARIABLE, Log
@@ -156,12 +176,15 @@ def _run(configuration: FailoverConfiguration, files: RunFiles, options: argpars
     file = options.log or configuration.log or os.environ.get(LOG_VARIABLE)
     log = Log(os.path.abspath(file) if file else None)
     os.chdir("/")
-    files.ask(verb)
+    if not files.ask(verb, again=options.repair):
+        log.debug(f"failover {verb} --repair: something else was asked meanwhile; nothing was done.")
+        return EXIT_GAVE_WAY
     isolation = None
     if verb is Verb.SLAVE and os.environ.get(REASON_VARIABLE) in LOST_LINK:
         isolation = Isolation(Hastd(configuration.control), log)
         isolation.begin()
-    stages = build(configuration, _remembered(files), isolation)
+    left = leftover(configuration, files.load()) if verb is Verb.SLAVE else None
+    stages = build(configuration, _remembered(files), isolation, left)
     run = Run(configuration, verb, stages, files, log, _told_to_end())
     started = time.monotonic()
     ending = run.execute()
@@ -214,9 +237,11 @@ def _remembered(files: RunFiles) -> list[str]:
 def _plan(configuration: FailoverConfiguration, files: RunFiles, verb: str) -> int:
     from hast.election.failover import Verb
     from hast.failover.build import build
+    from hast.failover.former import leftover
     from hast.failover.report import look, plan_lines
 
-    stages = build(configuration, _remembered(files))
+    left = leftover(configuration, files.load()) if verb == Verb.SLAVE else None
+    stages = build(configuration, _remembered(files), left=left)
     print("\n".join(plan_lines(Verb(verb), stages, look(stages, files))))
     return 0
 
@@ -225,14 +250,16 @@ def _status(configuration: FailoverConfiguration, files: RunFiles, as_json: bool
     import json
 
     from hast.failover.build import build
+    from hast.failover.former import leftover
     from hast.failover.report import last_run, look, status_lines, verdict
 
-    stages = build(configuration, _remembered(files))
-    states = look(stages, files)
     last, pid = last_run(files)
+    stages = build(configuration, _remembered(files), left=leftover(configuration, last))
+    states = look(stages, files)
     found = verdict(last, pid, stages, states)
     if as_json:
         told = {"good": found.good, "state": str(found), "wanted": "master" if found.wanted else "slave"}
+        last = {key: value for key, value in last.items() if key not in ("configuration", "former")}
         about = {"wrong": list(found.wrong), "last": last or None, "running_pid": pid or None, "parts": states}
         print(json.dumps(told | about, indent=2))
     else:

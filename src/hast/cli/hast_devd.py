@@ -12,6 +12,7 @@ from functools import partial
 
 from hast.cli.version import add_version
 from hast.config.devd_model import DEFAULT_DEVD_CONF, DevdConfiguration
+from hast.config.failover_model import DEFAULT_FAILOVER_CONF
 from hast.config.model import ConfigError
 
 DEADLINE_S = 600.0
@@ -67,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         "--hastd", metavar="SOCKET", default="/var/run/hastctl", help="control socket of hastd (default: %(default)s)"
     )
     parser.add_argument(
+        "--failover",
+        metavar="FILE",
+        default=DEFAULT_FAILOVER_CONF,
+        help="failover.conf of the node whose health is watched; empty: nobody watches (default: %(default)s)",
+    )
+    parser.add_argument(
         "--deadline", metavar="SECONDS", type=_seconds, default=DEADLINE_S, help="of one action (default: %(default)g)"
     )
     return parser
@@ -117,6 +124,7 @@ def _serve(configuration: DevdConfiguration, options: argparse.Namespace) -> int
         hastd=options.hastd.removeprefix("uds://").removeprefix("unix://"),
         deadline_s=options.deadline,
         record=os.path.abspath(options.record) if options.record else None,
+        failover=os.path.abspath(options.failover) if options.failover else None,
         notifier=Notifier(),
     )
     pidfile = Pidfile(os.path.abspath(options.pidfile or configuration.pidfile), "hast-devd")

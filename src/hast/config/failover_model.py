@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 DEFAULT_FAILOVER_CONF = "/etc/failover.conf"
@@ -17,6 +17,7 @@ EXPORT_TIMEOUT_S = 20.0
 HOOK_TIMEOUT_S = 60.0
 DEVICE_WAIT_S = 30.0
 NBD_PORT = 10809
+HEALTH_S = 5.0
 
 
 class PoolKind(StrEnum):
@@ -129,7 +130,11 @@ class FailoverConfiguration:
     role_timeout_s: float = ROLE_TIMEOUT_S
     control: str = "/var/run/hastctl"
     log: str | None = None
+    health_s: float = HEALTH_S
+    """How often hast-devd looks whether all is as it should be; 0: never."""
     pools: tuple[Pool, ...] = ()
     exports: tuple[NbdExport | IscsiExport, ...] = ()
     services: tuple[Service, ...] = ()
     hooks: tuple[Hook, ...] = ()
+    text: str = field(default="", compare=False, repr=False)
+    """What was read."""

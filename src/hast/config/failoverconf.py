@@ -32,7 +32,7 @@ MAX_FILE_BYTES = 1024 * 1024
 MAX_SECONDS = 86400.0
 
 _NAMES = {
-    "SETTING": "a setting (resources, delay, wait, role-timeout, control, log)",
+    "SETTING": "a setting (resources, delay, wait, role-timeout, health, control, log)",
     "POOL": "'pool'",
     "SERVICE": "'service'",
     "EXPORT": "'export'",
@@ -80,7 +80,7 @@ def parse(text: str, path: str) -> FailoverConfiguration:
         tree = _parser().parse(text)
     except UnexpectedInput as error:
         raise ConfigError(f"{path}:{_syntax_error(error, text)}") from None
-    return _Reader(path).read(tree)
+    return replace(_Reader(path).read(tree), text=text)
 
 
 @cache
@@ -161,7 +161,7 @@ class _Reader:
                 if len(set(names)) != len(names):
                     raise self._error(key, "the same resource stands here twice; remove one.")
                 return {"resources": tuple(names)}
-            case "delay" | "wait" | "role-timeout":
+            case "delay" | "wait" | "role-timeout" | "health":
                 return {str(key).replace("-", "_") + "_s": self._seconds(key, values)}
             case _:
                 return {str(key): self._one(key, values)}

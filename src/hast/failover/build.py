@@ -7,7 +7,9 @@ lie on each other at once), exports (all at once), services (one after the other
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from hast.config.failover_model import (
     ALL_RESOURCES,
@@ -21,12 +23,14 @@ from hast.config.failover_model import (
 )
 from hast.daemon import paths
 from hast.election.failover import Item
+from hast.failover.former import SUFFIX, Leftover
 from hast.failover.hastd import Hastd, HastdError
 from hast.failover.isolation import Isolation
 from hast.failover.part import Part
 from hast.failover.roles import DelayPart, DevicePart, RolePart
 
 STATUS_S = 5.0
+P = TypeVar("P", bound=Part)
 
 
 class Stages:
@@ -38,6 +42,8 @@ class Stages:
         self.parts: dict[str, Part] = {}
         self.switched_after = ""
         """Item after whose step the resources count as switched to primary."""
+        self.former: set[str] = set()
+        """Items that only an earlier configuration has: they are for taking down."""
 
     def add(self, *stage: tuple[Part, frozenset[str]]) -> None:
         """Append a stage of parts and the names that each needs."""
@@ -46,32 +52,56 @@ class Stages:
 
 
 def build(
-    configuration: FailoverConfiguration, remembered: Sequence[str] = (), isolation: Isolation | None = None
+    configuration: FailoverConfiguration,
+    remembered: Sequence[str] = (),
+    isolation: Isolation | None = None,
+    left: Leftover | None = None,
 ) -> Stages:
     """Make the parts. `remembered` are resources to fall back on when hastd is to name them but does not answer.
 
-    `isolation`: of a node that gives its role up because no client can reach it.
+    `isolation`: of a node that gives its role up because no client can reach it. `left`: what an earlier configuration
+    may have brought up, for status and slave.
 
     Raises HastdError when there are none of those either.
     """
     hastd = Hastd(configuration.control)
+    left = left or Leftover()
     resources, providers = _resources(configuration, hastd, remembered)
+    left = replace(left, resources=tuple(name for name in left.resources if name not in resources))
     stages = Stages(resources)
     _add_hooks(stages, configuration, "first", HookTime.BEFORE_MASTER, HookTime.AFTER_SLAVE)
     stages.add(*([(DelayPart(configuration.delay_s), frozenset())] if configuration.delay_s else []))
-    at = {name: paths.device_path(providers.get(name, name)) for name in resources}
+    at = {name: paths.device_path(providers.get(name, name)) for name in (*resources, *left.resources)}
     timeout_s = configuration.role_timeout_s
-    stages.add(*((RolePart(name, hastd, at[name], timeout_s, isolation), frozenset()) for name in resources))
+    roles = [RolePart(name, hastd, at[name], timeout_s, isolation) for name in resources]
+    for name in left.resources:
+        former = RolePart(name, hastd, at[name], timeout_s, isolation, may_be_unknown=True)
+        roles.append(_former(stages, former))
+    stages.add(*((role, frozenset()) for role in roles))
     devices = [DevicePart(name, at[name], configuration.wait_s) for name in _with_device(configuration, resources, at)]
     stages.add(*((device, frozenset()) for device in devices))
     stages.switched_after = (devices[-1].name if devices else f"role {resources[-1]}") if resources else ""
     for group in _groups(configuration.pools):
         stages.add(*((_pool(pool, resources, at), _needs(pool, resources)) for pool in group))
-    stages.add(*((_export(export), frozenset()) for export in configuration.exports))
+    for pool in left.pools:
+        below = [name for name in pool.resources if name in at] or list(at)
+        needs = frozenset(role.name for role, name in zip(roles, at, strict=True) if name in below)
+        stages.add((_former(stages, _pool(replace(pool, resources=tuple(below)), below, at)), needs))
+    exports = [_export(export) for export in configuration.exports]
+    exports += [_former(stages, _export(export)) for export in left.exports]
+    stages.add(*((export, frozenset()) for export in exports))
     for service in configuration.services:
         stages.add((_service(service), frozenset()))
+    for service in left.services:
+        stages.add((_former(stages, _service(service)), frozenset()))
     _add_hooks(stages, configuration, "last", HookTime.AFTER_MASTER, HookTime.BEFORE_SLAVE)
     return stages
+
+
+def _former(stages: Stages, part: P) -> P:
+    part.name += SUFFIX
+    stages.former.add(part.name)
+    return part
 
 
 def _resources(

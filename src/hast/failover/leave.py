@@ -178,11 +178,12 @@ class Leaving:
 
     def _run_slave(self, configuration: FailoverConfiguration) -> None:
         from hast.failover.build import build
+        from hast.failover.former import leftover
         from hast.failover.run import Run
 
         self._files.ask(Verb.SLAVE)
         try:
-            stages = build(configuration, self._remembered())
+            stages = build(configuration, self._remembered(), left=leftover(configuration, self._files.load()))
         except HastdError as error:
             self.failures["roles"] = str(error)
             return

@@ -5,8 +5,9 @@ Looks at the machine through the parts and changes nothing.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +15,18 @@ from hast.election.failover import Outcome, Verb
 from hast.failover.build import Stages
 from hast.failover.commands import Commands
 from hast.failover.log import Log
-from hast.failover.part import Context, PartError
+from hast.failover.part import Context, Part, PartError
 from hast.failover.roles import DelayPart, RolePart
 from hast.failover.state import RunFiles
 
 CHECK_S = 5.0
+MARGIN_S = 2.0
+HANGS = "cannot be looked at: a call of the kernel hangs"
 
 State = bool | str | None
 """True up, False down, None cannot be told, text for an error or for what is up and not well."""
+Parts = dict[str, State]
+"""By the name of the part, in the order of `master`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +51,52 @@ class Verdict:
         return f"{role}, " + "; ".join([*([self.trouble] if self.trouble else []), *found] or ["as it should be"])
 
 
-def look(stages: Stages, files: RunFiles) -> dict[str, State]:
-    """The true state of each part, at most CHECK_S for each."""
-    log = Log(terminal=False, to_syslog=False)
+def look(stages: Stages, files: RunFiles, hanging: MutableMapping[str, threading.Thread] | None = None) -> Parts:
+    """The true state of each part, all at once, at most CHECK_S for each.
+
+    `hanging` is kept by who looks again and again: parts whose last look has not ended are not looked at beside that.
+    """
     commands = Commands(f"{files.state_path}.look")
-    states: dict[str, State] = {}
+    stuck = {} if hanging is None else hanging
+    states: dict[str, State] = dict.fromkeys(stages.parts, HANGS)
+    threads = {}
     for name, part in stages.parts.items():
-        try:
-            context = Context(log, commands, CHECK_S, lambda: False)
-            states[name] = part.is_up(context)
-            if states[name] is True:
-                states[name] = part.ailment(context) or True
-        except (PartError, OSError) as error:
-            states[name] = str(error)
-    return states
+        if name not in stuck or not stuck[name].is_alive():
+            threads[name] = threading.Thread(target=_look_at, args=(part, commands, states), daemon=True)
+            threads[name].start()
+    until_s = time.monotonic() + CHECK_S + MARGIN_S
+    for name, thread in threads.items():
+        thread.join(max(0.0, until_s - time.monotonic()))
+        if thread.is_alive():
+            stuck[name] = thread
+    return dict(states)
+
+
+def _look_at(part: Part, commands: Commands, states: dict[str, State]) -> None:
+    context = Context(Log(terminal=False, to_syslog=False), commands, CHECK_S, lambda: False)
+    try:
+        state: State = part.is_up(context)
+        states[part.name] = (part.ailment(context) or True) if state is True else state
+    except (PartError, OSError) as error:
+        states[part.name] = str(error)
+    except Exception as error:
+        states[part.name] = f"error in the program: {type(error).__name__}: {error}"
 
 
 def verdict(last: Mapping[str, Any], pid: int, stages: Stages, states: Mapping[str, State]) -> Verdict:
-    """Is everything as the last run wanted it? Without one: as the roles say."""
+    """Is everything as the last run wanted it? Without one: as the roles say.
+
+    What only an earlier configuration has belongs on no slave; on a master it is shown and is the operator's.
+    """
     roles = [state for name, state in states.items() if isinstance(stages.parts[name], RolePart)]
     verb = last.get("verb")
     wanted = verb == Verb.MASTER if verb in tuple(Verb) else True in roles
     wrong = tuple(
         name
         for name, state in states.items()
-        if state is not wanted and not (state is None and stages.parts[name].blind)
+        if state is not wanted
+        and not (state is None and stages.parts[name].blind)
+        and not (wanted and name in stages.former)
     )
     phase = last.get("phase")
     trouble = f"the last run {_ENDINGS.get(str(phase), 'has not ended')}" if last and phase != Outcome.DONE else ""
@@ -111,7 +137,7 @@ def status_lines(
     last: Mapping[str, Any], pid: int, states: Mapping[str, State], blind: Collection[str], found: Verdict
 ) -> list[str]:
     """The verdict, the last run and every part, for people. `blind`: parts whose state nobody can tell."""
-    parts = ["Now:", *(f"  {name}: {_word(state, name in blind)}" for name, state in states.items())]
+    parts = ["Now:", *(f"  {name}: {word(state, name in blind)}" for name, state in states.items())]
     state = f"State: {found}."
     if not last:
         return [state, "No failover has run since this host started.", *parts]
@@ -126,7 +152,8 @@ def status_lines(
     return [state, head, *(["Failed:", *reasons] if reasons else []), *parts]
 
 
-def _word(state: State, blind: bool) -> str:
+def word(state: State, blind: bool = False) -> str:
+    """A state for people."""
     if isinstance(state, str):
         return state
     return {True: "up", False: "down", None: "-" if blind else "neither up nor down"}[state]

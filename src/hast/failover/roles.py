@@ -29,8 +29,16 @@ class RolePart(Part):
     """Primary while the node is master, secondary otherwise."""
 
     def __init__(
-        self, resource: str, hastd: Hastd, device: Path, timeout_s: float, isolation: Isolation | None = None
+        self,
+        resource: str,
+        hastd: Hastd,
+        device: Path,
+        timeout_s: float,
+        isolation: Isolation | None = None,
+        *,
+        may_be_unknown: bool = False,
     ) -> None:
+        self._may_be_unknown = may_be_unknown
         self._isolation = isolation
         self.name = f"role {resource}"
         self.timeout_s = timeout_s
@@ -44,6 +52,8 @@ class RolePart(Part):
             entry = self._hastd.roles(min(STATUS_S, context.left_s())).get(self._resource)
         except HastdError:
             return None
+        if entry is None and self._may_be_unknown:
+            return False
         role = entry.get("role") if entry else None
         return True if role == "primary" else False if role == "secondary" else None
 

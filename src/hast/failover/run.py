@@ -16,6 +16,7 @@ from hast.election import failover as plans
 from hast.election.failover import Answer, Direction, Ending, Outcome, Step, Verb
 from hast.failover.build import Stages
 from hast.failover.commands import Commands
+from hast.failover.former import former_texts
 from hast.failover.log import Log
 from hast.failover.part import Context, Ghost, GiveWay, Part, PartError
 from hast.failover.state import RunFiles
@@ -94,6 +95,8 @@ class Run:
             "phase": "running",
             "started_s": time.time(),
             "resources": list(self._stages.resources),
+            "configuration": self._configuration.text,
+            "former": former_texts(self._files.load(), self._configuration.text),
             "step": None,
             "done": [],
             "failures": {},

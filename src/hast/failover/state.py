@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +45,8 @@ class RunFiles:
         except OSError as error:
             raise StateError(f"{directory} cannot be made: {error.strerror}; run failover as root") from None
 
-    def ask(self, verb: Verb) -> int:
-        """Record a new request and return its number. Raises StateError."""
+    def ask(self, verb: Verb, *, again: bool = False) -> bool:
+        """Record a new request. With `again` only if `verb` is what was asked last; else False. Raises StateError."""
         try:
             descriptor = os.open(self._wanted_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -52,6 +54,8 @@ class RunFiles:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             known = (_parse(os.pread(descriptor, 4096, 0)), _read(self._lock_path))
+            if again and max(known, key=_number).get("verb") != verb:
+                return False
             self.request = max(_number(record) for record in known) + 1
             self._verb = verb
             data = json.dumps({"request": self.request, "verb": verb}).encode()
@@ -59,7 +63,16 @@ class RunFiles:
             os.ftruncate(descriptor, len(data))
         finally:
             os.close(descriptor)
-        return self.request
+        return True
+
+    def newest(self) -> tuple[int, str, float]:
+        """Number and verb of the newest request, and its age in seconds; (0, "", inf) when there was none."""
+        record = _read(self._wanted_path)
+        try:
+            age_s = time.time() - self._wanted_path.stat().st_mtime
+        except OSError:
+            return 0, "", math.inf
+        return _number(record), str(record.get("verb")), age_s
 
     def overruled(self) -> bool:
         """Whether a newer request asks for the other verb."""

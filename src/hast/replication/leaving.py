@@ -50,7 +50,7 @@ class Leaving:
         if self._until_s is None or self._announced or not core.connected or Feature.LEAVING not in core.features:
             return
         self._announced = True
-        core.send_command(Command.LEAVING, max(1, round(1000 * (self._until_s - core.now))))
+        core.send_command(Command.LEAVING, length=max(1, round(1000 * (self._until_s - core.now))))
 
     def withhold(self) -> None:
         """From now on no client hears of what it writes."""

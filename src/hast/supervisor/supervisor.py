@@ -17,6 +17,7 @@ from typing import Any
 
 from hast.config.model import ConfigError, Configuration, Resource
 from hast.daemon import config_record, sockets
+from hast.daemon.in_thread import in_thread
 from hast.daemon.logs import context
 from hast.daemon.notify import Notifier
 from hast.daemon.pidfile import Pidfile, PidfileError
@@ -30,7 +31,6 @@ from hast.supervisor.decisions import reload_plan, role_change
 from hast.supervisor.environment import Environment
 from hast.supervisor.events import EventBus
 from hast.supervisor.hooks import HookRunner
-from hast.supervisor.in_thread import in_thread
 from hast.supervisor.listener import PeerListener
 from hast.supervisor.peer_names import PeerNames
 from hast.supervisor.pool_leave import PoolLeave

@@ -18,6 +18,7 @@ from hast.config.devd_model import DevdConfiguration
 from hast.config.model import ConfigError
 from hast.daemon.notify import Notifier
 from hast.failover.devd.events import Event
+from hast.failover.devd.health_watch import HealthWatch
 from hast.failover.devd.inhibit import Inhibitor
 from hast.failover.devd.runner import Runner, is_carpd, run_command
 from hast.failover.devd.sources import follow_carpd, follow_hastd, follow_links
@@ -38,6 +39,8 @@ class Settings:
     deadline_s: float
     notifier: Notifier
     record: str | None = None
+    failover: str | None = None
+    """failover.conf of the node that is watched; None: nobody watches."""
 
 
 async def serve(configuration: DevdConfiguration, settings: Settings) -> None:
@@ -79,6 +82,9 @@ async def serve(configuration: DevdConfiguration, settings: Settings) -> None:
         asyncio.create_task(_guard("network links", lambda: follow_links(take))),
         asyncio.create_task(_guard("inhibitor", inhibitor.run)),
     ]
+    if settings.failover is not None:
+        watch = HealthWatch(settings.failover, settings.carpd, take, settings.deadline_s)
+        sources.append(asyncio.create_task(_guard("health", watch.run)))
     beating = asyncio.create_task(settings.notifier.beat())
     settings.notifier.ready(f"{len(configuration.rules)} rules.")
     await stop.wait()
