@@ -38,6 +38,7 @@ Description=Records of the client
 ExecStart=/usr/bin/python3 /usr/local/sbin/records.py serve /zhast/records {PORT}
 """
 HEADING = "Two Debians, one pool"
+WITNESS = "A third machine as witness"
 RESOURCES = ("disk1", "disk2", "disk3")
 UNITS = ("hastd", "carpd", "hast-devd")
 SETTLE_S = 120.0
@@ -109,8 +110,7 @@ class Pair:
 
     def _follow_readme(self) -> None:
         """The README as it stands; only the client's service is added to failover.conf."""
-        steps = recipe.steps(HEADING)
-        for where, script in [step for step in steps if step[0] != "the witness"]:
+        for where, script in recipe.steps(HEADING):
             if script.startswith("carpctl status"):
                 self.settle()
             for machine in self.machines:
@@ -127,15 +127,14 @@ class Pair:
         self.offset_bytes = int(dump.split("localoff: ")[1].split()[0])
 
     def add_witness(self) -> None:
-        """A third Debian, set up by the README, and the arbiter line in hast.conf of both."""
+        """A third Debian, set up by the README."""
         cards = {"eth0": (PUB, 60)}
         self.witness = Machine(self.base, "witness", cards, self.switch, (f"{self._packages}:/dist",), disks=False)
         self.witness.power_on()
-        for where, script in recipe.steps(HEADING):
-            if where == "the witness":
-                self.witness.run(f"cd /dist; {script}")
-        for machine in self.machines:
-            machine.run("sed -i '1i arbiter witness 10.10.10.60' /etc/hast.conf; hastctl reload")
+        for where, script in recipe.steps(WITNESS):
+            for machine in [self.witness] if where == "the witness" else self.machines:
+                machine.run(f"set -e; cd /dist\n{script}")
+        self.hand_over()
 
     # Who is who
 

@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-BLOCK = re.compile(r"\bOn (both|hast1|hast2|the witness):\n\n((?:(?: {8}.*)?\n)+)")
+BLOCK = re.compile(r"\bOn (both|hast1|hast2|the witness)(?:, here [\d.]+)?:\n\n((?:(?: {8}.*)?\n)+)")
 
 
 def fenced(page: str, before: str) -> str:

@@ -252,8 +252,8 @@ class TestOnPurpose:
 
 
 class TestWitness:
-    def test_the_readme_adds_a_witness(self, stage: Stage, tell: Tell) -> None:
-        with tell(UNTOUCHED_S) as pair:
+    def test_the_readme_adds_a_witness(self, tell: Tell) -> None:
+        with tell(PLANNED_S) as pair:
             pair.add_witness()
 
     def test_witness_reboots(self, tell: Tell) -> None:
@@ -275,6 +275,16 @@ class TestWitness:
                 time.sleep(1)
             master.power_on()
             pair.wait_serves(master, 120)
+
+    def test_both_cables_of_the_master(self, tell: Tell) -> None:
+        with tell(CRASH_S) as pair:
+            master = pair.master
+            for cable in ("pub", "repl"):
+                master.cable(cable).pull()
+            pair.wait_serves(pair.other(master), 60)
+            pair.wait_written()
+            for cable in ("pub", "repl"):
+                master.cable(cable).plug()
 
 
 class TestEnd:
