@@ -10,7 +10,7 @@ The rules:
   one whose copy cannot be served (not eligible) only by hand.
 - MASTER yields to a better one. Equals: the lower source address stays, so that two equal masters never both yield.
 - By hand wins over comparison until the other side is told otherwise by hand, the link goes, or `auto`.
-- A host that leaves (leaving.py) is backup by hand for a time, and takes the addresses from nobody until another has them.
+- A host that leaves (leaving.py) is backup by hand for a time, and takes no address from anybody until another has it.
 - A host that starts and serves the data already becomes master at once; one whose peer serves waits for the peer's
   carpd (adoption.py). Until that is decided it is not `settled`: its state is nobody's business but its own.
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from hast.config.model import Resource
+from hast.daemon.in_thread import in_thread
 from hast.daemon.logs import context
 from hast.device.export_device import ExportDevice
 from hast.format.constants import Role
-from hast.supervisor.in_thread import in_thread
 from hast.supervisor.worker_pool import WorkerPool
 from hast.supervisor.worker_process import WorkerError, WorkerProcess
 
