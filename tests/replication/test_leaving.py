@@ -5,7 +5,7 @@ from __future__ import annotations
 from driver import EIO, EXTENT, Rig, Shelf
 
 from hast.format.constants import OUR_FEATURES, PEER_LEAVES_SEQ, Command, Feature
-from hast.replication.leaving import FAREWELL_S, PEER_STOPPED, QUIET_S
+from hast.replication.leaving import FAREWELL_S, LINGER_S, PEER_STOPPED, QUIET_S
 
 LEAVING, LEFT = int(Command.LEAVING), int(Command.LEFT)
 OLDER = int(OUR_FEATURES & ~Feature.LEAVING)
@@ -48,7 +48,7 @@ def test_peer_that_does_not_know_it_is_told_nothing() -> None:
 
 def test_withheld_writes_are_carried_out_on_both_copies_and_answered_to_nobody() -> None:
     rig = connected()
-    rig.call(rig.engine.withhold)
+    rig.call(rig.engine.withhold, False)
     rig.write(0, b"n" * 512)
     rig.store_all()
     assert rig.sent(int(Command.WRITE))
@@ -60,19 +60,20 @@ def test_withheld_writes_are_carried_out_on_both_copies_and_answered_to_nobody()
 
 def test_flushes_are_answered_when_both_copies_kept_them_and_withheld_when_not() -> None:
     rig = connected()
-    rig.call(rig.engine.withhold)
+    rig.call(rig.engine.withhold, False)
     flush = rig.flush()
     rig.work()
     assert rig.finished == [flush]
     rig.flush()
     rig.finish_local(error=EIO)
+    rig.answer_remote(error=EIO)
     rig.work()
     assert rig.finished == [flush]
 
 
 def test_reads_are_answered_until_the_drain() -> None:
     rig = connected()
-    rig.call(rig.engine.withhold)
+    rig.call(rig.engine.withhold, False)
     read = rig.read(0)
     rig.work()
     assert rig.finished == [read]
@@ -84,7 +85,7 @@ def test_reads_are_answered_until_the_drain() -> None:
 
 def test_errors_are_withheld_too() -> None:
     rig = connected()
-    rig.call(rig.engine.withhold)
+    rig.call(rig.engine.withhold, False)
     rig.write(0)
     rig.finish_local(error=5)
     rig.answer_remote(error=5)
@@ -96,7 +97,7 @@ def test_errors_are_withheld_too() -> None:
 
 def test_quiet_is_what_is_flushed_on_both_and_followed_by_silence() -> None:
     rig = connected()
-    rig.call(rig.engine.withhold)
+    rig.call(rig.engine.withhold, False)
     rig.write(0)
     assert not quiet(rig)
     rig.work()
@@ -110,7 +111,27 @@ def test_quiet_is_what_is_flushed_on_both_and_followed_by_silence() -> None:
 
 def test_primary_that_nobody_uses_is_quiet_at_once() -> None:
     rig = connected()
-    rig.call(rig.engine.withhold)
+    rig.call(rig.engine.withhold, False)
+    assert quiet(rig)
+
+
+def test_users_are_given_time_to_come_to_wait_for_a_write() -> None:
+    rig = connected()
+    rig.call(rig.engine.withhold, True)
+    rig.now += 2 * QUIET_S
+    assert not quiet(rig)
+    rig.now += LINGER_S
+    assert quiet(rig)
+
+
+def test_users_that_wait_for_a_write_are_not_waited_for() -> None:
+    rig = connected()
+    rig.call(rig.engine.withhold, True)
+    rig.write(0)
+    rig.work()
+    rig.now += 2 * QUIET_S
+    quiet(rig)
+    rig.work()
     assert quiet(rig)
 
 
@@ -118,7 +139,7 @@ def test_frozen_writes_do_not_keep_it_from_being_quiet() -> None:
     rig = connected()
     rig.call(rig.engine.freeze, "by hand")
     rig.write(0)
-    rig.call(rig.engine.withhold)
+    rig.call(rig.engine.withhold, False)
     rig.now += 2 * QUIET_S
     assert quiet(rig)
     assert not rig.local
@@ -127,7 +148,7 @@ def test_frozen_writes_do_not_keep_it_from_being_quiet() -> None:
 def test_write_that_the_peer_misses_now_is_no_reason_to_go_ahead_of_it() -> None:
     """Nobody was told of it: the peer may take over, and the copies are no split brain."""
     rig = connected()
-    rig.call(rig.engine.withhold)
+    rig.call(rig.engine.withhold, False)
     rig.write(0)
     rig.finish_local()
     before = rig.engine.core.meta.localcnt
@@ -149,7 +170,7 @@ def test_acknowledged_write_that_the_peer_misses_still_puts_this_node_ahead() ->
 
 def test_unanswered_requests_are_limited() -> None:
     rig = connected()
-    rig.call(rig.engine.withhold)
+    rig.call(rig.engine.withhold, False)
     for _ in range(2048):
         rig.write(0)
     rig.work()

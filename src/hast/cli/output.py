@@ -142,6 +142,8 @@ def _trouble_lines(entry: dict[str, Any]) -> list[str]:
         lines.append(f"  peer: not connected since {moment(int(apart['since']))}: {apart['reason'].rstrip('.')}")
     problems = entry.get("problems") or ()
     lines += [f"  problem: {each['kind']}: {each['text']}" for each in problems if each["kind"] != told]
+    if entry.get("stopping"):
+        lines.append("  stopping: hastd is stopping; no role is taken any more")
     if entry.get("transition"):
         lines.append(f"  changing: {entry['transition']}")
     return lines

@@ -18,6 +18,8 @@ from hast.replication.writes import Writes
 
 QUIET_S = 0.05
 """Users that wait for answers send nothing more: silence of this length after the last of them is taken for that."""
+LINGER_S = 1.0
+"""So long one that has the device open may take to send a write and wait for its answer."""
 FAREWELL_S = 1.0
 """How long the peer may take to answer that it knows; it is told, not asked."""
 PEER_STOPPED = "the peer stopped in order"
@@ -35,6 +37,7 @@ class Leaving:
         """On the connection of the moment."""
         self._farewell: Request | None = None
         self._farewell_ends_s = 0.0
+        self._linger_ends_s = 0.0
         self._flushed = 0
         """How many unanswered requests the last flush was asked for."""
 
@@ -52,9 +55,10 @@ class Leaving:
         self._announced = True
         core.send_command(Command.LEAVING, length=max(1, round(1000 * (self._until_s - core.now))))
 
-    def withhold(self) -> None:
-        """From now on no client hears of what it writes."""
+    def withhold(self, in_use: bool) -> None:
+        """From now on no client hears of what it writes. `in_use`: somebody has the device open."""
         writes = self._writes
+        self._linger_ends_s = self._core.now + (LINGER_S if in_use else 0.0)
         if not writes.withholding:
             writes.withholding = True
             writes.standing.abandon()
@@ -62,7 +66,10 @@ class Leaving:
     def is_quiet(self) -> bool:
         """Whether all that was taken in is on both copies, flushed, and nothing more comes. Asks for the flush."""
         writes = self._writes
-        if not writes.withholding or writes.under_way or self._core.now - writes.last_client_s < QUIET_S:
+        now = self._core.now
+        if not writes.withholding or writes.under_way or now - writes.last_client_s < QUIET_S:
+            return False
+        if not writes.unanswered and now < self._linger_ends_s:
             return False
         if self._flushed != writes.unanswered:
             self._flushed = writes.unanswered

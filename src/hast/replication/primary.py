@@ -304,10 +304,13 @@ class Primary:
         self.core.now = now
         self._leaving.announce(within_s)
 
-    def withhold(self, now: float) -> None:
-        """Carry out what clients write, and answer none of it any more; reads are answered until `drain`."""
+    def withhold(self, in_use: bool, now: float) -> None:
+        """Carry out what clients write, and answer none of it any more; reads and flushes are answered until `drain`.
+
+        `in_use`: somebody has the device open.
+        """
         self.core.now = now
-        self._leaving.withhold()
+        self._leaving.withhold(in_use)
         self._settle()
 
     def is_quiet(self, now: float) -> bool:

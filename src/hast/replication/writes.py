@@ -240,7 +240,6 @@ class Writes:
             assert self.active >= 0, "a client request was answered twice"
             if self.withholding and (self.draining or request.op in TRACKED or (request.op == FLUSH and error)):
                 self.unanswered += 1
-                request.data = None
             else:
                 self._core.effects.finished.append(request)
 

@@ -310,6 +310,69 @@ def site_power_off(run: Run, keep: float = 0.5) -> bool:
     return True
 
 
+def stop(run: Run, node: str) -> bool:
+    """SIGTERM of hastd; it goes on while other things happen."""
+    target, cluster = run.node(node), run.cluster
+    busy = target.name in cluster.stopping | cluster.stopped
+    if busy or not target.up or cluster.roles[target.name] is Role.INIT:
+        return False
+    cluster.stop_hastd(target.name)
+    return True
+
+
+def start(run: Run, node: str) -> bool:
+    """hastd is started again, as secondary."""
+    name = run.node(node).name
+    if name not in run.cluster.stopped:
+        return False
+    run.cluster.start_hastd(name)
+    return True
+
+
+def stop_cut_short(run: Run, keep: float = 0.5) -> bool:
+    """The primary loses its power in the middle of its stop."""
+    node = run.node("primary")
+    if node.name not in run.cluster.stopping or run.engine() is None:
+        return False
+    run.heir = run.peer_whole() and (bool(run.features) or run.protected())
+    if run.is_async or not run.protected():
+        run.clients.doubt_unflushed()
+    run.clients.server_gone()
+    run.cluster.crash(node.name, keep)
+    run.cluster.roles[node.name] = Role.SECONDARY
+    run.truth.states.add("power cut in the middle of a stop")
+    return True
+
+
+def succeed(run: Run) -> bool:
+    """The other node takes over from one that stops, has stopped, or died while it stopped; in bounded time."""
+    cluster = run.cluster
+    node = run.node("primary")
+    peer = cluster.other(node)
+    going = node.name in cluster.stopping or node.name in cluster.stopped or not node.up
+    if not going or not peer.up or peer.name in cluster.stopping | cluster.stopped:
+        return False
+    if node.name in cluster.stopped and not run.heir:
+        return False
+    departure = cluster.departures[peer.name]
+    limit_s = max(departure.until_s or 0.0, run.world.now) + PROMOTE_AGAIN_S
+    while not _may_succeed(run, node) or not cluster.promote(peer.name):
+        if not run.heir and node.name not in cluster.stopping:
+            return False
+        if run.world.now >= limit_s:
+            if run.heir and not run.schedule.arbiter:
+                run.truth.wrong(f"{peer.name} cannot take over from {node.name}, although it is gone")
+            return False
+        run.world.run_for(0.2)
+    run.truth.states.add("taken over from a node that stopped")
+    return True
+
+
+def _may_succeed(run: Run, node: Node) -> bool:
+    """Only a whole peer asks for the role, also while the other still lets go."""
+    return run.peer_whole() if node.name in run.cluster.stopping else run.heir
+
+
 def switch(run: Run) -> bool:
     """Drain the primary and swap the roles, if the other has everything; else the same serves on."""
     node, engine = run.node("primary"), run.engine()
@@ -507,6 +570,9 @@ def heal(run: Run) -> None:
     cluster.latency_s = 0.003
     cluster.witness.reach = {"a": True, "b": True}
     cluster.witness.delay_s = 0.05
+    run.world.run_till(lambda: not cluster.stopping, 60.0)
+    for name in list(cluster.stopped):
+        cluster.start_hastd(name)
     for node in cluster.nodes.values():
         node.disk.failures = dict.fromkeys(node.disk.failures, 0)
         node.disk.slowness = 1.0
@@ -554,6 +620,10 @@ ACTIONS: dict[str, Callable[..., bool | None]] = {
         power_on,
         take_over,
         site_power_off,
+        stop,
+        start,
+        stop_cut_short,
+        succeed,
         switch,
         promote,
         demote,

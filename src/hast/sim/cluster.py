@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from hast.format.constants import OUR_FEATURES, Feature, Role
+from hast.format.constants import OUR_FEATURES, PEER_LEAVES_SEQ, Feature, Role
 from hast.replication.core import SYNC
 from hast.replication.handshake import Accepted, Refused, SecondReplyValues, check_second_reply
 from hast.replication.primary import Primary, Settings
@@ -16,6 +16,8 @@ from hast.replication.types import Event, Metadata
 from hast.sim.arbiter import Dealings, Witness
 from hast.sim.node import Node, Watcher
 from hast.sim.world import World
+from hast.supervisor.decisions.departure import Departure, PeerAnswer
+from hast.supervisor.decisions.role_change import QUIET_LIMIT_S, STOP_MARGIN_S, leave_limit_s
 
 RETRY_S = 1.0
 NOTICE_S = 0.05
@@ -25,6 +27,9 @@ UNREACHABLE_WAIT_S = 0.7
 TALKING_WAIT_S = 3.0
 """As in the worker's start gate."""
 POLL_S = 0.002
+DRAIN_POLL_S = 0.02
+FAREWELL_S = 1.0
+"""As in the workers."""
 
 
 class Link:
@@ -73,6 +78,14 @@ class HandshakeWatcher(Watcher, Protocol):
         """The link of this primary is about to be lost."""
         ...
 
+    def left(self, node: Node, drained: bool) -> None:
+        """This node has let go in order, and its worker is about to end."""
+        ...
+
+    def serves(self, node: Node, forced: bool) -> None:
+        """Clients of this node are let in."""
+        ...
+
 
 class Cluster:
     """Nodes `a` and `b`. Clients use the one that was promoted last, `serving`; a primary connects to a secondary."""
@@ -106,6 +119,13 @@ class Cluster:
         """Clients are let in: a new primary has tried to reach its peer."""
         self._entering: tuple[str, bool, bool] | None = None
         """(name, force, resume) of the primary whose clients wait."""
+        self.stopping: set[str] = set()
+        """Nodes whose hastd comes to its end in order."""
+        self.stopped: set[str] = set()
+        """Nodes whose hastd has ended: nobody answers there, though the host is up."""
+        self.departures = {name: Departure() for name in self.nodes}
+        """What each node heard of the other's going."""
+        self.on_left: Callable[[Node], None] = lambda node: None
         self._unnoticed = 0
         """Links that are gone while their primary does not know it yet."""
         for node in self.nodes.values():
@@ -145,6 +165,9 @@ class Cluster:
         if not force and not self.may_promote(name):
             self.refused("promotion: the copy may not be used")
             return False
+        if not force and not self._peer_lets_go(name):
+            self.refused("promotion: the peer holds the role")
+            return False
         if self.settings.arbiter:
             lease = self.witness.acquire(name, force)
             if lease is None:
@@ -159,6 +182,92 @@ class Cluster:
         self.serving = name
         self.serve(name, force)
         return True
+
+    def ask_peer(self, name: str) -> PeerAnswer:
+        """What the other node answers to a message of this one: nothing, when it does not reach it."""
+        peer = self.other(self.nodes[name])
+        if not peer.up or not self.network_up or peer.name in self.stopped:
+            return PeerAnswer.NONE
+        return PeerAnswer.PRIMARY if self.roles[peer.name] is Role.PRIMARY else PeerAnswer.NOT_PRIMARY
+
+    def _peer_lets_go(self, name: str) -> bool:
+        """Before a promotion: wait for a peer that is connected, or said that it goes, as the supervisor does."""
+        departure = self.departures[name]
+
+        def gone() -> bool:
+            now = self.world.now
+            connected = self.link is not None and self.link.secondary.name == name
+            if not (connected or departure.is_awaited(now)):
+                return True
+            return not departure.holds_role(self.ask_peer(name), now)
+
+        left_s = (departure.until_s or 0.0) - self.world.now
+        return self.world.run_till(gone, max(self.settings.timeout_s, left_s) + RETRY_S)
+
+    def stop_hastd(self, name: str) -> None:
+        """SIGTERM of hastd: it lets go in order, step after step, and whatever happens meanwhile happens."""
+        node = self.nodes[name]
+        self.world.note(f"{name}: hastd stops")
+        self.stopping.add(name)
+        engine, now = node.engine, self.world.now
+        if self.roles[name] is Role.PRIMARY and isinstance(engine, Primary):
+            engine.leave(leave_limit_s(self.settings.timeout_s), now)
+            engine.withhold(True, now)
+            node.pump()
+            self._await_quiet(node, node.life, now + QUIET_LIMIT_S)
+            return
+        link = self.link
+        if link is not None and link.secondary is node and Feature.LEAVING in self.features:
+            link.to_primary(self._replies, link, [(PEER_LEAVES_SEQ, 0, False, None)])
+        self._await_end(node, node.life, now + FAREWELL_S)
+
+    def start_hastd(self, name: str) -> None:
+        """It is started again, and given the role of a secondary."""
+        self.stopped.discard(name)
+        self.world.note(f"{name}: hastd starts")
+        self.departures[name] = Departure()
+        self.roles[name] = Role.SECONDARY
+
+    def _await_quiet(self, node: Node, life: int, until_s: float) -> None:
+        engine, now = node.engine, self.world.now
+        if node.life != life or not isinstance(engine, Primary):
+            return
+        quiet = engine.is_quiet(now)
+        node.pump()
+        if not quiet and now < until_s:
+            self.world.after(DRAIN_POLL_S, self._await_quiet, node, life, until_s)
+            return
+        engine.drain(now)
+        node.pump()
+        self._await_drained(node, life, now + self.settings.timeout_s + STOP_MARGIN_S)
+
+    def _await_drained(self, node: Node, life: int, until_s: float) -> None:
+        engine = node.engine
+        if node.life != life or not isinstance(engine, Primary):
+            return
+        if not engine.drained and self.world.now < until_s:
+            self.world.after(DRAIN_POLL_S, self._await_drained, node, life, until_s)
+            return
+        self._let_go(node, engine.drained)
+
+    def _await_end(self, node: Node, life: int, until_s: float) -> None:
+        """A secondary: the primary closes the link when it knows."""
+        if node.name not in self.stopping:
+            return
+        linked = self.link is not None and self.link.secondary is node
+        if node.life == life and self.world.now < until_s and (linked or not node.idle):
+            self.world.after(DRAIN_POLL_S, self._await_end, node, life, until_s)
+        else:
+            self._let_go(node, True)
+
+    def _let_go(self, node: Node, drained: bool) -> None:
+        name = node.name
+        if self.roles[name] is Role.PRIMARY:
+            self.watcher.left(node, drained)
+        self.stopping.discard(name)
+        self.demote(name, Role.INIT)
+        self.stopped.add(name)
+        self.on_left(node)
 
     def serve(self, name: str, force: bool = False, resume: bool = False) -> None:
         """Start the primary's worker; clients are let in when it has heard its peer, or has waited for long enough."""
@@ -205,7 +314,9 @@ class Cluster:
         if self.link is not None and node in (self.link.primary, self.link.secondary):
             self.cut("worker killed")
         node.stop()
-        if self.roles[name] is Role.PRIMARY and node.up:
+        if name in self.stopping:
+            self._let_go(node, False)
+        elif self.roles[name] is Role.PRIMARY and node.up:
             if name in self.dealings:
                 self.dealings[name].worker_replaced()
             self.serve(name, resume=True)
@@ -215,6 +326,9 @@ class Cluster:
         dealings = self.dealings.pop(name, None)
         if dealings is not None:
             dealings.vanish()
+        self.stopping.discard(name)
+        self.stopped.discard(name)
+        self.departures[name] = Departure()
         gone = self.nodes[name].crash(keep)
         self.cut("power cut")
         return gone
@@ -236,6 +350,8 @@ class Cluster:
             self.refused(f"start: the peer is {state}")
             self.world.note(f"{name}: does not start: {verdict.reason}")
             self.demote(name)
+        else:
+            self.watcher.serves(self.nodes[name], force)
 
     # -- the link -----------------------------------------------------------------------------------------------
 
@@ -280,7 +396,7 @@ class Cluster:
         if self.roles[peer.name] is Role.PRIMARY:
             self._attempted(name, PeerState.PRIMARY)
             return
-        if self.roles[peer.name] is not Role.SECONDARY or not peer.idle:
+        if self.roles[peer.name] is not Role.SECONDARY or not peer.idle or peer.name in self.stopping:
             return
         link = self.link = Link(self, node, peer)
         self.links += 1
@@ -336,6 +452,7 @@ class Cluster:
             self._refused(link, engine, refused)
             return
         engine.attach(peer, self.world.now)
+        self.departures[link.secondary.name].heard("connect", None, self.world.now)
         node.pump()
         self._attempted(node.name, PeerState.CONNECTED)
 
@@ -351,6 +468,7 @@ class Cluster:
     # -- what the engines say -------------------------------------------------------------------------------------
 
     def event(self, node: Node, event: Event) -> None:
+        self.departures[node.name].heard(event.name, event.details, self.world.now)
         dealings = self.dealings.get(node.name)
         if dealings is not None:
             dealings.event(event.name)

@@ -217,6 +217,25 @@ def switch_under_load(draw: Draw) -> list[Step]:
     return [draw.step("until", what="protected", most_s=5.0), *draw.aim(), draw.step("switch"), *draw.hush()]
 
 
+def ordered_stop(draw: Draw) -> list[Step]:
+    """SIGTERM of hastd on one node or on both, in any order; a power cut or a lost link in the middle; the other node
+    asks for the role at any moment."""
+    first = str(draw.one("primary", "primary", "primary", "secondary"))
+    steps = [draw.step("until", what="protected", most_s=5.0), *draw.aim(), draw.step("stop", node=first)]
+    if draw.chance(0.25):
+        steps.append(draw.later(0.2, "stop", node="secondary" if first == "primary" else "primary"))
+    if draw.chance(0.25):
+        steps.append(draw.later(0.2, str(draw.one("cut", "silence"))))
+    elif draw.chance(0.15):
+        steps.append(draw.later(0.2, "kill", node=draw.node()))
+    if draw.chance(0.4):
+        steps.append(draw.later(0.3, "stop cut short", keep=draw.keep()))
+    steps.append(draw.later(0.4, "succeed"))
+    for node in draw.sample(["a", "b"], 2):
+        steps += [draw.later(1.0, "start", node=node), draw.step("power on", node=node)]
+    return [*steps, *draw.hush()]
+
+
 # -- disks --------------------------------------------------------------------------------------------------------
 
 
@@ -497,6 +516,7 @@ DISASTERS: tuple[Disaster, ...] = (
     fail_over_during_sync,
     planned_switch,
     switch_under_load,
+    ordered_stop,
     write_errors,
     read_errors,
     flush_errors,

@@ -61,6 +61,9 @@ class Run:
         self.truth.doubt_unconfirmed = self.clients.doubt_unconfirmed
         self.carried_out: list[str] = []
         self.failures_seen: int = 0
+        self.heir = False
+        """The node that served is gone, and the other had everything."""
+        self.cluster.on_left = self._left
         self.split_brain_due = False
         """The nodes served apart, so a split brain is no surprise."""
         self.cluster.roles["b"] = Role.SECONDARY
@@ -121,6 +124,12 @@ class Run:
         if here.stale or here.inconsistent or (self.features and (there.inconsistent or there.stale)):
             return False
         return (here.localcnt, here.remotecnt) == (there.remotecnt, there.localcnt)
+
+    def _left(self, node: Node) -> None:
+        """hastd of this node has ended in order."""
+        if node.name == self.cluster.serving:
+            self.clients.server_gone()
+            self.heir = self.truth.left_whole
 
     # -- the end ------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,10 @@ class Truth:
         self.complaints: list[str] = []
         self.states: set[str] = set()
         """States of the engine that the run came through."""
+        self.left_whole = False
+        """The node that stopped last left a peer that has everything."""
+        self.spoiled = False
+        """An operation of a disk failed in this run."""
         self.apart: dict[str, dict[int, int]] = {"a": {}, "b": {}}
         """Node → sector → value that was acknowledged there while the nodes were apart, by hand."""
 
@@ -173,6 +177,32 @@ class Truth:
         other = self.cluster.other(node).disk
         return node.disk.durable_metadata.localcnt > other.metadata.remotecnt or self._says_bad(other.durable_metadata)
 
+    def left(self, node: Node, drained: bool) -> None:
+        """S10: an ordered stop comes to its end; with a whole peer it leaves two equal copies and a clear map."""
+        link, engine, other = self.cluster.link, node.engine, self.cluster.other(node)
+        self.left_whole = False
+        if not drained:
+            self.states.add("a stop was not drained")
+            return
+        whole = isinstance(engine, Primary) and engine.core.peer_whole and engine.core.local_ok
+        if link is None or link.primary is not node or not link.alive or link.silent or not whole:
+            self.states.add("let go without a whole peer")
+            return
+        self.states.add("let go beside a whole peer")
+        self.left_whole = True
+        if differing := self._differing():
+            self.wrong(f"S10: {node.name} has let go, and extents {_some(differing)} differ")
+        elif any(node.disk.map()) and not self.spoiled:
+            self.wrong(f"S10: {node.name} has let go, and its map asks for a resynchronisation")
+        if self.cluster.departures[other.name].until_s is not None:
+            self.wrong(f"S10: {node.name} has let go, and {other.name} was not told")
+
+    def serves(self, node: Node, forced: bool) -> None:
+        """S10: nobody takes over from a node that still lets go, where the two can talk."""
+        other = self.cluster.other(node)
+        if not forced and other.name in self.cluster.stopping and isinstance(other.engine, Primary) and other.up:
+            self.wrong(f"S10: {node.name} serves before {other.name} has let go")
+
     def cut(self, primary: Node) -> None:
         """A peer that leads, and is lost: what it had not confirmed for good is then only on a copy that missed
         something (memsync and async, in which that may be acknowledged)."""
@@ -181,6 +211,7 @@ class Truth:
 
     def fails(self, node: Node, request: Request) -> None:
         """A peer that leads, and fails what it had received: as lost as with the peer."""
+        self.spoiled = True
         other = self.cluster.other(node)
         if isinstance(node.engine, Secondary) and request.op != FLUSH and self._peer_leads(other):
             self.doubt_unconfirmed()

@@ -33,6 +33,8 @@ class PrimaryHolder:
         self.worker: WorkerProcess | None = None
         self.serving = False
         """The device is there and a worker serves it; a death of the worker is nobody's intention."""
+        self._in_use = False
+        """Somebody has the device open, though it was taken away."""
         self._pool = pool
         self._on_message = on_message
 
@@ -74,14 +76,15 @@ class PrimaryHolder:
         """Have nothing answered any more, and wait until all is on both copies. Raises WorkerError."""
         if self.worker is None or not self.worker.alive:
             return
-        answer = await self.worker.ask("withhold", limit_s + ANSWER_MARGIN_S, limit_s=limit_s)
+        answer = await self.worker.ask("withhold", limit_s + ANSWER_MARGIN_S, limit_s=limit_s, in_use=self._in_use)
         if not answer.get("quiet"):
             log.warning("Users of the device still write; what they write now may be cut off.", extra=self._extra())
 
     async def quiesce(self) -> None:
         """Write back and take the device away while the worker serves. Raises nothing."""
         self.serving = False
-        if not await self.device.quiesce():
+        self._in_use = not await self.device.quiesce()
+        if self._in_use:
             await self._name_users()
 
     async def _name_users(self) -> None:

@@ -17,8 +17,9 @@ Supervisor to worker
     {"do": "stop", "id": n, "deadline_s": x, "leaving": bool}  primary: refuse new requests, drain, flush, leave a
         clean map, tell the peer that this node has let go; then exit 0. secondary: "leaving" has the primary told
     {"do": "leave", "id": n, "within_s": x}    primary: tell the peer that this node lets go within this time
-    {"do": "withhold", "id": n, "limit_s": x}  primary: carry out what clients write, answer none of it; when all
-        of it is on both copies and clients are silent, or at the limit: {"reply": n, "error": null, "quiet": bool}
+    {"do": "withhold", "id": n, "limit_s": x, "in_use": bool}  primary: carry out what clients write, answer
+        none of it; when all of it is on both copies and clients are silent, or at the limit: {"reply": n, "error":
+        null, "quiet": bool}
     {"do": "answer", "id": n, "question": "...", "yes": bool}   the arbiter's word on what the worker asked
     {"do": "freeze", "id": n, "reason": "..."}, {"do": "thaw", "id": n}   primary: hold writes, and let them go on
 Worker to supervisor

@@ -234,7 +234,7 @@ class PrimaryWorker(Worker):
         elif do == "leave":
             engine.leave(float(message["within_s"]), now)
         elif do == "withhold":
-            engine.withhold(now)
+            engine.withhold(bool(message.get("in_use")), now)
             self._await_quiet(message.get("id"), now + float(message["limit_s"]))
             return True
         else:

@@ -45,7 +45,7 @@ MEET_LIMIT_S = 8.0
 """For the slowest of a pool's devices to be written back."""
 QUIET_LIMIT_S = 5.0
 """For users to fall silent when nobody answers them."""
-LEAVE_MARGIN_S = 30.0
+LEAVE_MARGIN_S = 15.0
 """For all steps of a demotion together, on top of `timeout`: what the peer is told."""
 CLOSE_RESERVE_S = 5.0
 """What is kept of the time of a stop for the steps after the drain."""
@@ -178,7 +178,8 @@ def _ask_peer(facts: Facts) -> Part:
         if answer.give_up is None:
             if not answer.peer_is_primary:
                 return None
-            deadline_s = max(deadline_s, answer.peer_until_s or 0.0)
+            if answer.peer_until_s is not None:
+                deadline_s = max(deadline_s, answer.peer_until_s + ASK_AGAIN_S)
             answer = yield Step(Do.WAIT_FOR_PEER, min(ASK_AGAIN_S, max(deadline_s - answer.now_s, 0.0)))
         if answer.give_up is not None:
             return Refusal(answer.give_up)
