@@ -183,6 +183,9 @@ def kill(run: Run, node: str) -> bool:
         run.clients.server_gone()
         if not run.features:
             run.truth.excuse_unled(target)
+        if (target.flushing or target.flush_doubtful) and (run.is_async or not run.protected()):
+            # Should this flush fail, the kernel tells the dead: only the peer could make up for it (docs/testing.md).
+            run.clients.doubt_unflushed()
     run.cluster.restart_worker(target.name)
     return True
 

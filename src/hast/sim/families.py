@@ -165,13 +165,13 @@ def secondary_power_cut(draw: Draw) -> list[Step]:
 
 
 def primary_power_cut(draw: Draw) -> list[Step]:
-    """The primary loses power and is started again as primary."""
-    return [
-        *draw.aim(),
-        draw.step("power off", node="primary", keep=draw.keep()),
-        *draw.hush(),
-        draw.later(2.0, "power on", node="primary"),
-    ]
+    """The primary loses power and is started again as primary; perhaps twice, before it has heard of its peer."""
+    steps = [*draw.aim(), draw.step("power off", node="primary", keep=draw.keep()), *draw.hush()]
+    if draw.chance(0.3):
+        twice = [draw.step("rest"), draw.step("network", up=False)]
+        again = [draw.later(0.5, "kill", node="primary"), draw.later(0.5, "network", up=True)]
+        return [*steps, *twice, draw.later(2.0, "power on", node="primary"), *again]
+    return [*steps, draw.later(2.0, "power on", node="primary")]
 
 
 def fail_over(draw: Draw) -> list[Step]:
@@ -279,7 +279,9 @@ def flush_cut_short(draw: Draw) -> list[Step]:
     end = str(draw.one("kill", "kill", "cut", "power off"))
     steps = [draw.step("work", gap_s=0.03, flushes=0.15), *draw.aim()]
     if draw.chance(0.3):
-        steps += [draw.step("network", up=False), draw.later(0.1, "operation", op="flush")]
+        steps += [draw.step("network", up=False), draw.later(0.5, "operation", op="flush")]
+    elif end == "cut":
+        steps += [draw.step("slow", node="primary", factor=100.0)]
     steps += [draw.step("fail", node=node, op="flush"), draw.step("until", what=f"{node} flushes", most_s=1.0)]
     if end == "cut":
         steps += [draw.later(0.004, "cut")]
@@ -318,6 +320,22 @@ def store_errors(draw: Draw) -> list[Step]:
     return [*draw.aim(), draw.step("fail", node=draw.node(), op="store"), draw.step("cut"), *_after_failure(draw)]
 
 
+def write_fails_beside_a_copy(draw: Draw) -> list[Step]:
+    """Clients write where it is copied, and one of the copies takes a write of theirs and the other does not."""
+    busy = draw.step("work", gap_s=0.004, batch=3, spread=24, reads=0.0, flushes=0.02)
+    return [
+        draw.step("network", up=False),
+        busy,
+        draw.later(0.5, "wait", seconds=0.3),
+        draw.step("network", up=True),
+        draw.step("until", what=draw.one("copying", "copied"), most_s=3.0),
+        draw.later(0.01, "fail", node=draw.node(), op="write", count=draw.one(1, 2, 4)),
+        draw.step("wait", seconds=0.3),
+        *draw.hush(),
+        draw.step("wait", seconds=1.0),
+    ]
+
+
 def errors_during_sync(draw: Draw) -> list[Step]:
     """Operations fail while the copies are made equal."""
     return [
@@ -349,7 +367,11 @@ def secondary_disk_replaced(draw: Draw) -> list[Step]:
     steps = [draw.step("until", what="protected", most_s=5.0), draw.step("replace disk", node="secondary")]
     if draw.chance(0.5):
         moment = draw.one("handshake", "connected", "opening", "copying", "copied")
-        steps += [draw.step("until", what=moment, most_s=3.0), draw.later(0.01, str(draw.one("cut", "take over")))]
+        steps += [draw.step("until", what=moment, most_s=3.0)]
+        if draw.chance(0.3):
+            lost = draw.later(0.01, "power off", node="primary", keep=draw.keep())
+            return [*steps, lost, draw.later(0.5, "power on", node="primary"), *draw.hush()]
+        steps += [draw.later(0.01, str(draw.one("cut", "take over")))]
     return [*steps, *draw.hush()]
 
 
@@ -524,6 +546,7 @@ DISASTERS: tuple[Disaster, ...] = (
     sync_cut_short,
     store_errors,
     errors_during_sync,
+    write_fails_beside_a_copy,
     slow_disk,
     secondary_disk_replaced,
     primary_disk_broken,

@@ -379,7 +379,9 @@ class Truth:
         reads it may see something older. A copy that is to be overwritten, or soon will be, holds nothing."""
         peer = self.cluster.other(node)
         other = peer.disk
-        good = not (self._says_bad(other.durable_metadata) or self._peer_leads(peer) or self.is_rewritten(peer))
+        engine = peer.engine
+        gives_way = isinstance(engine, Primary) and engine.core.meta.stale
+        good = not (self._says_bad(other.durable_metadata) or gives_way or self.is_rewritten(peer))
         mine, theirs = node.disk.data().cast("Q"), other.data().cast("Q")
         for number in gone:
             place = self.history.place(number, mine[number])
