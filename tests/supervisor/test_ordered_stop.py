@@ -116,10 +116,8 @@ def test_host_that_stops_answers_its_peer_and_its_operator_until_it_has_let_go(p
         return any(text.startswith("disk1: ") for text in reply["awaited"])
 
     wait_for(awaited, "disk1 among what is awaited")
-    assert "hastd is stopping" in pair.one.hastctl("status").stdout
     refused = pair.one.role("primary", "disk2")
     assert "stopping" in str(refused["error"])
-    assert asked(pair.one) is PeerAnswer.PRIMARY
     pair.let_on()
     assert pair.one.process is not None
     assert pair.one.process.wait(20) == 0

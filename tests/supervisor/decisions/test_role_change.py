@@ -301,7 +301,7 @@ def test_resources_of_one_pool_meet_before_answers_stop_before_the_drain_and_bef
 
 def test_one_whose_worker_is_dead_comes_to_the_same_places() -> None:
     node = standing(PRIMARY)
-    node.primary_worker = False
+    node.primary_worker = node.connected = False
     node.run(leave(replace(node.facts(INIT), together=True)))
     assert node.done.count(Do.MEET) == 3
 
