@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     leave = parser.add_argument_group("leave")
     leave.add_argument("--deadline", type=float, metavar="S", help="seconds that it may take (default: 120)")
     leave.add_argument("--stopping", choices=("hastd", "hast-devd", "carpd"), help="the daemon that is about to end")
+    leave.add_argument("--hastd", metavar="SOCKET", help="control socket of hastd (default: as failover.conf says)")
     leave.add_argument("--carpd", metavar="SOCKET", help="control socket of carpd (default: as carp.conf says)")
     return parser
 
@@ -113,7 +114,7 @@ def _leave(options: argparse.Namespace) -> int:
 
     request = Request(
         load,
-        control_of(config, load),
+        options.hastd or control_of(config, load),
         options.carpd or control_path(),
         Program(options.stopping) if options.stopping else None,
         DEADLINE_S if options.deadline is None else options.deadline,
