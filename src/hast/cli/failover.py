@@ -109,8 +109,10 @@ def _leave(options: argparse.Namespace) -> int:
     log = Log(os.path.abspath(file) if file else None)
     config = os.path.abspath(options.config)
 
+    files = RunFiles(run_directory())
+
     def load() -> FailoverConfiguration | None:
-        return _load_if_there(config)
+        return _load_if_there(config, files)
 
     request = Request(
         load,
@@ -120,7 +122,7 @@ def _leave(options: argparse.Namespace) -> int:
         DEADLINE_S if options.deadline is None else options.deadline,
     )
     os.chdir("/")
-    leaving = Leaving(request, RunFiles(run_directory()), log, _told_to_end())
+    leaving = Leaving(request, files, log, _told_to_end())
     started = time.monotonic()
     try:
         outcome = leaving.execute()
@@ -135,13 +137,12 @@ def _leave(options: argparse.Namespace) -> int:
     return {Outcome.HELD: EXIT_FAILED, Outcome.ALONE: EXIT_ALONE}.get(outcome, 0)
 
 
-def _load_if_there(path: str) -> FailoverConfiguration | None:
+def _load_if_there(path: str, files: RunFiles) -> FailoverConfiguration | None:
     """The configuration; None where there is none, or none that can be used: the address is given up even so."""
-    from hast.config.failoverconf import load
     from hast.config.model import ConfigError
 
     try:
-        return load(path)
+        return _load_or_remember(path, files)
     except ConfigError as error:
         if Path(path).exists():
             _say(f"failover: {error}")
