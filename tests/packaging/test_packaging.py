@@ -74,11 +74,16 @@ def unit_lines(name: str) -> list[str]:
     return (ROOT / "packaging" / "systemd" / f"{name}.service").read_text().splitlines()
 
 
-@pytest.mark.parametrize(("unit", "by"), [("hastd", ""), ("carpd", "/usr/bin/nsenter --mount=/proc/1/ns/mnt ")])
-def test_a_service_moves_away_before_a_daemon_is_told_to_end_with_all_rights_and_whatever_comes_of_it(
-    unit: str, by: str
-) -> None:
-    assert f"ExecStop=-+{by}/usr/sbin/failover leave --stopping {unit}" in unit_lines(unit)
+def test_the_service_moves_away_before_carpd_is_told_to_end_with_the_rights_and_mounts_of_the_host() -> None:
+    command = "/usr/bin/nsenter --mount=/proc/1/ns/mnt /usr/sbin/failover leave --stopping carpd"
+    assert f"ExecStop=-+{command}" in unit_lines("carpd")
+
+
+@pytest.mark.parametrize("unit", ["hastd", "hast-devd"])
+def test_a_daemon_that_hands_over_by_itself_is_told_to_end_alone(unit: str) -> None:
+    """What it has started goes on: the hand-over."""
+    assert "KillMode=mixed" in unit_lines(unit)
+    assert not [line for line in unit_lines(unit) if line.startswith("ExecStop")]
 
 
 @pytest.mark.parametrize("unit", ["hastd", "carpd", "hast-devd"])

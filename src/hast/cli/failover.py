@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     leave = parser.add_argument_group("leave")
     leave.add_argument("--deadline", type=float, metavar="S", help="seconds that it may take (default: 120)")
     leave.add_argument("--stopping", choices=("hastd", "hast-devd", "carpd"), help="the daemon that is about to end")
+    leave.add_argument("--hastd", metavar="SOCKET", help="control socket of hastd (default: as failover.conf says)")
     leave.add_argument("--carpd", metavar="SOCKET", help="control socket of carpd (default: as carp.conf says)")
     return parser
 
@@ -108,18 +109,20 @@ def _leave(options: argparse.Namespace) -> int:
     log = Log(os.path.abspath(file) if file else None)
     config = os.path.abspath(options.config)
 
+    files = RunFiles(run_directory())
+
     def load() -> FailoverConfiguration | None:
-        return _load_if_there(config)
+        return _load_if_there(config, files)
 
     request = Request(
         load,
-        control_of(config, load),
+        options.hastd or control_of(config, load),
         options.carpd or control_path(),
         Program(options.stopping) if options.stopping else None,
         DEADLINE_S if options.deadline is None else options.deadline,
     )
     os.chdir("/")
-    leaving = Leaving(request, RunFiles(run_directory()), log, _told_to_end())
+    leaving = Leaving(request, files, log, _told_to_end())
     started = time.monotonic()
     try:
         outcome = leaving.execute()
@@ -134,13 +137,12 @@ def _leave(options: argparse.Namespace) -> int:
     return {Outcome.HELD: EXIT_FAILED, Outcome.ALONE: EXIT_ALONE}.get(outcome, 0)
 
 
-def _load_if_there(path: str) -> FailoverConfiguration | None:
+def _load_if_there(path: str, files: RunFiles) -> FailoverConfiguration | None:
     """The configuration; None where there is none, or none that can be used: the address is given up even so."""
-    from hast.config.failoverconf import load
     from hast.config.model import ConfigError
 
     try:
-        return load(path)
+        return _load_or_remember(path, files)
     except ConfigError as error:
         if Path(path).exists():
             _say(f"failover: {error}")

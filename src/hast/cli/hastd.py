@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import getopt
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hast.cli import completion, version
@@ -134,7 +136,7 @@ def _run(arguments: Arguments) -> int:
         print(f"hastd: {error}", file=sys.stderr)
         return error.exit_code
     fixed = arguments.pidfile is not None or pidfile is None
-    options = Options(load, arguments.foreground, arguments.debug, fixed, _dealings)
+    options = Options(load, arguments.foreground, arguments.debug, fixed, _dealings, _hand_over)
     return _serve(arguments, configuration, options, opened)
 
 
@@ -157,6 +159,15 @@ def _dealings(resource: Resource, changed: Callable[[Verdict, str], None]) -> De
     from hast.failover.arbitration import Arbitration
 
     return Arbitration(resource.name, this_host().name, arbiters.make(resource.arbiter), resource.fence_path, changed)
+
+
+async def _hand_over(control: str) -> None:
+    """`failover leave`, on a host where a fail-over is set up; where roles are given by hand they end by hand."""
+    from hast.config.failover_model import DEFAULT_FAILOVER_CONF
+    from hast.failover.devd.runner import leave
+
+    if Path(DEFAULT_FAILOVER_CONF).exists():
+        await leave("hastd", f"--hastd {shlex.quote(control)}")
 
 
 def _serve(arguments: Arguments, configuration: Configuration, options: Options, opened: Opened) -> int:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -77,6 +77,8 @@ class Options:
     fixed_pidfile: bool = False
     """The pidfile was given on the command line, or there is none: a reload does not move it."""
     make_dealings: MakeDealings | None = None
+    hand_over: Callable[[str], Awaitable[object]] | None = None
+    """Moves what primaries of this host serve to the other host before the end; is given the control socket's path."""
 
 
 class Supervisor:
@@ -143,6 +145,8 @@ class Supervisor:
         self._notifier.ready(f"{len(self._states)} resources, all in role init.")
         await self._stopping.wait()
         self._notifier.stopping()
+        if self._options.hand_over and any(state.role is Role.PRIMARY for state in self._states.values()):
+            await self._options.hand_over(self.configuration.control)
         await self._stop()
 
     def stop(self) -> None:

@@ -20,12 +20,10 @@ from hast.daemon.notify import Notifier
 from hast.failover.devd.events import Event
 from hast.failover.devd.health_watch import HealthWatch
 from hast.failover.devd.inhibit import Inhibitor
-from hast.failover.devd.runner import Runner, is_carpd, run_command
+from hast.failover.devd.runner import Runner, is_carpd, leave
 from hast.failover.devd.sources import follow_carpd, follow_hastd, follow_links
 
 STOP_S = 10.0
-LEAVE_S = 150.0
-"""More than `failover leave` gives itself."""
 _log = logging.getLogger("hast.devd")
 
 
@@ -48,13 +46,12 @@ async def serve(configuration: DevdConfiguration, settings: Settings) -> None:
     runner = Runner(configuration.rules, settings.deadline_s)
     leaving = asyncio.Lock()
 
-    async def leave() -> None:
-        command = f"failover leave --stopping hast-devd --carpd {shlex.quote(settings.carpd)}"
+    async def move_away() -> None:
         async with leaving:
             if runner.moves_service():
-                await run_command("before the end", command, command, LEAVE_S, {})
+                await leave("hast-devd", f"--carpd {shlex.quote(settings.carpd)}")
 
-    inhibitor = Inhibitor(settings.hastd, leave)
+    inhibitor = Inhibitor(settings.hastd, move_away)
 
     def act(event: Event) -> None:
         runner.take(event)
@@ -89,7 +86,7 @@ async def serve(configuration: DevdConfiguration, settings: Settings) -> None:
     settings.notifier.ready(f"{len(configuration.rules)} rules.")
     await stop.wait()
     settings.notifier.stopping()
-    await leave()
+    await move_away()
     for source in sources:
         source.cancel()
     await asyncio.gather(*sources, return_exceptions=True)

@@ -28,6 +28,8 @@ MAX_LINE_BYTES = 4096
 MAX_LINES = 2000
 TERM_S = 2.0
 NOT_FOUND = 127
+LEAVE_S = 150.0
+"""More than `failover leave` gives itself."""
 _log = logging.getLogger("hast.devd")
 
 
@@ -183,6 +185,12 @@ async def run_command(
         reader.cancel()
     _report(action, origin, code, time.monotonic() - started)
     return code
+
+
+async def leave(program: str, options: str) -> None:
+    """`failover leave` before this program ends; `options` are words of a shell command."""
+    command = f"failover leave --stopping {program} {options}"
+    await run_command("before the end", command, command, LEAVE_S, {})
 
 
 def _report(action: str, origin: str, code: int, seconds: float) -> None:
