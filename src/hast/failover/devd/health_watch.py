@@ -159,7 +159,7 @@ class HealthWatch:
         return Facts(wanted, ill=ill, can_hand_over=can_move)
 
     def _vhids(self) -> list[str]:
-        """States of carpd's vhids that serve resources; none without a carpd. Where they say otherwise, roles follow."""
+        """States of those of carpd's vhids that serve resources; none without a carpd. Roles follow them."""
         try:
             return [str(each.get("state")) for each in self._carpd.vhids() if each.get("resources")]
         except CarpdError:
