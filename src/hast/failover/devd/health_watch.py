@@ -138,7 +138,7 @@ class HealthWatch:
         last, pid = last_run(files)
         number, asked, age_s = files.newest()
         begins = number > int(last.get("request") or 0) and age_s < BEGINS_S
-        if asked not in tuple(Verb) or pid or begins or files.holder()["pid"]:
+        if asked not in tuple(Verb) or pid or begins:
             return Facts(None, busy=True)
         wanted = Verb(asked)
         vhids = self._vhids()
@@ -159,7 +159,7 @@ class HealthWatch:
         return Facts(wanted, ill=ill, can_hand_over=can_move)
 
     def _vhids(self) -> list[str]:
-        """States of the vhids that serve resources; none without a carpd. Where they say otherwise, roles follow."""
+        """States of those of carpd's vhids that serve resources; none without a carpd. Roles follow them."""
         try:
             return [str(each.get("state")) for each in self._carpd.vhids() if each.get("resources")]
         except CarpdError:

@@ -27,6 +27,7 @@ from hast.failover.pools.zfs_status import Label, PoolStatus, parse_label, parse
 
 LOOK_S = 2.0
 """Time for a look even when the part's own time is over: a short one would only say that nothing can be told."""
+LIST_S = 10.0
 EXPORT_S = 10.0
 """An export is given up after this long and asked again, unless the pool turns out to be dead."""
 CLEARS_S = (1.5, 3.0, 6.0, 10.0)
@@ -69,9 +70,11 @@ class ZfsPool(Part):
 
     def is_up(self, context: Context) -> bool | None:
         """Whether the pool is imported. ZFS that is not loaded has no pools. Raises PartError when ZFS hangs."""
-        result = context.commands.run(("zpool", "list", "-H", "-o", "name"), max(context.left_s(), LOOK_S))
+        seconds = max(min(context.left_s(), LIST_S), LOOK_S)
+        result = context.commands.run(("zpool", "list", "-H", "-o", "name"), seconds)
         if result.code == LATE:
-            raise PartError(f"zpool list hangs: {result.problem()}")
+            holds_nothing = bool(self._devices) and not any(map(_is_there, self._devices))
+            raise (Ghost if holds_nothing else PartError)(f"zpool list hangs: {result.problem()}")
         return result.code == 0 and self._pool.name in result.output.split()
 
     def ailment(self, context: Context) -> str:
