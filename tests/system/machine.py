@@ -34,7 +34,13 @@ FILES = {
     "etc/systemd/journald.conf.d/keep.conf": "[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\n",
     "etc/systemd/system/zfs-fuse.service.d/container.conf": NO_OOM_SCORE,
 }
-MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer")
+MASKED = (
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "e2scrub_all.timer",
+    "fstrim.timer",
+    "systemd-remount-fs.service",
+)
 
 
 class Wire:
