@@ -197,6 +197,14 @@ def test_problems_and_changes_are_said() -> None:
     assert lines[-2:] == ["  problem: split-brain: Both nodes have written.", "  changing: init to primary, starting"]
 
 
+def test_stop_of_hastd_is_said() -> None:
+    lines = output.status_block(entry(stopping=True, transition="primary to init, draining"))
+    assert lines[-2:] == [
+        "  stopping: hastd is stopping; no role is taken any more",
+        "  changing: primary to init, draining",
+    ]
+
+
 @pytest.mark.parametrize(
     ("sync", "percent"),
     [

@@ -28,7 +28,12 @@ REPOSITORY = HERE.parents[1]
 DEFAULT_SEEDS = 4000
 ENOUGH = 0.95
 LONGEST_S = 3600
-UNIT_TESTS = ("tests/replication", "tests/election/test_arbiter.py", "tests/failover/test_witness_state.py")
+UNIT_TESTS = (
+    "tests/replication",
+    "tests/election/test_arbiter.py",
+    "tests/failover/test_witness_state.py",
+    "tests/supervisor/decisions/test_departure.py",
+)
 NO_UNIT_TESTS = "tests/replication/test_splitbrain_simulated.py"
 
 

@@ -248,6 +248,8 @@ class Cluster:
         if not engine.drained and self.world.now < until_s:
             self.world.after(DRAIN_POLL_S, self._await_drained, node, life, until_s)
             return
+        if not engine.drained:
+            self.watcher.wrong(f"S10: the ordered stop of {node.name} does not come to its end")
         self._let_go(node, engine.drained)
 
     def _await_end(self, node: Node, life: int, until_s: float) -> None:

@@ -38,6 +38,8 @@ class Truth:
         """States of the engine that the run came through."""
         self.left_whole = False
         """The node that stopped last left a peer that has everything."""
+        self.resynced_stops: set[str] = set()
+        """Nodes that began to synchronise while they stopped: that is not waited for."""
         self.spoiled = False
         """An operation of a disk failed in this run."""
         self.apart: dict[str, dict[int, int]] = {"a": {}, "b": {}}
@@ -141,6 +143,8 @@ class Truth:
     def happened(self, node: Node, event: Event) -> None:
         """S3: when a link goes live, every extent that differs is known to be owed."""
         self.states.add(event.name)
+        if event.name == "syncstart" and node.name in self.cluster.stopping:
+            self.resynced_stops.add(node.name)
         engine = node.engine
         if event.name != "connect" or not isinstance(engine, Primary) or not self._alive(node):
             return
@@ -193,7 +197,7 @@ class Truth:
         self.left_whole = True
         if differing := self._differing():
             self.wrong(f"S10: {node.name} has let go, and extents {_some(differing)} differ")
-        elif any(node.disk.map()) and not self.spoiled:
+        elif any(node.disk.map()) and not self.spoiled and node.name not in self.resynced_stops:
             self.wrong(f"S10: {node.name} has let go, and its map asks for a resynchronisation")
         if self.cluster.departures[other.name].until_s is not None:
             self.wrong(f"S10: {node.name} has let go, and {other.name} was not told")
