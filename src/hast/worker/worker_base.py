@@ -84,6 +84,8 @@ class Worker(ABC):
         self.provider: LocalProvider | None = None
         self.exit_code: int | None = None
         self.stopping = False
+        self.orphaned = False
+        """Its supervisor is gone."""
         self.leaving = False
         """It stops because its node gives the role up, and the peer is told so."""
         self._control = control
@@ -254,7 +256,7 @@ class Worker(ABC):
         log.warning("The supervisor is gone; ending in order.")
         self.reactor.remove(self._control.fileno())
         self._control.close()
-        self.leaving = True
+        self.leaving = self.orphaned = True
         self.stop(float(self.resource.timeout_s))
 
     def _dispatch(self, message: dict[str, Any]) -> None:

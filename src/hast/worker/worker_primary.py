@@ -32,6 +32,8 @@ log = logging.getLogger("hast.worker")
 MAX_UNSENT_BYTES = 32 * 1024 * 1024
 """With more than this waiting to be sent to the peer, clients are not read: what async mode may be behind."""
 DRAIN_POLL_S = 0.02
+ORPHAN_QUIET_S = 2.0
+"""How long users may take to fall silent when hastd is gone."""
 EXIT_UNAVAILABLE = 69
 EXIT_NOT_DRAINED = 70
 
@@ -278,7 +280,25 @@ class PrimaryWorker(Worker):
         if self.engine is None:
             self.finish(EXIT_OK)
             return
-        self.engine.leave(deadline_s, self.reactor.now())
+        now = self.reactor.now()
+        self.engine.leave(deadline_s, now)
+        if self.orphaned:
+            self.engine.withhold(True, now)
+            self._drain_when_quiet(now + min(deadline_s, ORPHAN_QUIET_S))
+        else:
+            self._drain()
+
+    def _drain_when_quiet(self, until_s: float) -> None:
+        """Nobody has the devices of a pool let go together any more: so none of them tells an error before its end."""
+        assert self.engine is not None
+        now = self.reactor.now()
+        if self.engine.is_quiet(now) or now >= until_s:
+            self._drain()
+        else:
+            self.reactor.call_later(DRAIN_POLL_S, lambda: self._drain_when_quiet(until_s))
+
+    def _drain(self) -> None:
+        assert self.engine is not None
         self.engine.drain(self.reactor.now())
         self._watch_drain()
 
