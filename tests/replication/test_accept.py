@@ -60,3 +60,15 @@ def test_connection_b_needs_the_token_of_the_pending_connection_a() -> None:
 def test_connection_b_without_a_pending_connection_a_is_refused() -> None:
     """Section 10.3: before any conn A the expected token is 16 zero bytes, and a known token can be replayed."""
     assert decide(Opening("x", 2, bytes(16)), SECONDARY) == Refuse("Token doesn't match.", version=2)
+
+
+@pytest.mark.parametrize("role", [Role.SECONDARY, Role.INIT])
+def test_node_that_stops_takes_no_connection(role: Role) -> None:
+    view = View(known=True, peer_allowed=True, role=role, stopping=True)
+    assert decide(Opening("x", 2), view) == Refuse("Remote node is stopping.", version=2)
+
+
+def test_primary_that_stops_is_primary_until_it_has_let_go() -> None:
+    decision = decide(Opening("x", 2), View(known=True, peer_allowed=True, role=Role.PRIMARY, stopping=True))
+    assert isinstance(decision, Refuse)
+    assert decision.wait

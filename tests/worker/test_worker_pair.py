@@ -247,6 +247,37 @@ def test_frozen_writes_wait_and_go_on_when_thawed(pair: Pair) -> None:
     assert pair.equal()
 
 
+def test_withheld_writes_are_on_both_copies_and_their_clients_hear_nothing(pair: Pair) -> None:
+    worker, node, client = pair.up()
+    assert worker.ask("leave", within_s=9.0)["error"] is None
+    node.worker.expect_event("peer-leaves")
+    assert worker.ask("withhold", limit_s=5.0, in_use=False)["quiet"]
+    client.send(WRITE, 0, data=b"w" * 4096)
+    assert not client.readable(0.3)
+    assert worker.stop() == 0
+    with pytest.raises(ConnectionError):
+        client.receive()
+    assert pair.equal()
+    assert data_area(pair.one)[:4096] == b"w" * 4096
+    node.worker.expect_event("peer-left")
+
+
+def test_users_that_do_not_fall_silent_are_waited_for_no_longer_than_the_limit(pair: Pair) -> None:
+    worker, _node, client = pair.up()
+    assert client.write(0, b"w" * 4096) == 0
+    assert not worker.ask("withhold", limit_s=0.3, in_use=True)["quiet"]
+
+
+def test_a_secondary_that_stops_for_good_tells_its_primary(pair: Pair) -> None:
+    worker, node, client = pair.up()
+    messages.send(node.worker.control, {"do": "stop", "id": 0, "deadline_s": 5.0, "leaving": True})
+    assert node.worker.process.wait(10) == 0
+    worker.expect_event("peer-stops")
+    said = worker.expect_event("disconnect")
+    assert "the peer stopped in order" in said["text"]
+    assert client.write(0, b"a" * 4096) == 0
+
+
 def test_a_secondary_that_refuses_is_named_in_the_status(pair: Pair) -> None:
     node = pair.secondary()
     node.refuse = HelloReply(errmsg="Remote node acts as init for the resource and not as secondary.")

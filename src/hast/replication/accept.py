@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hast.format.constants import OUR_FEATURES, PROTOCOL_VERSION, Feature, Role
-
-STOPPING = "Remote node is stopping."
+from hast.replication.handshake import PEER_IS_STOPPING
 
 
 class Opening(NamedTuple):
@@ -78,7 +77,7 @@ def decide(opening: Opening, view: View) -> Decision:
     if not view.peer_allowed:
         return Refuse("No access to the resource.", version=version)
     if view.stopping and view.role is not Role.PRIMARY:
-        return Refuse(STOPPING, version=version)
+        return Refuse(PEER_IS_STOPPING, version=version)
     if view.role is not Role.SECONDARY:
         text = f"Remote node acts as {view.role} for the resource and not as secondary."
         return Refuse(text, wait=view.role is Role.PRIMARY, version=version)

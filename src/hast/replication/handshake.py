@@ -67,10 +67,12 @@ class PeerChanges(NamedTuple):
 
 PEER_IS_IDLE = "Remote node acts as init "
 """How a node that was given no role yet begins its refusal (section 4.1)."""
+PEER_IS_STOPPING = "Remote node is stopping."
+"""How one of ours refuses whose hastd comes to its end."""
 
 
 class Refused(Exception):
-    """The handshake cannot go on; `str()` says why. `busy`: the peer is primary itself. `idle`: it has no role yet.
+    """The handshake cannot go on; `str()` says why. `busy`: the peer is primary. `idle`: it has no role yet, or no more.
 
     `split_brain`: both copies changed.
     """
@@ -78,7 +80,7 @@ class Refused(Exception):
     def __init__(self, text: str, *, busy: bool = False, peer_changes: PeerChanges | None = None) -> None:
         super().__init__(text)
         self.busy = busy
-        self.idle = text.startswith(PEER_IS_IDLE)
+        self.idle = text.startswith(PEER_IS_IDLE) or text == PEER_IS_STOPPING
         self.split_brain = peer_changes is not None
         self.peer_changes = peer_changes
 
