@@ -4,14 +4,19 @@ acknowledged record lost, no two masters.
 
 from __future__ import annotations
 
+import shutil
 import signal
+import sys
 import time
 
 import pytest
 from failover_story import writing
 
+from hast.lab import Lab, zfs
 from hast.lab.cluster import Cluster
+from hast.lab.demo import pools
 from hast.lab.host import Host
+from hast.lab.laboratory import PAIR, article_configuration
 
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-lab")]
 
@@ -52,3 +57,47 @@ def test_daemons_of_the_master_stopped_in_any_order(order: tuple[str, ...], paus
         cluster.wait_settled(cluster.hast2, 60)
         for host in cluster.pair:
             assert "plit-brain" not in host.log(), cluster.describe()
+
+
+WRITER = """
+import os
+fd = os.open("/zhast/records", os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
+for number in range(1, 1000000):
+    os.write(fd, b"%063d\\n" % number)
+    os.fsync(fd)
+    print(number, flush=True)
+"""
+
+
+def _complete(host: Host) -> bool:
+    return host.run("hastctl status --table", timeout_s=10).stdout.count("complete") == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_hastd_ends_under_a_pool_in_use_and_every_acknowledged_record_is_on_the_other_host(number: int) -> None:
+    """docs/failures.md, "A pool is in use when its devices end"."""
+    if shutil.which("zfs-fuse") is None:
+        pytest.skip("needs zfs-fuse")
+    configuration = "timeout 5\n" + article_configuration()
+    with Lab(PAIR, configuration, {"failover.conf": "resources disk1 disk2 disk3\npool zhast\n"}, 128 << 20) as lab:
+        for host in (lab.hast1, lab.hast2):
+            zfs.start(host)
+            host.run("hastctl create disk1 disk2 disk3", check=True)
+            host.run("hastd", check=True)
+        lab.hast2.run("hastctl role secondary all", check=True)
+        lab.hast1.run("hastctl role primary all", check=True, timeout_s=60)
+        lab.hast1.run(f"zpool create zhast raidz1 {pools.DEVICES}", check=True, timeout_s=60)
+        lab.hast1.wait_for("both copies", lambda: _complete(lab.hast1), 30)
+        writer = lab.hast1.spawn([sys.executable, "-c", WRITER])
+        lab.hast1.wait_for("records", lambda: writer.output().count("\n") > 50, 30)
+        for process in lab.hast1.processes("^hastd$"):
+            process.kill(number)
+        lab.hast1.wait_for("the end of hastd", lambda: not lab.hast1.processes("^hastd"), STOP_S)
+        time.sleep(1)
+        acknowledged = int(writer.output().split()[-1])
+        for process in lab.hast1.processes("^zfs-fuse"):
+            process.kill()
+        lab.hast2.run("hastctl role primary all", check=True, timeout_s=60)
+        lab.hast2.run("zpool import -f -d /dev/hast zhast", check=True, timeout_s=60)
+        assert int(lab.hast2.run("tail -c 64 /zhast/records", check=True).stdout) >= acknowledged
