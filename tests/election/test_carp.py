@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment import KEY, Host, Segment
 
+from hast.election.adoption import Service
 from hast.election.carp import Vhid
 from hast.election.carp_types import TABLE, Input, State
-from hast.election.demotion import CopyState, DataReport, judge
+from hast.election.demotion import CopyState, DataReport, judge, unheard
 from hast.format.carp import Advertisement, Authenticator, encode
 
 GOOD = judge([("disk1", CopyState.COMPLETE)])
@@ -608,3 +609,21 @@ def test_an_order_by_hand_ends_leaving(order: State | None) -> None:
     assert one.order(order) is None
     segment.run(4)
     assert segment.masters() == [one]
+
+
+@pytest.mark.parametrize(
+    ("last", "service", "expected"),
+    [
+        (CopyState.LEADING, Service.HERE, CopyState.UNKNOWN),
+        (CopyState.LEADING, Service.HERE_ALONE, CopyState.UNKNOWN_NEWEST),
+        (CopyState.LAST_PRIMARY, Service.NOT_KNOWN, CopyState.UNKNOWN_NEWEST),
+        (CopyState.COMPLETE, Service.THERE, CopyState.UNKNOWN),
+        (CopyState.DISCONNECTED, Service.NOT_KNOWN, CopyState.UNKNOWN),
+        (CopyState.INCONSISTENT, Service.NOT_KNOWN, CopyState.UNKNOWN),
+    ],
+)
+def test_a_host_whose_hastd_is_silent_does_not_offer_the_address_to_a_copy_that_lacked_what_it_had(
+    last: CopyState, service: Service, expected: CopyState
+) -> None:
+    assert unheard(last, service) is expected
+    assert judge([("disk1", expected)]).demotion == (0 if expected is CopyState.UNKNOWN_NEWEST else 240)

@@ -47,6 +47,8 @@ class CopyState(StrEnum):
     """Connected secondary with every block."""
     LAST_PRIMARY = "last primary"
     """Not connected, and the last it knows is that it was primary: probably the newest copy."""
+    UNKNOWN_NEWEST = "unknown, the newest before"
+    """hastd does not answer, and this was probably the newest copy when it last did."""
     DISCONNECTED = "disconnected"
     """A secondary without its primary: complete as far as it knows."""
     IDLE = "no role"
@@ -90,6 +92,7 @@ _VERDICTS: dict[CopyState, tuple[int, bool]] = {
     CopyState.LEADING: (0, True),
     CopyState.COMPLETE: (0, True),
     CopyState.LAST_PRIMARY: (0, True),
+    CopyState.UNKNOWN_NEWEST: (0, True),
     CopyState.DISCONNECTED: (120, True),
     CopyState.IDLE: (180, True),
     CopyState.STALE: (200, True),
@@ -105,6 +108,18 @@ _VERDICTS: dict[CopyState, tuple[int, bool]] = {
 }
 """Demotion, and whether the node may become master by itself when it hears no other."""
 _MAY_PREEMPT = frozenset({CopyState.LEADING, CopyState.COMPLETE})
+
+
+_NEWEST = frozenset({CopyState.LAST_PRIMARY, CopyState.UNKNOWN_NEWEST})
+
+
+def unheard(last: CopyState, service: Service) -> CopyState:
+    """What a copy counts as when hastd falls silent, by what it said last.
+
+    The address of a host whose copy the other host does not have is not offered to that old copy.
+    """
+    alone = last is CopyState.LEADING and service is Service.HERE_ALONE
+    return CopyState.UNKNOWN_NEWEST if alone or last in _NEWEST else CopyState.UNKNOWN
 
 
 def judge(copies: Iterable[tuple[str, CopyState]], services: Iterable[Service] = ()) -> DataReport:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from hast.daemon.conversation import ConversationError, receive_frame, send_frame
 from hast.election.adoption import Service
-from hast.election.demotion import CopyState
+from hast.election.demotion import CopyState, unheard
 from hast.format import control, frame, nv
 from hast.format.constants import MAX_CONTROL_BODY_BYTES, PROTOCOL_VERSION
 
@@ -118,7 +118,7 @@ _PROBLEMS = {
 class DataWatcher:
     """Asks hastd for all resources of all vhids and hands {name: Copy} to `report` after every answer.
 
-    While hastd is silent nothing is reported; after GRACE_S without an answer every copy that was known is UNKNOWN.
+    While hastd is silent nothing is reported; after GRACE_S without an answer every copy that was known is unknown.
     """
 
     def __init__(self, control_path: str, names: Iterable[str], report: Callable[[dict[str, Copy]], None]) -> None:
@@ -127,7 +127,7 @@ class DataWatcher:
         self._report = report
         self._wake = asyncio.Event()
         self._listening = False
-        self._known = False
+        self._last: dict[str, Copy] = {}
         self._passing = False
         self._failing_since_s: float | None = None
         self.error: str | None = None
@@ -157,15 +157,14 @@ class DataWatcher:
             self._failed(error)
             if self._failing_since_s is None:
                 self._failing_since_s = now
-            if self._known and now - self._failing_since_s >= GRACE_S:
-                self._report(dict.fromkeys(self._names, Copy(CopyState.UNKNOWN)))
+            if self._last and now - self._failing_since_s >= GRACE_S:
+                self._report({name: Copy(unheard(*copy)) for name, copy in self._last.items()})
             return
         if self.error is not None:
             _log.info("hastd answers on %s.", self._control_path)
         self.error = self._failing_since_s = None
-        self._known = True
         found = {str(each.get("name")): each for each in answer}
-        copies = {name: copy_of(found.get(name)) for name in self._names}
+        copies = self._last = {name: copy_of(found.get(name)) for name in self._names}
         self._passing = any(copy.state in PASSING for copy in copies.values())
         self._report(copies)
 

@@ -128,6 +128,8 @@ class Inhibitor:
                 async for line in monitor.stdout:
                     if b'"PrepareForShutdown"' in line and b"[true]" in line:
                         await self._prepare()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(monitor.wait(), END_S)
             except (OSError, ValueError) as error:
                 _log.debug("%s: %s", MONITOR, error)
             finally:
