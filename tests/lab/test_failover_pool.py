@@ -91,3 +91,14 @@ def test_power_cuts_in_turn() -> None:
             cluster.boot(master)
             cluster.wait_settled(cluster.other(master), 60)
             cluster.wait_written()
+
+
+def test_hastd_of_the_master_killed_under_the_pool_and_started_again() -> None:
+    with article() as cluster:
+        killed_s = time.monotonic()
+        cluster.kill(cluster.hast1, "hastd")
+        time.sleep(1.0)
+        cluster.boot(cluster.hast1, "hastd")
+        check_time(cluster, killed_s, 6.0)
+        cluster.wait_settled(cluster.hast1)
+        assert cluster.hast1.run("failover status").returncode == 0
