@@ -10,7 +10,8 @@ import pytest
 
 from hast.config.failover_model import Pool, PoolKind, Service
 from hast.failover import holders
-from hast.failover.part import Context, PartError
+from hast.failover.part import Context, Ghost, PartError
+from hast.failover.pools import lvm
 from hast.failover.pools.lvm import VolumeGroup
 from hast.failover.services import CommandService, UnitService
 
@@ -103,6 +104,21 @@ def test_a_volume_group_in_use_is_an_error(
     programs("vgchange", 'echo "Logical volume vg0/a contains a filesystem in use (busy)."; exit 5')
     with pytest.raises(PartError, match="filesystem in use"):
         VolumeGroup(Pool("vg0", PoolKind.LVM), "/dev/hast").down(context())
+
+
+def test_volumes_on_devices_that_are_gone_are_taken_apart_or_let_go(
+    programs: Callable[[str, str], None], context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VolumeGroup, "_volumes", lambda _self: [Path("/dev/vg0/a")])
+    monkeypatch.setattr(lvm, "_is_lost", lambda _path: True)
+    programs("vgchange", 'echo "Volume group vg0 not found"; exit 5')
+    programs("dmsetup", "exit 0")
+    part = VolumeGroup(Pool("vg0", PoolKind.LVM), "/dev/hast")
+    assert part.ailment(context()) == "active, but the devices of a are gone"
+    part.down(context())
+    programs("dmsetup", "exit 1")
+    with pytest.raises(Ghost, match="/dev/vg0/a lies on devices that are gone and is in use"):
+        part.down(context())
 
 
 def test_without_lvm_the_error_names_the_program(

@@ -91,3 +91,30 @@ def test_power_cuts_in_turn() -> None:
             cluster.boot(master)
             cluster.wait_settled(cluster.other(master), 60)
             cluster.wait_written()
+
+
+def test_hastd_of_the_master_killed_under_the_pool_and_started_again() -> None:
+    with article() as cluster:
+        killed_s = time.monotonic()
+        cluster.kill(cluster.hast1, "hastd")
+        time.sleep(1.0)
+        cluster.boot(cluster.hast1, "hastd")
+        check_time(cluster, killed_s, 6.0)
+        cluster.wait_settled(cluster.hast1)
+        assert cluster.hast1.run("failover status").returncode == 0
+
+
+def test_hastd_of_the_master_killed_under_the_pool_for_good_and_the_host_can_be_slave_again() -> None:
+    """The writer rests when it happens: zfs-fuse confirms one flush after its devices have failed (docs/devices.md)."""
+    with article() as cluster:
+        cluster.stop_writer()
+        killed_s = time.monotonic()
+        cluster.kill(cluster.hast1, "hastd")
+        cluster.wait_master(cluster.hast2)
+        cluster.start_writer()
+        check_time(cluster, killed_s, 15.0)
+        cluster.boot(cluster.hast1, "hastd")
+        cluster.wait_settled(cluster.hast2, 60)
+        done = cluster.hast1.run("failover status")
+        assert done.returncode == 0, done.stdout
+        assert "within 0.0 s" not in cluster.hast1.log()
