@@ -63,7 +63,7 @@ def root(suite: str) -> Path:
 
 
 def packages(suite: str, tree: Path, into: Path) -> Path:
-    """`make deb` on a release of its own, in a root of its own (the bare one stays bare); the packages come to `into`."""
+    """`make deb` on a release of its own, in a root of its own (not the bare one); the packages come to `into`."""
     building = cache() / f"{suite}-build"
     with _alone(suite):
         if not (building / "usr/bin/make").exists():
