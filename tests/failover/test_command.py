@@ -14,8 +14,10 @@ import pytest
 from fake_hastd import FakeHastd
 
 from hast.cli.failover import main
+from hast.config.failover_model import Service
 from hast.failover.build import Stages
 from hast.failover.report import verdict
+from hast.failover.services import UnitService
 
 PROGRAM = (sys.executable, "-m", "hast.cli.failover")
 
@@ -189,6 +191,16 @@ def test_a_last_run_that_was_not_done_is_no_good_state(phase: object, text: str)
     found = verdict({"verb": "slave", "phase": phase}, 0, Stages([]), {})
     assert not found.good
     assert str(found) == f"slave, the last run {text}"
+
+
+@pytest.mark.parametrize(("state", "good"), [(False, True), (None, False), (True, False)])
+def test_what_a_slave_could_not_take_down_is_no_trouble_once_it_is_down(state: bool | None, good: bool) -> None:
+    last = {"verb": "slave", "phase": "failed", "failures": {"service web": "did not end within 60.0 s"}}
+    assert verdict(last, 0, Stages([]), {}).good is False
+    stages = Stages([])
+    stages.add((UnitService(Service("web", unit="web.service")), frozenset()))
+    assert verdict(last, 0, stages, {"service web": state}).good is good
+    assert not verdict({**last, "verb": "master"}, 0, stages, {"service web": True}).good
 
 
 def test_status_of_a_run_in_progress_is_75(node: Node, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from hast.cli.failover import main
 from hast.config.failover_model import Pool, PoolKind
 from hast.failover import holders, mounts
 from hast.failover.part import Context, PartError
+from hast.failover.pools import zfs_fuse
 from hast.failover.pools.btrfs import Btrfs
 from hast.failover.pools.filesystem import Filesystem
 from hast.failover.pools.zfs import ZfsPool
@@ -325,6 +326,32 @@ def test_a_zfs_pool_is_imported_by_force_and_exported(tmp_path: Path, loops: Loo
         f"hast: ZFS pool for resource {POOL} imported.",
     ]
     assert lines[-1].startswith("hast: ZFS pool import for resource nosuch failed: ")
+
+
+def test_a_zfs_fuse_that_is_killed_leaves_no_pid_file_that_keeps_the_next_from_starting(
+    tmp_path: Path, context: MakeContext
+) -> None:
+    need("zfs-fuse", "zpool")
+    pid_file = tmp_path / "zfs-fuse.pid"
+
+    def body() -> None:
+        for directory in ("/run/zfs", "/var/lock/zfs", "/var/lib/zfs"):
+            Path(directory).resolve().mkdir(parents=True, exist_ok=True)
+            sh("mount", "-t", "tmpfs", "zfs-test", directory)
+        sh("zfs-fuse", "--no-kstat-mount", "--pidfile", str(pid_file))
+        first = zfs_fuse.find()
+        assert first is not None
+        try:
+            zfs_fuse.restart(context(), first)
+            second = zfs_fuse.find()
+            assert second not in (None, first)
+            assert int(pid_file.read_text()) == second
+        finally:
+            if left := zfs_fuse.find():
+                os.kill(left, signal.SIGTERM)
+
+    run_in_namespace(body)
+    assert "cannot be started again" not in "".join(log_of(tmp_path))
 
 
 def test_without_zfs_there_is_no_pool_and_the_import_says_why(tmp_path: Path, context: MakeContext) -> None:

@@ -6,12 +6,14 @@ overlay in memory, with a network of its own, and leaves nothing behind.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 DEPENDENCIES = ("python3-lark", "python3-click", "python3-setproctitle", "python3-venv", "man-db", "dbus")
@@ -60,19 +62,30 @@ def root(suite: str) -> Path:
     return made
 
 
-def packages(suite: str, tree: Path) -> Path:
-    """`make deb` on a release of its own, in a root of its own (the bare one stays bare). Returns its dist/."""
+def packages(suite: str, tree: Path, into: Path) -> Path:
+    """`make deb` on a release of its own, in a root of its own (not the bare one); the packages come to `into`."""
     building = cache() / f"{suite}-build"
-    if not (building / "usr/bin/make").exists():
-        shutil.rmtree(building, ignore_errors=True)
-        subprocess.run(["cp", "-a", str(root(suite)), str(building)], check=True, timeout=300)
-        _inside(building, "apt-get -q -y --no-install-recommends install make")
-    copy = building / "tree"
-    shutil.rmtree(copy, ignore_errors=True)
-    ignored = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
-    shutil.copytree(tree, copy, ignore=ignored)
-    _inside(building, "cd /tree && make deb")
-    return copy / "dist"
+    with _alone(suite):
+        if not (building / "usr/bin/make").exists():
+            shutil.rmtree(building, ignore_errors=True)
+            subprocess.run(["cp", "-a", str(root(suite)), str(building)], check=True, timeout=300)
+            _inside(building, "apt-get -q -y --no-install-recommends install make")
+        copy = building / "tree"
+        shutil.rmtree(copy, ignore_errors=True)
+        ignored = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
+        shutil.copytree(tree, copy, ignore=ignored)
+        _inside(building, "cd /tree && make deb")
+        shutil.copytree(copy / "dist", into, dirs_exist_ok=True)
+    return into
+
+
+@contextmanager
+def _alone(suite: str) -> Iterator[None]:
+    """Another run on this machine waits meanwhile."""
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / f"{suite}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _inside(made: Path, command: str) -> None:

@@ -17,11 +17,11 @@ LOOPS = [f"/dev/loop{number}" for number in range(8)]
 
 
 @pytest.fixture(scope="module")
-def system(request: pytest.FixtureRequest) -> Iterator[booted.System]:
+def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[booted.System]:
     """A bare Debian of `request.param`, /dist with the packages; the tests of a module are one story."""
     if reason := booted.missing():
         pytest.skip(reason)
-    packages = booted.packages(request.param, ROOT)
+    packages = booted.packages(request.param, ROOT, tmp_path_factory.mktemp("packages"))
     loops = [path for path in LOOPS if Path(path).exists()]
     with booted.System(request.param, "hast1", [f"{packages}:/dist", *loops]) as running:
         yield running

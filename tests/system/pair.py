@@ -6,7 +6,6 @@ acknowledged record there, both copies equal.
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import subprocess
@@ -19,7 +18,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from itertools import pairwise
 from pathlib import Path
 
-import booted
 import recipe
 from machine import DISKS, Machine, Wire, until
 
@@ -27,7 +25,6 @@ from hast.lab import loops
 from hast.lab.cluster import carp_state, serves, status
 from hast.lab.network import PUB, REPL, Switch
 
-ROOT = Path(__file__).resolve().parents[2]
 RECORDS = Path(__file__).with_name("records.py")
 ADDRESS, PORT = "10.10.10.180", 7000
 FOLDER = "hast-system-"
@@ -392,9 +389,3 @@ def remove_orphans(folders: Sequence[Path] | None = None) -> None:
         for target in reversed([path for path in mounted if path.startswith(str(folder))]):
             subprocess.run(["umount", "--lazy", target], check=False)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@functools.cache
-def built() -> Path:
-    """The packages of this tree, built on Debian 12."""
-    return booted.packages("bookworm", ROOT)

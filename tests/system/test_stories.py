@@ -12,12 +12,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import booted
 import pytest
 import recipe
 from machine import Machine, until
-from pair import UNITS, Failed, Pair, built, bumped
+from pair import UNITS, Failed, Pair, bumped
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("system")]
 WHO = ["master", "slave"]
@@ -28,18 +29,20 @@ VANISHED_S = 10.0
 ALONE_S = 45.0
 """Longer than `wait-for-peer`."""
 
+ROOT = Path(__file__).resolve().parents[2]
 Tell = Callable[..., AbstractContextManager[Pair]]
 
 
 class Stage:
     """One pair for all stories; a new one after a story that went wrong."""
 
-    def __init__(self) -> None:
+    def __init__(self, packages: Path) -> None:
+        self.packages = packages
         self._pair: Pair | None = None
 
     def pair(self) -> Pair:
         if self._pair is None:
-            pair = Pair(built())
+            pair = Pair(self.packages)
             self._pair = pair.__enter__()
         return self._pair
 
@@ -50,10 +53,10 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     if reason := booted.missing():
         pytest.skip(reason)
-    made = Stage()
+    made = Stage(booted.packages("bookworm", ROOT, tmp_path_factory.mktemp("packages")))
     yield made
     made.drop()
 
@@ -224,14 +227,12 @@ class TestOnPurpose:
                 pair.wait_written()
             assert pair.master is master
 
-    def test_upgrade(self, tell: Tell) -> None:
+    def test_upgrade(self, stage: Stage, tell: Tell) -> None:
         commands = recipe.fenced("upgrade.md", "1. On the slave:")
         with tell(PLANNED_S) as pair:
-            later = bumped(built(), pair.base / "later")
+            later = bumped(stage.packages, pair.base / "later")
             first = pair.slave
             for machine in (first, pair.other(first)):
-                if machine is not first:
-                    pair.hand_over()
                 machine.bring(later, "/root/later")
                 machine.run(f"cd /root/later; {commands}")
                 assert machine.run("dpkg-query -W -f '${Version}' hast").stdout.endswith("+later")

@@ -86,7 +86,8 @@ def _look_at(part: Part, commands: Commands, states: dict[str, State]) -> None:
 def verdict(last: Mapping[str, Any], pid: int, stages: Stages, states: Mapping[str, State]) -> Verdict:
     """Is everything as the last run wanted it? Without one: as the roles say.
 
-    What only an earlier configuration has belongs on no slave; on a master it is shown and is the operator's.
+    What only an earlier configuration has belongs on no slave; on a master it is shown and is the operator's. A run to
+    slave that failed is no trouble any more when what failed is down by now; one to master did not do what came after.
     """
     roles = [state for name, state in states.items() if isinstance(stages.parts[name], RolePart)]
     verb = last.get("verb")
@@ -99,8 +100,16 @@ def verdict(last: Mapping[str, Any], pid: int, stages: Stages, states: Mapping[s
         and not (wanted and name in stages.former)
     )
     phase = last.get("phase")
-    trouble = f"the last run {_ENDINGS.get(str(phase), 'has not ended')}" if last and phase != Outcome.DONE else ""
+    done = not last or phase == Outcome.DONE or _is_made_good(last, states)
+    trouble = "" if done else f"the last run {_ENDINGS.get(str(phase), 'has not ended')}"
     return Verdict(wanted, wrong, trouble, bool(pid))
+
+
+def _is_made_good(last: Mapping[str, Any], states: Mapping[str, State]) -> bool:
+    failures = last.get("failures")
+    if last.get("verb") != Verb.SLAVE or last.get("phase") != Outcome.FAILED or not isinstance(failures, dict):
+        return False
+    return bool(failures) and all(states.get(name) is False for name in failures)
 
 
 _ENDINGS = {Outcome.FAILED: "failed", Outcome.GAVE_WAY: "gave way", "killed": "was killed"}

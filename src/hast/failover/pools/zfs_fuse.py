@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from hast.failover import holders, mounts
@@ -42,6 +43,7 @@ def restart(context: Context, pid: int) -> None:
         by_systemd = _is_unit(context)
         context.log.error(f"Restarting zfs-fuse (process {pid}): nothing else ends a pool that is suspended for good.")
         _kill(pid)
+        _forget_pid_file(argv)
         for mount in reversed(mounts.table()):
             if mount.fs_type == MOUNT_TYPE:
                 context.commands.run(("umount", "-l", "--", mount.target), LOOK_S)
@@ -81,6 +83,13 @@ def _kill(pid: int) -> None:
         if time.monotonic() >= until:
             raise PartError(f"zfs-fuse (process {pid}) cannot be killed")
         time.sleep(0.02)
+
+
+def _forget_pid_file(argv: list[str]) -> None:
+    """zfs-fuse does not start beside a pid file, nor does its init script remove that of a dead daemon."""
+    for option, value in pairwise(argv):
+        if option in ("-p", "--pidfile"):
+            Path(value).unlink(missing_ok=True)
 
 
 def _has_threads(pid: int) -> bool:
