@@ -231,7 +231,7 @@ def test_second_receipt_and_receipt_outside_memsync_change_nothing() -> None:
 def test_big_write_is_split_for_its_peer(features: Feature, piece: int) -> None:
     rig = Rig(BIG)
     rig.connect(features)
-    data = bytes(range(256)) * (2 * MIB // 256 + 2)
+    data = b"".join(number.to_bytes(4, "big") for number in range(2 * MIB // 4 + 128))
     request = rig.write(512, data)
     rig.store_all()
     items = rig.sent(WRITE)

@@ -72,9 +72,9 @@ PEER_IS_STOPPING = "Remote node is stopping."
 
 
 class Refused(Exception):
-    """The handshake cannot go on; `str()` says why. `busy`: the peer is primary. `idle`: it has no role yet, or no more.
+    """The handshake cannot go on; `str()` says why.
 
-    `split_brain`: both copies changed.
+    `busy`: the peer is primary. `idle`: it has no role yet, or no more. `split_brain`: both copies changed.
     """
 
     def __init__(self, text: str, *, busy: bool = False, peer_changes: PeerChanges | None = None) -> None:

@@ -19,7 +19,7 @@ KEEPDIRTY = 3
 
 SMALL = (
     (ranges, "_SHIFT", EXTENT_BYTES.bit_length() - 1),
-    (ranges, "_WIDE_BUCKETS", 5),
+    (ranges, "_WIDE_BUCKETS", 2),
     (sync, "PIECE_BYTES", 2 * SECTOR_BYTES),
     (sync, "PIECES_IDLE", 6),
     (sync, "PIECES_BUSY", 2),

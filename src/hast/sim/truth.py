@@ -261,8 +261,6 @@ class Truth:
             self.wrong(f"S4: {write.first}-{write.last} is acknowledged before both copies have answered")
         if early and self.cluster.settings.replication is Replication.MEMSYNC and not self._received(node, request):
             self.wrong(f"S4: {write.first}-{write.last} is acknowledged before the peer has received it")
-        if early and self._peer_leads(node):
-            self.history.doubt([write])
         here, there = self._has(node, write, crashed=False), early or self._has(other, write, crashed=False)
         if here and there:
             return
