@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from driver import EIO, EXTENT, Rig, Shelf
 
-from hast.format.constants import OUR_FEATURES, PEER_LEAVES_SEQ, Command, Feature
+from hast.format.constants import OUR_FEATURES, PEER_LEAVES_SEQ, Command, Feature, Replication
+from hast.replication.core import Settings
 from hast.replication.leaving import FAREWELL_S, LINGER_S, PEER_STOPPED, QUIET_S
 
 LEAVING, LEFT = int(Command.LEAVING), int(Command.LEFT)
@@ -156,6 +157,18 @@ def test_write_that_the_peer_misses_now_is_no_reason_to_go_ahead_of_it() -> None
     rig.work()
     assert rig.engine.core.meta.localcnt == before
     assert rig.engine.status()["peer_missing"] == EXTENT
+
+
+def test_in_async_mode_too() -> None:
+    rig = Rig(settings=Settings(replication=Replication.ASYNC))
+    rig.connect()
+    rig.work()
+    rig.call(rig.engine.withhold, False)
+    rig.write(0)
+    rig.finish_local()
+    rig.lose()
+    rig.work()
+    assert rig.engine.core.meta.localcnt == 0
 
 
 def test_acknowledged_write_that_the_peer_misses_still_puts_this_node_ahead() -> None:

@@ -210,7 +210,7 @@ class Writes:
         """memsync, async: answer before the peer's final word, if all is well so far, and this is a copy to rest on."""
         if request.unacked or request.acked or request.fua or request.local_error or request.remote_error:
             return
-        if self._core.lacking:
+        if self._core.lacking or self.withholding:
             return
         request.acked = True
         self._acknowledge(request)
