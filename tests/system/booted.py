@@ -117,7 +117,8 @@ class System:
         )
         options += [f"--bind={path}" for path in ("/dev/fuse", "/dev/loop-control", *binds)]
         null = subprocess.DEVNULL
-        self._container = subprocess.Popen(["systemd-nspawn", *options], stdin=null, stdout=null, stderr=null)
+        command = ["setpriv", "--pdeathsig=KILL", "systemd-nspawn", *options]
+        self._container = subprocess.Popen(command, stdin=null, stdout=null, stderr=null)
 
     def __enter__(self) -> System:
         try:
