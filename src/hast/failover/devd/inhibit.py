@@ -24,6 +24,8 @@ ASK_S = 5.0
 AGAIN_S = 60.0
 """After a failure of logind it is left alone for so long."""
 END_S = 2.0
+REFUSED_S = 0.5
+"""An inhibitor that logind refuses has ended by then."""
 SESSIONS = Path("/run/systemd/sessions")
 INHIBIT = "systemd-inhibit"
 MONITOR = "busctl"
@@ -97,13 +99,17 @@ class Inhibitor:
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )
-            await asyncio.wait_for(process.wait(), 0.5)
-        except TimeoutError:
-            _log.info("a shutdown of this host is held up (%s): %s", mode, WHY[mode])
-            return process
         except OSError as error:
             _log.debug("%s: %s", INHIBIT, error.strerror)
             return None
+        try:
+            await asyncio.wait_for(process.wait(), REFUSED_S)
+        except TimeoutError:
+            _log.info("a shutdown of this host is held up (%s): %s", mode, WHY[mode])
+            return process
+        except asyncio.CancelledError:
+            await _end(process)
+            raise
         assert process.stderr is not None
         _log.debug("%s: %s", INHIBIT, (await process.stderr.read()).decode(errors="replace").strip())
         return None
