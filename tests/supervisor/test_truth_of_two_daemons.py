@@ -205,10 +205,11 @@ def test_each_end_of_a_refused_connection_says_it_once_and_from_its_own_side(pai
 def test_a_split_brain_is_no_failure_to_connect_and_one_line_for_each_attempt(pair: Pair) -> None:
     split(pair)
     for daemon in pair.both:
+        attempts = daemon.status()["split_brain"]["attempts"]
         lines = daemon.log().splitlines()
         assert not [line for line in lines if "onnect" in line and "plit-brain" in line]
         detected = [line for line in lines if "Split-brain detected" in line]
-        assert len(detected) == daemon.status()["split_brain"]["attempts"]
+        assert len(detected) in (attempts, attempts + 1), "one more may have come between the two looks"
         assert "Split-brain detected, exiting" not in daemon.log()
 
 
