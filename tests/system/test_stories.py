@@ -238,6 +238,7 @@ class TestOnPurpose:
                 assert machine.run("dpkg-query -W -f '${Version}' hast").stdout.endswith("+later")
                 pair.settle()
 
+    @pytest.mark.timeout(3600)
     def test_poweroffs_in_a_row(self, tell: Tell) -> None:
         pauses = []
         for _ in range(int(os.environ.get("HAST_POWEROFFS", "2"))):
