@@ -118,7 +118,7 @@ def test_primary_that_answers_after_its_demotion_is_noticed(monkeypatch: pytest.
 
     def early(self: Primary, now: float) -> None:
         drain(self, now)
-        self.drained = True
+        self._leaving.over = True
 
     monkeypatch.setattr(Primary, "drain", early)
     complaint = first_complaint(Family.PLAIN)

@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import recipe
-from machine import DISKS, Machine, Wire, until
+from system_machine import DISKS, Machine, Wire, until
 
 from hast.lab import loops
 from hast.lab.cluster import carp_state, serves, status

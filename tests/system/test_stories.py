@@ -17,8 +17,8 @@ from pathlib import Path
 import booted
 import pytest
 import recipe
-from machine import Machine, until
 from pair import UNITS, Failed, Pair, bumped
+from system_machine import Machine, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("system")]
 WHO = ["master", "slave"]
