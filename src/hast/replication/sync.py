@@ -67,6 +67,11 @@ class Owner(Protocol):
         """Our disk says that this copy lacks nothing."""
         ...
 
+    @property
+    def follows(self) -> bool:
+        """Our disk says that this copy lacks something, where that was to be recorded."""
+        ...
+
     def in_step(self) -> Store:
         """Both copies are equal: write the counters; returns the job."""
         ...
@@ -144,7 +149,7 @@ class Sync:
             return
         self._owed = core.map.owed_local or core.map.owed_remote
         outbound = self._owed is core.map.owed_remote
-        if outbound and not self._owner.leads:
+        if not (self._owner.leads if outbound else self._owner.follows):
             self._retry_at_s = core.now
             return
         self._announced = True

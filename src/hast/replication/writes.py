@@ -367,6 +367,13 @@ class Writes:
         return self.standing.leads
 
     @property
+    def follows(self) -> bool:
+        """Our disk says that this copy lacks something, unless nothing of the kind is to be recorded (S7)."""
+        meta, saved = self._core.meta, self._core.saved
+        asked, durable = meta.stale or meta.inconsistent, saved.stale or saved.inconsistent
+        return durable or not asked or not self._core.local_ok
+
+    @property
     def flushing(self) -> bool:
         """A flush is under way."""
         return self.barrier.running

@@ -394,7 +394,7 @@ class Truth:
 
     def is_rewritten(self, node: Node) -> bool:
         """A reference primary writes all of this copy again, whoever lost what, because a flush of it failed."""
-        return not self.cluster.features and node.disk.durable_metadata.unflushed
+        return not self.cluster.features and (node.disk.durable_metadata.unflushed or node.flush_doubtful)
 
     def excuse_unled(self, node: Node) -> None:
         """Its disk took no record, a peer without TAKE_LEAD was not told that it leads, and now nobody remembers it."""
