@@ -79,10 +79,10 @@ def test_the_service_moves_away_before_carpd_is_told_to_end_with_the_rights_and_
     assert f"ExecStop=-+{command}" in unit_lines("carpd")
 
 
-@pytest.mark.parametrize("unit", ["hastd", "hast-devd"])
-def test_a_daemon_that_hands_over_by_itself_is_told_to_end_alone(unit: str) -> None:
-    """What it has started goes on: the hand-over."""
-    assert "KillMode=mixed" in unit_lines(unit)
+@pytest.mark.parametrize(("unit", "mode"), [("hastd", "process"), ("hast-devd", "mixed")])
+def test_a_daemon_that_hands_over_by_itself_is_told_to_end_alone(unit: str, mode: str) -> None:
+    """What it has started goes on: the hand-over; workers of a hastd that died, until they have ended in order."""
+    assert f"KillMode={mode}" in unit_lines(unit)
     assert not [line for line in unit_lines(unit) if line.startswith("ExecStop")]
 
 

@@ -66,18 +66,17 @@ def tell(stage: Stage, request: pytest.FixtureRequest, record_pause: Callable[[s
     """A story: `with tell(limit_s) as pair`; at the end all is checked and the pause is measured.
 
     `cut_off`: a master without any link, which cannot know that another took over, may be primary beside it for a
-    while; what it writes then is given up (docs/failures.md, "Both cables of the master are pulled"). `devices_died`:
-    see Pair.check.
+    while; what it writes then is given up (docs/failures.md, "Both cables of the master are pulled").
     """
 
     @contextmanager
-    def story(limit_s: float, check: bool = True, cut_off: bool = False, devices_died: bool = False) -> Iterator[Pair]:
+    def story(limit_s: float, check: bool = True, cut_off: bool = False) -> Iterator[Pair]:
         try:
             pair = stage.pair()
             with pair.story(cut_off):
                 yield pair
                 if check:
-                    pair.check(cut_off, devices_died)
+                    pair.check(cut_off)
                 pair.stop_writer()
                 pause = pair.pause_s(pair.since_s)
                 record_pause(request.node.name, pause)
@@ -136,7 +135,7 @@ class TestAccidents:
     @pytest.mark.parametrize("who", WHO)
     @pytest.mark.parametrize("unit", UNITS)
     def test_kill_9(self, tell: Tell, unit: str, who: str) -> None:
-        with tell(limit(who, CRASH_S), devices_died=who == "master" and unit == "hastd") as pair:
+        with tell(limit(who, CRASH_S)) as pair:
             chosen(pair, who).run(f"systemctl kill --kill-whom=main --signal=KILL {unit}")
             time.sleep(4)
             pair.wait_written()
@@ -144,7 +143,7 @@ class TestAccidents:
     @pytest.mark.parametrize("who", WHO)
     @pytest.mark.parametrize("units", itertools.combinations(UNITS, 2), ids="+".join)
     def test_two_are_killed(self, tell: Tell, units: tuple[str, str], who: str) -> None:
-        with tell(limit(who, CRASH_S), devices_died=who == "master" and "hastd" in units) as pair:
+        with tell(limit(who, CRASH_S)) as pair:
             machine = chosen(pair, who)
             for unit in units:
                 machine.run(f"systemctl kill --kill-whom=main --signal=KILL {unit}")
