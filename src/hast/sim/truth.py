@@ -129,10 +129,11 @@ class Truth:
     def asks_store(self, node: Node, job: Store) -> None:
         """S9: "in step" is written when both copies are equal, apart from what is being written.
 
-        S7: a copy calls itself good again when what was copied into it is on its medium.
+        S7: a copy calls itself good again when what was copied into it is on its medium, or when a person says so.
         """
         if job.metadata is not None and node.disk.metadata.inconsistent and not job.metadata.inconsistent:
-            if Feature.SYNC_MARK in self.cluster.features and node.disk.unsettled(node.copied):
+            forced = job.reason == "role primary"
+            if not forced and Feature.SYNC_MARK in self.cluster.features and node.disk.unsettled(node.copied):
                 self.wrong(f"S7: {node.name} calls its copy good, and what was copied into it is not on its medium")
             node.copied.clear()
         if job.reason == "in step" and isinstance(node.engine, Primary) and self._alive(node):
