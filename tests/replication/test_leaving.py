@@ -190,7 +190,8 @@ def test_unanswered_requests_are_limited() -> None:
     assert rig.engine.congested
 
 
-def test_peer_that_does_not_answer_the_farewell_is_not_waited_for() -> None:
+def saying_farewell() -> Rig:
+    """Drained, and LEFT is sent and not answered."""
     rig = connected()
     rig.call(rig.engine.drain)
     while not rig.sent(LEFT):
@@ -198,19 +199,18 @@ def test_peer_that_does_not_answer_the_farewell_is_not_waited_for() -> None:
         rig.store_all()
         if not rig.sent(LEFT):
             rig.answer_remote()
+    return rig
+
+
+def test_peer_that_does_not_answer_the_farewell_is_not_waited_for() -> None:
+    rig = saying_farewell()
     assert not rig.engine.drained
     rig.tick(FAREWELL_S)
     assert rig.engine.drained
 
 
 def test_lost_link_ends_the_farewell() -> None:
-    rig = connected()
-    rig.call(rig.engine.drain)
-    while not rig.sent(LEFT):
-        rig.finish_local()
-        rig.store_all()
-        if not rig.sent(LEFT):
-            rig.answer_remote()
+    rig = saying_farewell()
     rig.lose()
     assert rig.engine.drained
 

@@ -101,11 +101,17 @@ def test_peer_may_take_over_at_once_after_an_ordered_stop_and_nothing_is_copied(
     assert not told(pair.two, "syncstart")
 
 
-def test_host_that_stops_answers_its_peer_and_its_operator_until_it_has_let_go(pair: Pair) -> None:
+def begin_a_write_that_hangs(pair: Pair) -> threading.Thread:
+    """Until `let_on`, so that a stop of the first node has something to wait for."""
     pair.hold_up()
     writing = threading.Thread(target=io, args=(pair.one, "write -P 0x77 0 64k"))
     writing.start()
     time.sleep(0.3)
+    return writing
+
+
+def test_host_that_stops_answers_its_peer_and_its_operator_until_it_has_let_go(pair: Pair) -> None:
+    writing = begin_a_write_that_hangs(pair)
     pair.one.signal(signal.SIGTERM)
     wait_for(lambda: pair.one.status()["stopping"], "the stop")
     assert asked(pair.one) is PeerAnswer.PRIMARY
@@ -125,10 +131,7 @@ def test_host_that_stops_answers_its_peer_and_its_operator_until_it_has_let_go(p
 
 
 def test_takeover_that_is_asked_for_during_the_stop_waits_for_it(pair: Pair) -> None:
-    pair.hold_up()
-    writing = threading.Thread(target=io, args=(pair.one, "write -P 0x77 0 64k"))
-    writing.start()
-    time.sleep(0.3)
+    writing = begin_a_write_that_hangs(pair)
     pair.one.signal(signal.SIGTERM)
     wait_for(lambda: pair.one.status()["stopping"], "the stop")
     threading.Timer(1.0, pair.let_on).start()
@@ -143,10 +146,7 @@ def test_takeover_that_is_asked_for_during_the_stop_waits_for_it(pair: Pair) -> 
 
 
 def test_host_that_dies_while_it_stops_is_waited_for_no_longer_than_it_told(pair: Pair) -> None:
-    pair.hold_up()
-    writing = threading.Thread(target=io, args=(pair.one, "write -P 0x77 0 64k"))
-    writing.start()
-    time.sleep(0.3)
+    writing = begin_a_write_that_hangs(pair)
     worker, other = pair.one.status()["workerpid"], pair.one.status("disk2")["workerpid"]
     pair.one.signal(signal.SIGTERM)
     wait_for(lambda: pair.one.status()["stopping"], "the stop")

@@ -17,6 +17,8 @@ from hast.cli.client import ControlClient
 
 HERE = Path(__file__).parent
 START_S = 20.0
+DIES_WITH_THE_TESTS = ("setpriv", "--pdeathsig=KILL", "--")
+"""A run of tests that is killed undoes nothing: the kernel ends what it has started."""
 
 
 def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = 10.0) -> Any:
@@ -101,9 +103,10 @@ class Daemon:
         return environment
 
     def start(self, *arguments: str) -> Daemon:
+        options = ("-F", "-d", "-c", str(self.config))
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "hast.cli.hastd", "-F", "-d", "-c", str(self.config), *arguments],
+                [*DIES_WITH_THE_TESTS, sys.executable, "-m", "hast.cli.hastd", *options, *arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

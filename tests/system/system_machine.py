@@ -17,7 +17,7 @@ from pathlib import Path
 import booted
 
 from hast.lab import loops
-from hast.lab.network import Cable, Network, Switch
+from hast.lab.network import Cable, Network, NetworkNamespace, Switch
 
 DISKS = ("sdb", "sdc", "sdd")
 DISK_BYTES = 160 << 20
@@ -47,15 +47,8 @@ class Wire:
     """One network namespace with its cards; it ends with `close`, like the kernel of a computer without power."""
 
     def __init__(self, host: str, cards: Mapping[str, tuple[Network, int]], switch: Switch) -> None:
-        self._holder = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "echo ready; exec cat >/dev/null"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        assert self._holder.stdout is not None
-        self._holder.stdout.readline()
-        self.pid = self._holder.pid
+        self._namespace = NetworkNamespace()
+        self.pid = self._namespace.pid
         self._ports = [f"{host}-{network.name}" for network, _ in cards.values()]
         self._switch = switch
         for card, (network, last) in cards.items():
@@ -67,11 +60,7 @@ class Wire:
             )
 
     def close(self) -> None:
-        self._holder.kill()
-        self._holder.wait()
-        for stream in (self._holder.stdin, self._holder.stdout):
-            if stream:
-                stream.close()
+        self._namespace.close()
         for port in self._ports:
             try:
                 self._switch.ip(f"link del {port}")

@@ -9,18 +9,17 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 from hast.cli import completion
-from hast.cli.version import add_version
+from hast.cli.arguments import make_parser
 from hast.config import carpconf
 from hast.config.carp_model import DEFAULT_CARP_CONF
 from hast.config.host import this_host
 from hast.config.model import ConfigError
-from hast.daemon.paths import run_directory
-from hast.net.carpd import CONTROL_NAME, control_path
+from hast.daemon.paths import carpd_socket
+from hast.net.carpd import control_path
 
-EX_USAGE = 64
 EX_UNAVAILABLE = 69
 EX_REFUSED = 1
 REPLY_DEADLINE_S = 10.0
@@ -32,18 +31,11 @@ class _Failure(Exception):
         self.exit_code = exit_code
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"carpctl: {message}\n{self.format_usage().strip()}", file=sys.stderr)
-        raise SystemExit(EX_USAGE)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="carpctl", description="Look at and order a running carpd.")
-    add_version(parser)
+    parser = make_parser("carpctl", "Look at and order a running carpd.")
     parser.add_argument("-c", dest="config", default=DEFAULT_CARP_CONF, help="configuration that names the socket")
     parser.add_argument("-s", dest="socket", help="control socket of carpd, instead of the configured one")
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(dest="command", required=True)
     status = commands.add_parser("status", help="state of every vhid")
     status.add_argument("vhid", nargs="?", type=_vhid, metavar="VHID[@INTERFACE]")
     state = commands.add_parser("state", help="make a vhid master or backup by hand, or end that")
@@ -112,7 +104,7 @@ def _socket_path(arguments: argparse.Namespace) -> str:
     except ConfigError:
         if arguments.config != DEFAULT_CARP_CONF:
             raise
-        return str(run_directory() / CONTROL_NAME)
+        return str(carpd_socket())
 
 
 def _connect(path: str) -> socket.socket:

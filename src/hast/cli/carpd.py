@@ -8,12 +8,11 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from setproctitle import setproctitle
 
 from hast.cli import completion
-from hast.cli.version import add_version
+from hast.cli.arguments import make_parser
 from hast.config import carpconf
 from hast.config.carp_model import DEFAULT_CARP_CONF, CarpConfiguration
 from hast.config.host import this_host
@@ -27,21 +26,13 @@ from hast.format.carp import PROTOCOL
 from hast.net.carpd import Carpd, control_path, vhids
 from hast.net.netlink import NetworkError
 
-EX_USAGE = 64
 EX_OSERR = 71
 EX_NOPERM = 77
 DEFAULT_HASTD_CONTROL = "/var/run/hastctl"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"carpd: {message}\n{self.format_usage().strip()}", file=sys.stderr)
-        raise SystemExit(EX_USAGE)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="carpd", description="Virtual addresses that move between hosts (CARP version 2).")
-    add_version(parser)
+    parser = make_parser("carpd", "Virtual addresses that move between hosts (CARP version 2).")
     parser.add_argument(
         "-F", dest="foreground", action="store_true", help="stay in the foreground, log to standard error"
     )

@@ -168,7 +168,7 @@ def _load_or_remember(path: str, files: RunFiles) -> FailoverConfiguration:
 def _run(configuration: FailoverConfiguration, files: RunFiles, options: argparse.Namespace) -> int:
     from hast.election.failover import Outcome, Verb
     from hast.failover.build import build
-    from hast.failover.former import leftover
+    from hast.failover.former import leftover, remembered
     from hast.failover.hastd import Hastd
     from hast.failover.isolation import LOST_LINK, Isolation
     from hast.failover.log import LOG_VARIABLE, Log
@@ -185,8 +185,9 @@ def _run(configuration: FailoverConfiguration, files: RunFiles, options: argpars
     if verb is Verb.SLAVE and os.environ.get(REASON_VARIABLE) in LOST_LINK:
         isolation = Isolation(Hastd(configuration.control), log)
         isolation.begin()
-    left = leftover(configuration, files.load()) if verb is Verb.SLAVE else None
-    stages = build(configuration, _remembered(files), isolation, left)
+    last = files.load()
+    left = leftover(configuration, last) if verb is Verb.SLAVE else None
+    stages = build(configuration, remembered(last), isolation, left)
     run = Run(configuration, verb, stages, files, log, _told_to_end())
     started = time.monotonic()
     ending = run.execute()
@@ -231,19 +232,15 @@ def _told_to_end() -> Callable[[], bool]:
     return lambda: ended or (newer is not None and bool(select.select([newer], [], [], 0)[0]))
 
 
-def _remembered(files: RunFiles) -> list[str]:
-    names = files.load().get("resources")
-    return [str(name) for name in names] if isinstance(names, list) else []
-
-
 def _plan(configuration: FailoverConfiguration, files: RunFiles, verb: str) -> int:
     from hast.election.failover import Verb
     from hast.failover.build import build
-    from hast.failover.former import leftover
+    from hast.failover.former import leftover, remembered
     from hast.failover.report import look, plan_lines
 
-    left = leftover(configuration, files.load()) if verb == Verb.SLAVE else None
-    stages = build(configuration, _remembered(files), left=left)
+    last = files.load()
+    left = leftover(configuration, last) if verb == Verb.SLAVE else None
+    stages = build(configuration, remembered(last), left=left)
     print("\n".join(plan_lines(Verb(verb), stages, look(stages, files))))
     return 0
 
@@ -252,11 +249,11 @@ def _status(configuration: FailoverConfiguration, files: RunFiles, as_json: bool
     import json
 
     from hast.failover.build import build
-    from hast.failover.former import leftover
+    from hast.failover.former import leftover, remembered
     from hast.failover.report import last_run, look, status_lines, verdict
 
     last, pid = last_run(files)
-    stages = build(configuration, _remembered(files), left=leftover(configuration, last))
+    stages = build(configuration, remembered(last), left=leftover(configuration, last))
     states = look(stages, files)
     found = verdict(last, pid, stages, states)
     if as_json:

@@ -113,14 +113,14 @@ def _serve(configuration: DevdConfiguration, options: argparse.Namespace) -> int
     from hast.daemon import logs
     from hast.daemon.daemonize import daemonize
     from hast.daemon.notify import Notifier
-    from hast.daemon.paths import run_directory
+    from hast.daemon.paths import carpd_socket
     from hast.daemon.pidfile import Pidfile
     from hast.failover.devd.daemon import Settings, serve
 
     config = os.path.abspath(options.config)
     settings = Settings(
         load=partial(load, config),
-        carpd=options.carpd or str(run_directory() / "carpd.sock"),
+        carpd=options.carpd or str(carpd_socket()),
         hastd=options.hastd.removeprefix("uds://").removeprefix("unix://"),
         deadline_s=options.deadline,
         record=os.path.abspath(options.record) if options.record else None,

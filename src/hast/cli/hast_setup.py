@@ -14,12 +14,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from hast.cli import completion
-from hast.cli.version import add_version
+from hast.cli.arguments import EX_USAGE, make_parser
 
-EX_USAGE = 64
 EX_UNAVAILABLE = 69
 EX_CANTCREAT = 73
 PREFIX = Path("usr/local")
@@ -51,15 +49,8 @@ class SetupError(Exception):
         self.exit_code = exit_code
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"hast-setup: {message}\n{self.format_usage().strip()}", file=sys.stderr)
-        raise SystemExit(EX_USAGE)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="hast-setup", description="Put units, manual pages and completions of this wheel in place.")
-    add_version(parser)
+    parser = make_parser("hast-setup", "Put units, manual pages and completions of this wheel in place.")
     parser.add_argument("verb", choices=("install", "remove", "list"))
     parser.add_argument("--root", default="/", help="of the system to change (default: %(default)s)")
     return parser

@@ -7,10 +7,9 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 from hast.cli import completion
-from hast.cli.version import add_version
+from hast.cli.arguments import make_parser
 from hast.config.address import AddressError, parse_address
 from hast.daemon import logs
 from hast.daemon.daemonize import daemonize
@@ -21,21 +20,13 @@ from hast.failover.arbiters.witness_server import StateError, StateFile, Witness
 
 DEFAULT_STATE = "/var/lib/hast/witness.json"
 DEFAULT_PIDFILE = "/var/run/hast-witness.pid"
-EX_USAGE = 64
 EX_OSERR = 71
 EX_TEMPFAIL = 75
 EX_CONFIG = 78
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"hast-witness: {message}\n{self.format_usage().strip()}", file=sys.stderr)
-        raise SystemExit(EX_USAGE)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="hast-witness", description="Remembers which of two HAST nodes may go on alone.")
-    add_version(parser)
+    parser = make_parser("hast-witness", "Remembers which of two HAST nodes may go on alone.")
     parser.add_argument(
         "-F", dest="foreground", action="store_true", help="stay in the foreground, log to the terminal"
     )

@@ -66,6 +66,11 @@ def nbd_socket(name: str) -> Path:
     return resource_file(name, "nbd")
 
 
+def carpd_socket() -> Path:
+    """Control socket of carpd, where carp.conf names no other."""
+    return run_directory() / "carpd.sock"
+
+
 def make_run_directory() -> Path:
     """Create the run directory, readable by all, writable by the owner. Raises OSError."""
     directory = run_directory()

@@ -7,10 +7,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from hast.daemon.paths import run_directory
+from hast.daemon.paths import carpd_socket
 
 ASK_S = 5.0
-CONTROL_NAME = "carpd.sock"
 
 
 class CarpdError(Exception):
@@ -19,7 +18,7 @@ class CarpdError(Exception):
 
 def control_path() -> str:
     """Where carpd listens: as carp.conf says, where there is one, else carpd.sock in the run directory."""
-    usual = str(run_directory() / CONTROL_NAME)
+    usual = str(carpd_socket())
     from hast.config.carp_model import DEFAULT_CARP_CONF
 
     try:

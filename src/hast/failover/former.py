@@ -29,6 +29,12 @@ class Leftover:
     services: tuple[Service, ...] = ()
 
 
+def remembered(last: Mapping[str, Any], otherwise: Iterable[str] = ()) -> list[str]:
+    """The resources of the last run, of which `all` may have come to mean others since; `otherwise` without a run."""
+    names = last.get("resources")
+    return [str(name) for name in (names if isinstance(names, list) else otherwise)]
+
+
 def last_text(last: Mapping[str, Any]) -> str | None:
     """The configuration of the last run; None when there was no run."""
     text = last.get("configuration")

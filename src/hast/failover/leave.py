@@ -178,12 +178,13 @@ class Leaving:
 
     def _run_slave(self, configuration: FailoverConfiguration) -> None:
         from hast.failover.build import build
-        from hast.failover.former import leftover
+        from hast.failover.former import leftover, remembered
         from hast.failover.run import Run
 
         self._files.ask(Verb.SLAVE)
+        last = self._files.load()
         try:
-            stages = build(configuration, self._remembered(), left=leftover(configuration, self._files.load()))
+            stages = build(configuration, remembered(last, self._served), left=leftover(configuration, last))
         except HastdError as error:
             self.failures["roles"] = str(error)
             return
@@ -194,10 +195,6 @@ class Leaving:
             if self._left_s():
                 raise Overruled
             self.failures.setdefault("deadline", f"not done within {self._request.deadline_s:g} s")
-
-    def _remembered(self) -> list[str]:
-        names = self._files.load().get("resources")
-        return [str(name) for name in names] if isinstance(names, list) else self._served
 
     def _wait_for_rules(self) -> None:
         """Without failover.conf: hast-devd's rules do it, now that the address is gone."""

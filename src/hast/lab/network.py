@@ -31,8 +31,8 @@ REPL = Network("repl", "192.168.100")
 NETWORKS = {network.name: network for network in (PUB, REPL)}
 
 
-class Switch:
-    """The bridges `pub` and `repl`. `close` removes them and every cable."""
+class NetworkNamespace:
+    """Without a name, held by the process `pid`; it ends with `close`, or when this process ends. Raises LabError."""
 
     def __init__(self) -> None:
         self._holder = subprocess.Popen(
@@ -41,9 +41,24 @@ class Switch:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
+        self.pid = self._holder.pid
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != b"ready\n":
             raise LabError("cannot make a network namespace: are you root?")
+
+    def close(self) -> None:
+        self._holder.kill()
+        self._holder.wait()
+        for stream in (self._holder.stdin, self._holder.stdout):
+            if stream:
+                stream.close()
+
+
+class Switch:
+    """The bridges `pub` and `repl`. `close` removes them and every cable."""
+
+    def __init__(self) -> None:
+        self._namespace = NetworkNamespace()
         commands = ["link set lo up"]
         for network in NETWORKS.values():
             commands.append(
@@ -59,7 +74,7 @@ class Switch:
     def ip(self, *commands: str) -> None:
         """Run ip(8) commands on the switch. Raises LabError."""
         text = "".join(f"{command}\n" for command in commands)
-        run_in(self._holder.pid, ("net",), ["ip", "-batch", "-"], text, COMMAND_TIMEOUT_S)
+        run_in(self._namespace.pid, ("net",), ["ip", "-batch", "-"], text, COMMAND_TIMEOUT_S)
 
     def connect(self, host: str, host_pid: int, network: Network, last: int) -> None:
         """Put a cable between the switch and the host, whose end gets the network's address number `last`.
@@ -103,14 +118,10 @@ class Switch:
         self._filter(f'add rule bridge lab cut iifname "{port}" numgen random mod 100 <= {percent - 1} drop')
 
     def _filter(self, *commands: str) -> None:
-        run_in(self._holder.pid, ("net",), ["nft", "-f", "-"], "\n".join(commands) + "\n", COMMAND_TIMEOUT_S)
+        run_in(self._namespace.pid, ("net",), ["nft", "-f", "-"], "\n".join(commands) + "\n", COMMAND_TIMEOUT_S)
 
     def close(self) -> None:
-        self._holder.kill()
-        self._holder.wait()
-        for stream in (self._holder.stdin, self._holder.stdout):
-            if stream:
-                stream.close()
+        self._namespace.close()
 
 
 @dataclass(frozen=True, slots=True)

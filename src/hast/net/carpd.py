@@ -19,7 +19,7 @@ from typing import Any
 from hast.config.carp_model import DEFAULT_CARP_CONTROL, CarpConfiguration
 from hast.config.model import ConfigError
 from hast.daemon.notify import Notifier
-from hast.daemon.paths import run_directory
+from hast.daemon.paths import carpd_socket, run_directory
 from hast.election.carp_types import State, StateChanged
 from hast.election.demotion import BY_HAND, MAX_SKEW, Demotion
 from hast.format import carp
@@ -33,7 +33,6 @@ from hast.net.sockets import SegmentSockets
 
 LOOK_AGAIN_S = 5.0
 """Links and addresses are looked at this often even when the kernel tells of no change."""
-CONTROL_NAME = "carpd.sock"
 RECORD_NAME = "carpd-addresses.json"
 MAX_DEMOTION = 100_000
 MAX_LEAVE_S = 3600.0
@@ -47,7 +46,7 @@ def control_path(configuration: CarpConfiguration) -> str:
     """The control socket: as configured, else carpd.sock in the run directory."""
     if configuration.control != DEFAULT_CARP_CONTROL:
         return configuration.control
-    return str(run_directory() / CONTROL_NAME)
+    return str(carpd_socket())
 
 
 def vhids(count: int) -> str:

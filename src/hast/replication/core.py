@@ -143,6 +143,11 @@ class Core:
         self.effects.stores.append(job)
         return job
 
+    def raise_localcnt(self, reason: str) -> Store:
+        """Have it recorded that this copy is ahead of the peer's, and since when (S8); returns the job to wait for."""
+        since_s = self.meta.ahead_since_s or int(self.now + self.wall_offset_s)
+        return self.store_metadata(reason, localcnt=self.meta.localcnt + 1, ahead_since_s=since_s)
+
     @property
     def last_seq(self) -> int:
         """The last seq given out."""

@@ -103,9 +103,7 @@ class Joining:
                 self._job = core.store_metadata("first connection", localcnt=1)
             elif core.map.owed_remote and not core.map.owed_local and core.meta.localcnt <= peer.remotecnt:
                 # Should this host lose power while it is copied to, that copy is not one to take anything from.
-                since_s = core.meta.ahead_since_s or int(core.now + core.wall_offset_s)
-                localcnt = core.meta.localcnt + 1
-                self._job = core.store_metadata("the peer lacks something", localcnt=localcnt, ahead_since_s=since_s)
+                self._job = core.raise_localcnt("the peer lacks something")
             if core.map.owed_local and not core.map.owed_remote and not core.meta.inconsistent:
                 self._job = core.store_metadata("sync from the peer begins", inconsistent=True)
         self.attaching = self.writes.holding = True

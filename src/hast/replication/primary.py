@@ -406,14 +406,17 @@ class Primary:
         elif request.owner == BARRIER:
             self.barrier.remote_done(request, error)
         elif request.owner == COMMAND:
-            if self._leaving.answered(request):
-                pass
-            elif self.standing.command_answered(request, error):
-                self.writes.launch_awaiting()
-            else:
-                self.sync.command_answered(request, error)
+            self._command_answered(request, error)
         else:
             self._reads.remote_done(request, error)
+
+    def _command_answered(self, request: Request, error: int) -> None:
+        if self._leaving.answered(request):
+            return
+        if self.standing.command_answered(request, error):
+            self.writes.launch_awaiting()
+        else:
+            self.sync.command_answered(request, error)
 
     def _disk_broken(self, text: str) -> None:
         core = self.core

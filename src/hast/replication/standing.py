@@ -220,8 +220,7 @@ class Standing:
         core = self._core
         assert not core.meta.stale, "S8: a copy that follows claims to be ahead"
         assert not core.meta.inconsistent, "S8: a copy that follows claims to be ahead"
-        since_s = core.meta.ahead_since_s or int(core.now + core.wall_offset_s)
-        self._ahead_job = core.store_metadata("localcnt raised", localcnt=core.meta.localcnt + 1, ahead_since_s=since_s)
+        self._ahead_job = core.raise_localcnt("localcnt raised")
 
     def _release(self, waiting: list[Request], durable: bool) -> None:
         held, waiting[:] = waiting[:], []

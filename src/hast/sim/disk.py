@@ -190,8 +190,3 @@ class Disk:
         foreign = rng.getrandbits(8 * metadata.datasize_bytes).to_bytes(metadata.datasize_bytes, "big")
         for image in (self.view, self.medium, self.taken):
             image[metadata.offset_bytes :] = foreign
-
-    def _revert(self, sector: int) -> None:
-        start = sector * SECTOR_BYTES
-        self.view[start : start + SECTOR_BYTES] = self.medium[start : start + SECTOR_BYTES]
-        del self._cached[sector]

@@ -71,9 +71,9 @@ class Node:
         """Counts engines: what an earlier one started is not reported to a later one."""
         self.up = True
         self.sync_seqs: set[int] = set()
+        """Of the requests that reached this secondary: those that synchronise."""
         self.copied: dict[int, int] = {}
         """Sector → version, as a synchronisation wrote it."""
-        """Of the requests that reached this secondary: those that synchronise."""
         self.on_finished: Callable[[Node, list[Request]], None] = lambda node, batch: None
         self._stores: deque[Store] = deque()
         self._storing = False

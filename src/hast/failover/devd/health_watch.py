@@ -28,7 +28,7 @@ from hast.failover.build import Stages, build
 from hast.failover.carpd import Carpd, CarpdError
 from hast.failover.devd.events import Event
 from hast.failover.devd.runner import run_command
-from hast.failover.former import leftover
+from hast.failover.former import leftover, remembered
 from hast.failover.hastd import Hastd, HastdError
 from hast.failover.report import last_run, look, verdict, word
 from hast.failover.state import RunFiles, StateError
@@ -147,9 +147,7 @@ class HealthWatch:
         hastd = Hastd(configuration.control)
         try:
             entries = hastd.roles(ASK_S)
-            remembered = last.get("resources")
-            names = [str(name) for name in remembered] if isinstance(remembered, list) else []
-            stages = build(configuration, names, left=leftover(configuration, last))
+            stages = build(configuration, remembered(last), left=leftover(configuration, last))
         except HastdError as error:
             return Facts(wanted, ill={"hastd": str(error)}, hastd_answers=False)
         states = look(stages, files, self._hanging)
