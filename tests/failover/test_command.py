@@ -299,10 +299,10 @@ def test_a_run_stopped_with_sigstop_is_killed_when_it_does_not_give_way(
 ) -> None:
     monkeypatch.setattr("hast.failover.run.MARGIN_S", 0.1)
     node.hastd.with_devices = False
+    node.write("")  # no part with a long timeout: so long the other run is waited for
     master = node.spawn("master")
     wait_for(lambda: "primary" in node.hastd.roles.values())
     master.send_signal(signal.SIGSTOP)
-    node.write("")
     assert node.run("slave") == 0
     assert master.wait(15) == -signal.SIGKILL
     assert set(node.hastd.roles.values()) == {"secondary"}
