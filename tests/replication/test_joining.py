@@ -256,6 +256,28 @@ def test_virgin_answer_raises_the_counter_before_the_link_is_live() -> None:
     assert rig.engine.core.connected
 
 
+def test_s8_counters_of_the_peers_former_disk_are_not_kept_for_its_new_one() -> None:
+    rig = Rig(metadata(localcnt=2, remotecnt=1))
+    rig.call(rig.engine.begin_handshake)
+    rig.call(rig.engine.attach, rig.peer(virgin=True, bitmap=None))
+    stored = [(job.metadata.localcnt, job.metadata.remotecnt) for job in rig.stores if job.metadata]
+    assert stored == [(3, 0)], "the new disk, promoted by force, raises 0 to 1: that must not look known"
+
+
+def test_s8_peer_that_calls_itself_newer_and_does_not_know_of_our_writes_is_refused_with_the_reason() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.lose()
+    rig.write(0)
+    rig.work()
+    rig.store_all()
+    rig.call(rig.engine.begin_handshake)
+    told = rig.engine.second_hello()
+    rig.call(rig.engine.attach, rig.peer(syncsrc=SyncSource.SECONDARY, localcnt=1, remotecnt=told[1], bitmap=b""))
+    assert "split brain" in rig.drops[-1]
+    assert not rig.engine.core.connected
+
+
 # -- a peer that lost its cache, and our own that was lost ------------------------------------------------------
 
 

@@ -15,6 +15,11 @@ from hast.replication.types import Drop, Event, Peer, Store
 from hast.replication.writes import Writes
 
 HOLD_S = 2.0
+MOVED = "counters moved during the handshake; it has to be repeated"
+UNKNOWN_THERE = (
+    "the peer calls its copy the newer one and does not know of writes that this node acknowledged alone, as in a split"
+    " brain; decide which node's changes stay, and make that node the primary"
+)
 
 
 class Joining:
@@ -83,10 +88,9 @@ class Joining:
         core = self._core
         self.hello = False
         inbound = peer.syncsrc is SyncSource.SECONDARY
-        moved = self._localcnt != core.meta.localcnt or self.writes.standing.ahead is not Record.ABSENT
-        if inbound and moved:
+        if inbound and (complaint := self._against_inbound()):
             self.unhold()
-            core.effects.drop = Drop("counters moved during the handshake; it has to be repeated")
+            core.effects.drop = Drop(complaint)
             return
         core.meet(peer)
         if peer.discards is not None:
@@ -99,14 +103,23 @@ class Joining:
         if core.local_ok:
             if core.meta.boot_id != core.boot_id and not (core.map.owed_local and core.map.owed_remote):
                 self._job = core.store_metadata("caches compared", boot_id=core.boot_id)
-            if peer.virgin and core.meta.localcnt == 0:
-                self._job = core.store_metadata("first connection", localcnt=1)
+            if peer.virgin:
+                # What our counters say of the former disk there does not hold for this one; and the former one, should
+                # it come back, lacks something.
+                localcnt = core.meta.localcnt + 1
+                self._job = core.store_metadata("first connection", localcnt=localcnt, remotecnt=peer.localcnt)
             elif core.map.owed_remote and not core.map.owed_local and core.meta.localcnt <= peer.remotecnt:
                 # Should this host lose power while it is copied to, that copy is not one to take anything from.
                 self._job = core.raise_localcnt("the peer lacks something")
             if core.map.owed_local and not core.map.owed_remote and not core.meta.inconsistent:
                 self._job = core.store_metadata("sync from the peer begins", inconsistent=True)
         self.attaching = self.writes.holding = True
+
+    def _against_inbound(self) -> str:
+        """Why nothing may be taken from this peer; empty when it may."""
+        if self._localcnt != self._core.meta.localcnt:
+            return MOVED
+        return UNKNOWN_THERE if self.writes.standing.ahead is not Record.ABSENT else ""
 
     def settle(self) -> None:
         """Go live when the merged map is on the disk (or the disk is broken, and the peer alone serves)."""
