@@ -14,6 +14,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from hast.format.constants import Replication
+from hast.sim import families_rare as rare
 from hast.sim.disk import SECTOR_BYTES
 from hast.sim.schedule import Argument, Schedule, Step
 from hast.sim.small import DATASIZE_BYTES
@@ -556,9 +557,10 @@ DISASTERS: tuple[Disaster, ...] = (
     arbiter_away,
     arbiter_chooses,
     frozen_by_hand,
+    *rare.RARE,
 )
-ONLY_WITH_ARBITER = frozenset({arbiter_away, arbiter_chooses})
-NEVER_WITH_ARBITER = frozenset({both_serve, outdated_promoted})
+ONLY_WITH_ARBITER = frozenset({arbiter_away, arbiter_chooses}) | rare.RARE_ONLY_WITH_ARBITER
+NEVER_WITH_ARBITER = frozenset({both_serve, outdated_promoted}) | rare.RARE_NEVER_WITH_ARBITER
 
 CHAOS: tuple[tuple[str, dict[str, tuple[Argument, ...]]], ...] = (
     ("cut", {}),
