@@ -124,6 +124,19 @@ def test_s8_peer_found_ahead_after_writes_went_on_alone_is_not_taken_as_source()
     assert rig.engine.second_hello()[1] == 1, "the next handshake tells the truth: split brain"
 
 
+def test_s8_peer_found_ahead_while_the_arbiter_is_asked_is_not_taken_as_source() -> None:
+    rig = Rig(settings=Settings(arbiter=True))
+    rig.call(rig.engine.begin_handshake)
+    rig.engine.second_hello()
+    rig.write(0)
+    rig.engine._joining.unhold()
+    rig.tick()
+    rig.work()
+    assert rig.asked
+    rig.call(rig.engine.attach, rig.peer(localcnt=1, syncsrc=SECONDARY, bitmap=image(0)))
+    assert rig.drops
+
+
 def test_failed_handshake_lets_writes_in() -> None:
     rig = Rig()
     rig.call(rig.engine.begin_handshake)

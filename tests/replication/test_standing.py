@@ -191,6 +191,28 @@ def test_s6_peer_that_lacks_other_writes_is_not_given_the_lead() -> None:
     assert rig.engine.status()["dirty"] == 0
 
 
+def test_s8_what_the_peer_missed_while_it_led_is_counted_once_this_copy_has_everything() -> None:
+    """Without that the next write that the peer misses would be taken for a second history."""
+    rig, _request = failed_locally()
+    rig.store_all()
+    rig.answer_remote()
+    missed = rig.write(40 * EXTENT)
+    rig.store_all()
+    rig.finish_local(*[request for request in rig.local if request.op == WRITE])
+    rig.reply(rig.sent(WRITE)[-1][1], error=EIO)
+    rig.store_all()
+    assert missed.error == EIO
+    rig.tick(1)
+    while rig.engine.status()["local_missing"]:
+        rig.store_all()
+        rig.answer_remote(data=bytes(EXTENT))
+        rig.finish_local()
+    rig.store_all()
+    peer = rig.engine.core.peer
+    assert peer is not None
+    assert rig.saved.localcnt > peer.remotecnt
+
+
 def test_s7_copy_that_is_the_better_of_two_with_gaps_is_not_called_inconsistent() -> None:
     rig = incomplete()
     rig.finish_local(error=EIO)
@@ -447,6 +469,16 @@ def test_s11_thaw_asks_the_arbiter_again() -> None:
     rig.work()
     assert rig.finished == [request]
     assert request.error == 0
+
+
+def test_s11_answer_that_comes_when_nobody_waits_for_it_moves_no_counter() -> None:
+    rig, request = refused()
+    rig.attach()
+    rig.work()
+    assert request in rig.finished
+    rig.call(rig.engine.answered, OUTDATE_PEER, True)
+    rig.work()
+    assert rig.saved.localcnt == 0
 
 
 def test_s11_refusal_because_of_a_failing_peer_disk_ends_when_the_copies_are_in_step_again() -> None:

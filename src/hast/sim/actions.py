@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 OPERATIONS = {"read": READ, "write": WRITE, "flush": FLUSH, "store": STORE, "zero": ZERO, "discard": DELETE}
 PROMOTE_AGAIN_S = 4.0
+LONE_DRAIN_S = 8.0
+"""Nobody is waited for but the arbiter, which refuses within 3 s, and a slow disk."""
 
 # -- time and clients -------------------------------------------------------------------------------------------
 
@@ -292,7 +294,8 @@ def take_over(run: Run, keep: float = 0.5) -> bool:
     run.truth.states.add("fail-over")
     if not _promote_in_time(run, peer):
         run.truth.states.add("fail-over refused")
-        if not run.schedule.arbiter:
+        guessing = not run.features and peer.disk.metadata.stale
+        if not run.schedule.arbiter and not guessing:
             run.truth.wrong(f"{peer.name} cannot take over, although its copy is whole")
         node.boot()
         return _back(run, node, peer)
@@ -430,8 +433,11 @@ def switch(run: Run) -> bool:
     node, engine = run.node("primary"), run.engine()
     if engine is None:
         return False
+    began_s, alone = run.world.now, run.cluster.link is None
     if not run.cluster.drain(node.name):
         run.truth.wrong("S10: a demotion did not come to its end")
+    if alone and run.world.now - began_s > LONE_DRAIN_S:
+        run.truth.wrong(f"S10: a demotion without a peer took more than {LONE_DRAIN_S:g} s")
     if node.engine is not engine or run.cluster.roles[node.name] is not Role.PRIMARY:
         return False
     habits, working = run.clients.habits, run.clients.working

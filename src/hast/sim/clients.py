@@ -56,8 +56,8 @@ class Clients:
         """Answered writes that no flush has covered yet. `request.left`: copies that have it still to confirm."""
         self._round = 0
         self._told: list[float] = [-1.0]
-        """When flushes were answered with an error: nothing asked for before that is promised to become durable by a
-        flush that is asked for later."""
+        """When flushes were answered with an error: nothing asked for before that is promised to become durable, but by
+        a flush that had been asked for when that one failed."""
         self._served: dict[Request, Link] = {}
         """Unanswered operation → the link over which the peer could serve it when it was asked for."""
         for node in cluster.nodes.values():
@@ -211,7 +211,7 @@ class Clients:
         self.writes_answered += 1
         self.truth.acknowledged(node, request, write)
         if fua:
-            self.truth.flushed(node, [write] if write.began_s > self._told_before(write.began_s) else [])
+            self.truth.flushed(node, [write] if write.began_s > self._told_to(write.began_s) else [])
             write.safe = True
         else:
             self._unflushed.append((request, write))
@@ -220,12 +220,13 @@ class Clients:
         """Everything answered before this flush was asked for can not be lost any more."""
         self.flushes_answered += 1
         covered = [write for _request, write in self._unflushed if write.ended_s < began_s]
-        told_s = self._told_before(began_s)
+        told_s = self._told_to(began_s)
         self.truth.flushed(node, [write for write in covered if write.began_s > told_s])
         for write in covered:
             write.safe = True
         self._unflushed = [entry for entry in self._unflushed if entry[1].ended_s >= began_s]
 
-    def _told_before(self, began_s: float) -> float:
-        """When an error was told last before a flush was asked for; it need not make up for what failed until then."""
-        return next(told_s for told_s in reversed(self._told) if told_s <= began_s)
+    def _told_to(self, began_s: float) -> float:
+        """When an error was told last that a flush asked for at `began_s` need not make up for."""
+        limit_s = began_s if self.truth.flush_failed_s > began_s else self.world.now
+        return next(told_s for told_s in reversed(self._told) if told_s <= limit_s)

@@ -68,7 +68,7 @@ def _peer_lacks_some(draw: Draw, count: int, rate_bytes_s: int = 0) -> list[Step
 def slow_copy_loses_its_cache(draw: Draw) -> list[Step]:
     """The copy that is made equal, piece after piece, loses power between two pieces."""
     steps = _peer_lacks_some(draw, 12, 2000)
-    for _ in range(2):
+    for _ in range(3):
         steps += [draw.step("until", what="copied", most_s=3.0), draw.later(0.15, "wait", seconds=0.0)]
         steps += [draw.step("power off", node="secondary", keep=0.0), draw.later(0.3, "power on", node="secondary")]
     return [*steps, draw.step("wait", seconds=2.5)]
@@ -185,16 +185,21 @@ def last_record_fails(draw: Draw) -> list[Step]:
 
 
 def each_copy_lacks_something(draw: Draw) -> list[Step]:
-    """A write fails on the primary, another on the secondary; the primary's disk takes its time."""
+    """A write fails on the primary, another on the secondary; then the primary's disk takes its time."""
+    first, second = _writes(draw, 2)
     return [
         *_quiet(draw),
-        draw.step("slow", node="primary", factor=draw.one(20.0, 100.0)),
+        first,
+        second,
+        draw.step("wait", seconds=0.1),
         draw.step("fail", node="primary", op="write"),
-        *_writes(draw, 1),
-        draw.step("until", what="giving lead", most_s=1.5),
-        draw.later(0.3, "fail", node="secondary", op="write"),
-        *_writes(draw, 2),
-        draw.step("wait", seconds=4.0),
+        first,
+        draw.step("until", what="giving lead", most_s=0.5),
+        draw.step("fail", node="secondary", op="write"),
+        second,
+        draw.later(0.03, "wait", seconds=0.0),
+        draw.step("slow", node="primary", factor=draw.one(100.0, 300.0)),
+        draw.step("wait", seconds=6.0),
         draw.step("slow", node="primary", factor=1.0),
     ]
 
@@ -412,13 +417,13 @@ def flush_spans_the_join(draw: Draw) -> list[Step]:
 
 def silence_is_noticed(draw: Draw) -> list[Step]:
     """Packets are lost without a word on a link on which nobody sends anything."""
-    return [*_quiet(draw), draw.later(1.0, "silence"), draw.step("expect drop")]
+    return [*_quiet(draw), draw.later(0.5, "wait", seconds=2.5), draw.step("silence"), draw.step("expect drop")]
 
 
 def handshake_is_cut_for_long(draw: Draw) -> list[Step]:
     """The link dies in the middle of a handshake and does not come back; the primary serves alone."""
     return [
-        *draw.aim(),
+        *_quiet(draw),
         draw.step("cut"),
         draw.step("until", what="handshake", most_s=3.0),
         draw.later(0.01, "network", up=False),
@@ -444,7 +449,7 @@ def arbiter_lost_and_peer_back(draw: Draw) -> list[Step]:
 def arbiter_relents(draw: Draw) -> list[Step]:
     """The arbiter is out of the primary's reach for a while; then it lets it go on alone."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        *_quiet(draw),
         draw.step("reach", node="primary", up=False),
         draw.step("network", up=False),
         *_writes(draw, 1),
@@ -473,12 +478,12 @@ def demoted_while_the_arbiter_is_asked(draw: Draw) -> list[Step]:
     """The primary is drained while writes are under way, and the arbiter does not answer for them."""
     return [
         draw.step("until", what="protected", most_s=5.0),
-        draw.step("work", gap_s=0.006, batch=4, reads=0.0, spread=80),
+        draw.step("work", gap_s=0.006, batch=4, depth=40, reads=0.0),
         draw.step("slow", node="primary", factor=40.0),
         draw.step("reach", node="primary", up=False),
         draw.step("network", up=False),
         draw.step("until", what="going ahead", most_s=1.0),
-        draw.later(0.1, "switch"),
+        draw.later(0.02, "switch"),
         draw.step("reach", node="primary", up=True),
         draw.step("network", up=True),
     ]

@@ -42,6 +42,8 @@ class Truth:
         """Nodes that began to synchronise while they stopped: that is not waited for."""
         self.spoiled = False
         """An operation of a disk failed in this run."""
+        self.flush_failed_s = -1.0
+        """When a flush of a primary's disk failed last."""
         self._frozen: dict[str, tuple[int, float]] = {}
         """Node → the life of its engine, and since when that holds writes by order."""
         self.apart: dict[str, dict[int, int]] = {"a": {}, "b": {}}
@@ -149,9 +151,7 @@ class Truth:
         if job.reason == "sync begins" and Feature.SYNC_MARK in self.cluster.features:
             source = self.cluster.other(node)
             if source.up and isinstance(source.engine, Primary) and self._says_bad(source.disk.durable_metadata):
-                self.wrong(
-                    f"S7: {node.name} is to be overwritten, and the disk of {source.name} calls itself bad"
-                )
+                self.wrong(f"S7: {node.name} is to be overwritten, and the disk of {source.name} calls itself bad")
         if job.reason == "in step" and isinstance(node.engine, Primary) and self._alive(node):
             differing = [e for e in self._differing() if e not in node.engine.map.inflight]
             if differing:
@@ -249,6 +249,7 @@ class Truth:
         self.spoiled = True
         other = self.cluster.other(node)
         if not isinstance(node.engine, Secondary):
+            self.flush_failed_s = self.cluster.world.now if request.op == FLUSH else self.flush_failed_s
             return
         if request.op != FLUSH and self._peer_leads(other):
             self.doubt_unconfirmed()
