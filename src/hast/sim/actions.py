@@ -294,8 +294,7 @@ def take_over(run: Run, keep: float = 0.5) -> bool:
     run.truth.states.add("fail-over")
     if not _promote_in_time(run, peer):
         run.truth.states.add("fail-over refused")
-        guessing = not run.features and peer.disk.metadata.stale
-        if not run.schedule.arbiter and not guessing:
+        if not run.schedule.arbiter and not _still_stale(run, peer):
             run.truth.wrong(f"{peer.name} cannot take over, although its copy is whole")
         node.boot()
         return _back(run, node, peer)
@@ -321,6 +320,11 @@ def take_over_unlinked(run: Run, keep: float = 0.5) -> bool:
         run.world.run_till(lambda: run.cluster.admitting, PROMOTE_AGAIN_S)
     node.boot()
     return promoted or _back(run, node, peer)
+
+
+def _still_stale(run: Run, node: Node) -> bool:
+    """A copy that was stale once, and filled by a reference primary, is told only later that it is good again."""
+    return not run.features and node.disk.metadata.stale
 
 
 def _back(run: Run, node: Node, peer: Node) -> bool:
@@ -415,7 +419,7 @@ def succeed(run: Run) -> bool:
         if not run.heir and node.name not in cluster.stopping:
             return False
         if run.world.now >= limit_s:
-            if run.heir and not run.schedule.arbiter:
+            if run.heir and not run.schedule.arbiter and not _still_stale(run, peer):
                 run.truth.wrong(f"{peer.name} cannot take over from {node.name}, although it is gone")
             return False
         run.world.run_for(0.2)
