@@ -516,7 +516,7 @@ def replace_disk(run: Run, node: str) -> bool:
             return False
         run.clients.server_gone()
         run.cluster.demote(target.name, Role.INIT)
-        if not run.cluster.may_promote(other.name):
+        if not run.cluster.may_promote(other.name) and not _still_stale(run, other):
             run.truth.wrong("the copy that took over from a broken disk may not be used")
         run.cluster.promote(other.name, force=True)
     elif not (target.disk.broken or run.protected()):

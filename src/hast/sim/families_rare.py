@@ -252,7 +252,9 @@ def crash_before_the_counter_is_raised(draw: Draw) -> list[Step]:
         draw.later(0.02, "power off", node="primary", keep=draw.keep()),
         draw.step("network", up=True),
         draw.later(0.3, "power on", node="primary"),
-        draw.step("wait", seconds=1.5),
+        draw.step("wait", seconds=1.0),
+        draw.habits(),
+        draw.step("wait", seconds=0.5),
     ]
 
 

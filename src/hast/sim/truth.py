@@ -146,6 +146,9 @@ class Truth:
             if not forced and Feature.SYNC_MARK in self.cluster.features and node.disk.unsettled(node.copied):
                 self.wrong(f"S7: {node.name} calls its copy good, and what was copied into it is not on its medium")
             node.copied.clear()
+        if job.reason == "copy is stale" and self.cluster.other(node).disk.failed:
+            # The peer leads from now on, and has perhaps failed what it had received before: two failures.
+            self.doubt_unconfirmed()
         if job.reason == "in step" and job.metadata is not None and self._says_bad(job.metadata):
             self.wrong(f"S7: {node.name} calls the copies in step, and its own bad")
         if job.reason == "sync begins" and Feature.SYNC_MARK in self.cluster.features:
