@@ -47,6 +47,8 @@ class Offer:
     role: Role
     spawned: Spawned
     ready: dict[str, Any]
+    release: str
+    """What code it runs."""
     fuse: bool
     sync_rate_bytes_s: int
     descriptors: list[int]
@@ -151,8 +153,8 @@ def _understood(record: WorkerRecord, sock: socket.socket, message: dict[str, An
     version = message.get("version")
     if message.get("say") != "offer" or version != STATE_VERSION:
         raise NotUnderstood(
-            f"Worker {record.pid} hands over state of version {version!a}, and this release knows {STATE_VERSION}. It goes "
-            f"on serving: start hastd of the release that it is of, or end it in order (kill {record.pid})."
+            f"Worker {record.pid} hands over state of version {version!a}, and this release knows {STATE_VERSION}. "
+            f"It goes on serving: start hastd of the release that it is of, or end it in order (kill {record.pid})."
         )
     try:
         resource = messages.resource_from_json(message["resource"])
@@ -165,4 +167,4 @@ def _understood(record: WorkerRecord, sock: socket.socket, message: dict[str, An
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"Worker {record.pid} cannot be taken over: its offer is not understood ({error}).") from None
     spawned = Spawned(Foundling(record.pid, pidfd), sock, pidfd)
-    return Offer(resource, role, spawned, ready, fuse, rate_bytes_s, descriptors)
+    return Offer(resource, role, spawned, ready, str(message.get("release")), fuse, rate_bytes_s, descriptors)

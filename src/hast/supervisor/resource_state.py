@@ -39,6 +39,8 @@ from hast.worker.disk import resolve
 log = logging.getLogger("hast.supervisor")
 
 MAX_QUESTION_CHARACTERS = 64
+RENEW_LIMIT_S = 10.0
+RENEW_POLL_S = 0.02
 
 
 class ResourceState:
@@ -202,6 +204,11 @@ class ResourceState:
             if rendezvous is not None:
                 rendezvous.leave(self.name)
 
+    async def settled(self) -> None:
+        """No role change is under way."""
+        async with self._lock:
+            pass
+
     async def abandon(self) -> None:
         """The time of the stop is over: users get errors now, and nothing of this resource stays. Raises nothing."""
         primary = self._runner.primary
@@ -263,6 +270,22 @@ class ResourceState:
     def _step_down(self, reason: str) -> None:
         log.error("Stepping down: %s.", reason, extra=self._extra())
         self._environment.leaves.step_down(self.name)
+
+    async def renew_worker(self) -> bool:
+        """Have another worker take the place of this one; what stands on the device sees a pause. False when none
+        serves in time, or a secondary's worker does not end."""
+        worker, primary = self.worker, self._runner.primary
+        if worker is None:
+            return True
+        try:
+            await worker.give_way(RENEW_LIMIT_S)
+            async with asyncio.timeout(RENEW_LIMIT_S):
+                while primary is not None and self._runner.primary is primary and not primary.serving:
+                    await asyncio.sleep(RENEW_POLL_S)
+        except (Stuck, TimeoutError) as error:
+            log.error("%s", error or "The new worker does not serve.", extra=self._extra())
+            return False
+        return self._runner.primary is primary
 
     # --- a primary's worker dies ----------------------------------------------------------------------------------
 
