@@ -59,7 +59,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from hast.config.model import Arbiter, ArbiterKind, Device, Resource, SplitBrainPolicy
+from hast.config.model import Arbiter, ArbiterKind, CrashLoop, Device, Resource, SplitBrainPolicy
 from hast.format.constants import Checksum, Compression, Replication
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -108,5 +108,6 @@ def resource_from_json(value: dict[str, Any]) -> Resource:
             "device": Device(value["device"]),
             "arbiter": Arbiter(ArbiterKind(value["arbiter"]["kind"]), tuple(value["arbiter"]["targets"])),
             "split_brain_policy": SplitBrainPolicy(value["split_brain_policy"]),
+            "crash_loop": CrashLoop(value["crash_loop"]),
         }
     )
