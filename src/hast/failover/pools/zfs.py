@@ -53,6 +53,11 @@ class Look:
         return self.status is None or self.status.suspended or bool(self.not_ours or self.missing)
 
     @property
+    def is_lost(self) -> bool:
+        """Whether its devices are dead, not only its answers slow."""
+        return bool(self.not_ours or self.missing) or (self.status is not None and self.status.suspended)
+
+    @property
     def is_well(self) -> bool:
         return not self.is_dead and self.status is not None and self.status.state == "ONLINE"
 
@@ -177,6 +182,16 @@ class ZfsPool(Part):
 
     # A pool that outlived its devices
 
+    @property
+    def can_hang(self) -> bool:
+        """Reads and writes wait for ever, also those of a process that was killed."""
+        return True
+
+    def let_go(self, context: Context) -> None:
+        """Clear a pool whose devices are dead, where that may be; else end it, so that who uses it gets errors."""
+        if self._look(context).is_lost and self._is_dead(context):
+            self._bury(context)
+
     def _look(self, context: Context) -> Look:
         daemon = zfs_fuse.find()
         argv = ("zpool", "status", *(() if daemon else ("-P",)), self._pool.name)
@@ -185,6 +200,8 @@ class ZfsPool(Part):
             status = parse_status(result.output)
         except ValueError:
             status = None
+        if status is None and self._devices and result.code == LATE:
+            return Look(None, missing=() if any(map(_is_there, self._devices)) else self._devices)
         listed = {path if path.startswith("/") else f"/dev/{path}" for path, _ in status.vdevs} if status else set()
         mine = [path for path in self._devices if path in listed]
         missing = tuple(path for path in mine if not _is_there(path))
