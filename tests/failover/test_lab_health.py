@@ -106,10 +106,19 @@ def test_master_after_hastd_died_ends_with_a_pool_that_does_io(lab: Lab, busy: b
         code, text = status(lab.hast1)
         assert code == 1
         assert "pool zhast: imported, but " in text
+        before = len(lab.hast1.log())
         timed(lab.hast1, "master")
         write(lab.hast1, "after")
         assert {"before", "after"} <= files(lab.hast1)
         assert status(lab.hast1)[0] == 0, status(lab.hast1)[1]
+        assert "hast: Scrub of ZFS pool zhast started." in lab.hast1.log()[before:]
+        scrubbed(lab.hast1)
+
+
+def scrubbed(host: Host) -> None:
+    """Somebody has started a scrub; when it ends nothing is known to be wrong."""
+    host.wait_for("scrub", lambda: "scrub completed" in host.run("zpool status zhast").stdout, 20)
+    assert "errors: No known data errors" in host.run("zpool status zhast").stdout
 
 
 @pytest.mark.parametrize("busy", [True, False])
