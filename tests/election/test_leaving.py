@@ -124,18 +124,22 @@ def test_a_service_that_stays_is_kept_also_while_the_other_copy_is_stale() -> No
 def test_hastd_that_stops_is_always_a_hand_over(others: tuple[Job | None, Job | None]) -> None:
     jobs = {program: job for program, job in zip((Program.CARPD, Program.DEVD), others, strict=True) if job}
     for ending in EVERY_PROGRAM:
-        assert decide(replace(MASTER, ending=ending, jobs={**jobs, Program.HASTD: Job.STOP})).way is Way.HAND_OVER
+        facts = replace(MASTER, ending=ending, jobs={**jobs, Program.HASTD: Job.STOP})
+        assert decide(facts).way is Way.HAND_OVER
 
 
-@pytest.mark.parametrize("others", [(), (Program.CARPD,), (Program.DEVD,), (Program.CARPD, Program.DEVD)])
-@pytest.mark.parametrize("hastd", [True, False])
-def test_a_hastd_that_begins_anew_beside_others_leaves_the_service_where_it_is(
-    others: tuple[Program, ...], hastd: bool
-) -> None:
-    """Its workers go on; while it is away nobody can tell what the new carpd will find."""
-    jobs = dict.fromkeys((Program.HASTD, *others), Job.RESTART)
-    facts = MASTER if hastd else Facts([], [replace(HERE, adoptable=False)], hastd=False, begun=True)
-    for ending in others:
+@pytest.mark.parametrize("others", itertools.product([None, Job.RESTART], repeat=2))
+def test_hastd_that_begins_anew_leaves_its_workers_and_the_service_stays(others: tuple[Job | None, Job | None]) -> None:
+    jobs = {program: job for program, job in zip((Program.CARPD, Program.DEVD), others, strict=True) if job}
+    jobs[Program.HASTD] = Job.RESTART
+    for ending in jobs:
+        assert decide(replace(MASTER, ending=ending, jobs=jobs)).way is Way.KEEP
+
+
+def test_so_it_does_while_hastd_is_away_and_nobody_can_tell_what_the_new_carpd_will_find() -> None:
+    jobs = dict.fromkeys(EVERY_PROGRAM, Job.RESTART)
+    facts = Facts([], [replace(HERE, adoptable=False)], hastd=False, begun=True)
+    for ending in EVERY_PROGRAM:
         assert decide(replace(facts, ending=ending, jobs=jobs)).way is Way.KEEP
 
 

@@ -167,7 +167,7 @@ def test_primary_whose_worker_died_with_hastd_is_none_any_more_and_says_why(pair
     one.start()
     state = one.status()
     assert state["role"] == "init"
-    assert "hastd and the worker of this primary ended unexpectedly" in json.dumps(state)
+    assert "The worker of this primary ended with the hastd before this one" in json.dumps(state)
     assert one.role("primary")["error"] is None
 
 

@@ -177,10 +177,10 @@ async def _starts_again() -> bool:
     """systemd is about to end this hastd as the first half of a restart."""
     from hast.daemon.in_thread import in_thread
     from hast.election.leaving import Job, Program
-    from hast.failover.jobs import ASK_S, jobs
+    from hast.failover import jobs
 
     try:
-        return (await in_thread(jobs, ASK_S + 1.0)).get(Program.HASTD) is Job.RESTART
+        return (await in_thread(jobs.jobs, jobs.ASK_S + 1.0)).get(Program.HASTD) is Job.RESTART
     except TimeoutError:
         return False
 

@@ -3,8 +3,7 @@
 One rule for every way in which a host is stopped on purpose (a person, systemd in any order, one daemon alone):
 
     nothing is served here             nothing is done
-    carpd or hast-devd begins anew     the service stays: what the new one finds, it adopts (adoption.py); also when
-                                       hastd begins anew at the same time, whose workers go on meanwhile
+    daemons only begin anew            the service stays: what the new one finds, it adopts (adoption.py)
     the other copy is whole            the address goes first, so that the other host begins at once; then services,
                                        exports, pools, devices, roles; then the other host is waited for
     else                               the same in order, except the address: to whom? It is said aloud first
@@ -106,8 +105,8 @@ def decide(facts: Facts) -> Decision:
 
 
 def _comes_back(facts: Facts) -> bool:
-    """Whether daemons are only started anew, and find what they need for going on."""
-    if facts.ending not in (Program.CARPD, Program.DEVD) or facts.jobs.get(facts.ending) is not Job.RESTART:
+    """Whether daemons are only started anew, and find what they need for going on: hastd leaves its workers running."""
+    if facts.ending is None or facts.jobs.get(facts.ending) is not Job.RESTART:
         return False
     if Job.STOP in facts.jobs.values():
         return False

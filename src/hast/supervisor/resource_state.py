@@ -124,9 +124,9 @@ class ResourceState:
         role = adoption.role_without_worker(Role(record.role))
         if role is not Role.INIT:
             self._take_role(role)
-            self._announce.taken_over(role, "Role as before hastd ended unexpectedly; waiting for the primary.")
+            self._announce.taken_over(role, "Role as under the hastd before this one; waiting for the primary.")
         elif Role(record.role) is Role.PRIMARY:
-            self.last_error = "hastd and the worker of this primary ended unexpectedly, and the device with them."
+            self.last_error = "The worker of this primary ended with the hastd before this one, and so did its device."
             log.error("%s", self.last_error, extra=self._extra())
 
     async def adopt(self, offer: Offer, record: RoleRecord) -> None:
@@ -144,7 +144,7 @@ class ResourceState:
         if offer.sync_rate_bytes_s != offer.resource.sync_rate_bytes_s and offer.role is Role.PRIMARY:
             self.settings.limited(offer.sync_rate_bytes_s)
         self._note()
-        self._announce.taken_over(self.role, "The worker of a hastd that ended unexpectedly was taken over.")
+        self._announce.taken_over(self.role, "The worker of the hastd before this one was taken over.")
         self._tell_contact()
         assert self.worker is not None
         self._spawn(self.worker.watch())
