@@ -204,7 +204,7 @@ class Cluster:
             connected = self.link is not None and self.link.secondary.name == name
             if not (connected or departure.is_awaited(now)):
                 return True
-            return not departure.holds_role(self.ask_peer(name), now)
+            return not departure.holds_role(self.ask_peer(name), now, connected)
 
         left_s = (departure.until_s or 0.0) - self.world.now
         return self.world.run_till(gone, max(self.settings.timeout_s, left_s) + RETRY_S)

@@ -37,6 +37,21 @@ def changed_fields(old: Resource, new: Resource) -> frozenset[str]:
     return frozenset(each.name for each in fields(Resource) if getattr(old, each.name) != getattr(new, each.name))
 
 
+def changes(old: Resource, new: Resource) -> str:
+    """What differs, for the log: `timeout 20 -> 7`."""
+    texts = []
+    for name in sorted(changed_fields(old, new)):
+        before, after = _text(getattr(old, name)), _text(getattr(new, name))
+        texts.append(f"{name.removesuffix('_s')} {before} -> {after}")
+    return ", ".join(texts)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
 def needs_restart(old: Resource, new: Resource, role: Role) -> bool:
     """Whether the change takes the resource through role init."""
     changed = changed_fields(old, new)
