@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -73,6 +74,14 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 def synced(worker: Worker) -> bool:
     status = worker.status()
     return status["status"] == "complete" and status["sync"] is None and status["peer_missing"] == 0
+
+
+def test_a_primary_says_that_its_peer_is_whole_while_it_is_there_and_has_everything(pair: Pair) -> None:
+    worker, node, client = pair.up()
+    wait_until(lambda: worker.status()["peer_whole"], "a whole peer")
+    node.worker.kill()
+    wait_until(lambda: not worker.status()["peer_whole"], "no peer")
+    assert client.write(0, b"x" * 4096) == 0
 
 
 @pytest.mark.parametrize("replication", list(Replication))
@@ -200,7 +209,42 @@ def test_a_stopped_worker_loses_its_title_and_socket(pair: Pair) -> None:
     assert worker.stop() == 0
 
 
-def test_a_lost_supervisor_ends_the_worker_in_order(pair: Pair) -> None:
+def test_a_lost_supervisor_is_waited_for_while_the_worker_serves(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HAST_RUN", str(tmp_path))
+    worker, _node, client = pair.up()
+    assert client.write(0, b"z" * 4096) == 0
+    worker.control.close()
+    door = tmp_path / "disk1.adopt"
+    wait_until(door.exists, "the worker's socket")
+    assert client.write(4096, b"y" * 4096) == 0
+    worker.control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    worker.control.connect(str(door))
+    offer, descriptors = messages.receive(worker.control)
+    assert offer is not None
+    for descriptor in descriptors:
+        os.close(descriptor)
+    assert worker.ask("adopt")["error"] is None
+    assert not door.exists()
+    assert worker.status()["status"] == "complete"
+    assert worker.stop() == 0
+    assert pair.equal()
+
+
+def test_a_worker_that_was_told_of_its_end_ends_in_order_when_its_supervisor_is_lost(pair: Pair) -> None:
+    worker, _node, client = pair.up()
+    assert client.write(0, b"z" * 4096) == 0
+    assert worker.ask("leave", within_s=20.0)["error"] is None
+    worker.control.close()
+    assert worker.process.wait(20) == 0
+    assert pair.equal()
+
+
+def test_a_worker_that_cannot_be_found_ends_in_order_when_its_supervisor_is_lost(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HAST_RUN", str(tmp_path / "not there"))
     worker, _node, client = pair.up()
     assert client.write(0, b"z" * 4096) == 0
     worker.control.close()

@@ -250,6 +250,24 @@ def _after_failure(draw: Draw) -> list[Step]:
     return [*steps, *draw.hush(), draw.step("wait", seconds=round(draw.random() * 3, 3))]
 
 
+def hastd_killed(draw: Draw) -> list[Step]:
+    """hastd dies, its workers go on, and something happens before the next hastd takes over."""
+    other = draw.node()
+    meanwhile = [
+        [],
+        [draw.step("network", up=False), *draw.hush(), draw.later(4.0, "network", up=True)],
+        [draw.step("network", up=False), draw.step("wait", seconds=draw.one(2.0, 5.0, 16.0))],
+        [draw.step("kill", node=other)],
+        [draw.step("power off", node=other, keep=draw.keep()), draw.later(3.0, "power on", node=other)],
+        [draw.step("reach", node="primary", up=False), draw.step("cut"), draw.step("wait", seconds=4.0)],
+        [draw.step("kill hastd", node="primary"), draw.step("kill hastd", node="secondary"), draw.step("cut")],
+    ]
+    chosen = meanwhile[int(draw.random() * len(meanwhile))]
+    ends = [draw.later(1.5, "restart hastd"), draw.later(0.5, "reach", node="primary", up=True)]
+    steps = [*draw.aim(), draw.step("kill hastd", node=draw.one("primary", "primary", "secondary")), *chosen, *ends]
+    return [*steps, draw.later(1.0, "network", up=True), draw.step("wait", seconds=1.0)]
+
+
 def write_errors(draw: Draw) -> list[Step]:
     """Some writes on one node fail with EIO."""
     return [
@@ -540,6 +558,7 @@ DISASTERS: tuple[Disaster, ...] = (
     planned_switch,
     switch_under_load,
     ordered_stop,
+    hastd_killed,
     write_errors,
     read_errors,
     flush_errors,
@@ -565,6 +584,8 @@ NEVER_WITH_ARBITER = frozenset({both_serve, outdated_promoted}) | rare.RARE_NEVE
 CHAOS: tuple[tuple[str, dict[str, tuple[Argument, ...]]], ...] = (
     ("cut", {}),
     ("cut", {}),
+    ("kill hastd", {"node": ("a", "b")}),
+    ("restart hastd", {}),
     ("network", {"up": (True, False)}),
     ("silence", {}),
     ("fail", {"node": ("a", "b"), "op": ("read",), "count": (1, 2)}),

@@ -13,18 +13,20 @@ import socket
 from collections.abc import Coroutine
 from typing import Any
 
-from hast.config.model import Resource
+from hast.config.model import ArbiterKind, Resource
 from hast.daemon.logs import context
 from hast.device.export_device import ExportDevice
 from hast.format.constants import Role
-from hast.supervisor import arbiter_link
+from hast.supervisor import arbiter_link, memory
+from hast.supervisor.adoption import Offer
 from hast.supervisor.announcer import Announcer, event_name
-from hast.supervisor.decisions import role_change
+from hast.supervisor.decisions import adoption, role_change
 from hast.supervisor.decisions.role_change import Facts
 from hast.supervisor.decisions.steps import Ending, Refusal
 from hast.supervisor.decisions.together import Member
 from hast.supervisor.environment import Environment
 from hast.supervisor.live_settings import LiveSettings
+from hast.supervisor.memory import RoleRecord
 from hast.supervisor.rendezvous import Rendezvous
 from hast.supervisor.revival import Revival
 from hast.supervisor.role_runner import RoleRunner
@@ -37,6 +39,8 @@ from hast.worker.disk import resolve
 log = logging.getLogger("hast.supervisor")
 
 MAX_QUESTION_CHARACTERS = 64
+RENEW_LIMIT_S = 10.0
+RENEW_POLL_S = 0.02
 
 
 class ResourceState:
@@ -113,6 +117,46 @@ class ResourceState:
     def _extra(self) -> dict[str, str]:
         return context(self.name, self.role)
 
+    # --- after the death of an earlier hastd ------------------------------------------------------------------------
+
+    def remember(self, record: RoleRecord) -> None:
+        """What an earlier hastd noted of this resource, whose worker is gone."""
+        role = adoption.role_without_worker(Role(record.role))
+        if role is not Role.INIT:
+            self._take_role(role)
+            self._announce.taken_over(role, "Role as under the hastd before this one; waiting for the primary.")
+        elif Role(record.role) is Role.PRIMARY:
+            self.last_error = "The worker of this primary ended with the hastd before this one, and so did its device."
+            log.error("%s", self.last_error, extra=self._extra())
+
+    async def adopt(self, offer: Offer, record: RoleRecord) -> None:
+        """Take over a living worker. Raises nothing."""
+        async with self._lock:
+            self._runner.offer = offer
+            self._revival.restarts = record.restarts
+            asked = self._environment.make_dealings is not None and offer.resource.arbiter.kind is not ArbiterKind.NONE
+            ending = await self._runner.run(adoption.adopt(offer.role, asked))
+            if ending.refusal is not None:
+                self.last_error = ending.refusal.remember
+                log.error("%s", ending.refusal.reason, extra=self._extra())
+                return
+        self._runner.first = False
+        if offer.sync_rate_bytes_s != offer.resource.sync_rate_bytes_s and offer.role is Role.PRIMARY:
+            self.settings.limited(offer.sync_rate_bytes_s)
+        self._note()
+        self._announce.taken_over(self.role, "The worker of the hastd before this one was taken over.")
+        self._tell_contact()
+        assert self.worker is not None
+        self._spawn(self.worker.watch())
+
+    def _tell_contact(self) -> None:
+        """What happened to the connection while there was no hastd."""
+        if self._environment.events.contact(self.name).connected is self._runner.connected:
+            return
+        name = "connect" if self._runner.connected else "disconnect"
+        text = f"{'Connected to' if self._runner.connected else 'Disconnected from'} the peer while hastd was away."
+        self._announce.worker_event(self.role, {"name": name, "text": text})
+
     # --- role changes ---------------------------------------------------------------------------------------------
 
     async def set_role(self, new: Role, force: bool = False, rendezvous: Rendezvous | None = None) -> Role:
@@ -125,6 +169,9 @@ class ResourceState:
         try:
             async with self._lock:
                 old = self.role
+                if new is Role.PRIMARY is old and self._revival.held:
+                    await self._retry()
+                    return old
                 plan = role_change.change(self._facts(new, force, rendezvous is not None))
                 ending = await self._runner.run(plan, f"{old} to {new}", new is Role.PRIMARY, rendezvous)
                 if ending.role is Role.PRIMARY is not old:
@@ -135,12 +182,18 @@ class ResourceState:
             if rendezvous is not None:
                 rendezvous.leave(self.name)
 
+    async def _retry(self) -> None:
+        """After a crash loop, by order. Raises RoleError."""
+        if not await self._revival.retry():
+            raise RoleError(self.last_error or "The worker does not serve; see the log.")
+
     async def retire(self) -> None:
         """The resource was removed: role init with its hook, and nothing after it. Raises RoleError."""
         try:
             await self.set_role(Role.INIT)
         finally:
             self._closed = True
+            memory.forget_role(self.name)
 
     async def shut_down(self, end_s: float, rendezvous: Rendezvous | None = None) -> None:
         """Orderly end without hooks, by `end_s` of the loop's clock: drain, detach, forget. Raises nothing."""
@@ -154,9 +207,15 @@ class ResourceState:
                 ending = await self._runner.run(plan, f"{self.role} to init", rendezvous=rendezvous)
                 if ending.refusal is not None:
                     log.error("%s", ending.refusal.reason, extra=self._extra())
+                memory.forget_role(self.name)
         finally:
             if rendezvous is not None:
                 rendezvous.leave(self.name)
+
+    async def settled(self) -> None:
+        """No role change is under way."""
+        async with self._lock:
+            pass
 
     async def abandon(self) -> None:
         """The time of the stop is over: users get errors now, and nothing of this resource stays. Raises nothing."""
@@ -191,6 +250,11 @@ class ResourceState:
     def _take_role(self, role: Role) -> None:
         self.role = role
         self.last_error = None
+        self._note()
+
+    def _note(self) -> None:
+        """For the next hastd, should this one die."""
+        memory.note_role(self.name, RoleRecord(str(self.role), self._revival.restarts))
 
     async def _promoted(self) -> None:
         self._runner.first = False
@@ -215,6 +279,22 @@ class ResourceState:
         log.error("Stepping down: %s.", reason, extra=self._extra())
         self._environment.leaves.step_down(self.name)
 
+    async def renew_worker(self) -> bool:
+        """Have another worker take the place of this one; what stands on the device sees a pause. False when none
+        serves in time, or a secondary's worker does not end."""
+        worker, primary = self.worker, self._runner.primary
+        if worker is None:
+            return True
+        try:
+            await worker.give_way(RENEW_LIMIT_S)
+            async with asyncio.timeout(RENEW_LIMIT_S):
+                while primary is not None and self._runner.primary is primary and not primary.serving:
+                    await asyncio.sleep(RENEW_POLL_S)
+        except (Stuck, TimeoutError) as error:
+            log.error("%s", error or "The new worker does not serve.", extra=self._extra())
+            return False
+        return self._runner.primary is primary
+
     # --- a primary's worker dies ----------------------------------------------------------------------------------
 
     def _primary_worker_lost(self, worker: WorkerProcess) -> None:
@@ -228,6 +308,7 @@ class ResourceState:
     def _tried(self, refusal: Refusal | None) -> None:
         """Another worker was started, or could not be."""
         self.last_error = refusal.remember if refusal is not None else None
+        self._note()
 
     def _given_up(self, ending: Ending) -> None:
         """No worker can hold the role."""

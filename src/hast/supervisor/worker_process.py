@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ from hast.worker import messages
 log = logging.getLogger("hast.supervisor")
 
 KILL_DEADLINE_S = 5.0
+ADOPT_DEADLINE_S = 5.0
 MAX_PENDING_REQUESTS = 64
 WATCH_INTERVAL_S = float(os.environ.get("HAST_WATCH_INTERVAL_S", "10"))
 WATCH_MISSES = 3
@@ -46,6 +48,9 @@ class WorkerProcess:
         self._pool = pool
         self.ready: dict[str, Any] | None = None
         self.refused: str | None = None
+        self.served_s = 0.0
+        """How long it has served, once it has ended; 0 when it never did."""
+        self._ready_s = math.inf
         self.stopping = False
         self.ended = asyncio.Event()
         self.changed = asyncio.Event()
@@ -71,8 +76,18 @@ class WorkerProcess:
                 spawned.close()
                 if last_attempt or isinstance(error, ValueError):
                     raise WorkerError(f"Unable to hand the resource to its worker: {in_words(error)}.") from None
+        leftovers.record_worker(self.name, spawned.process.pid)
+        self._hold(spawned)
+
+    async def adopt(self, spawned: Spawned, ready: dict[str, Any]) -> None:
+        """Take over a worker that waits for a supervisor. Raises WorkerError; then it waits on, or has ended."""
+        self.ready = ready
+        self._ready_s = -math.inf
+        self._hold(spawned)
+        await self.ask("adopt", ADOPT_DEADLINE_S)
+
+    def _hold(self, spawned: Spawned) -> None:
         self._spawned = spawned
-        leftovers.record_worker(self.name, self.pid)
         self._reaper = asyncio.create_task(self._reap(spawned))
         asyncio.get_running_loop().add_reader(spawned.sock, self._readable, spawned.sock)
         self._sock = spawned.sock
@@ -87,14 +102,14 @@ class WorkerProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """Exit code; negative signal number when killed; None while it runs."""
+        """Exit code; negative signal number when killed; None while it runs, and of one that was taken over."""
         return self._spawned.process.returncode if self._spawned is not None and self.ended.is_set() else None
 
     def how_it_ended(self) -> str:
         """For a log line: `exit code 1` or `signal 9 (Killed)`."""
         code = self.exit_code
         if code is None:
-            return "still running"
+            return "an earlier hastd started it: why is not known" if self.ended.is_set() else "still running"
         if code < 0:
             return f"signal {-code} ({signal.strsignal(-code) or 'unknown'})"
         return f"exit code {code}"
@@ -169,6 +184,20 @@ class WorkerProcess:
         if not await self._ended_within(KILL_DEADLINE_S):
             raise Stuck(self._stuck())
 
+    async def give_way(self, deadline_s: float) -> None:
+        """Have it end at once, for another worker to take its place; killed after `deadline_s`. Raises Stuck."""
+        try:
+            if self._sock is not None:
+                messages.send(self._sock, {"do": "give-way"})
+        except OSError:
+            pass
+        if await self._ended_within(deadline_s):
+            return
+        if self._spawned is not None:
+            self._spawned.kill()
+        if not await self._ended_within(KILL_DEADLINE_S):
+            raise Stuck(self._stuck())
+
     def kill(self) -> None:
         """SIGKILL, without waiting."""
         self.stopping = True
@@ -192,6 +221,7 @@ class WorkerProcess:
     async def _reap(self, spawned: Spawned) -> None:
         await spawned.process.wait()
         leftovers.forget_worker(self.name)
+        self.served_s = max(0.0, asyncio.get_running_loop().time() - self._ready_s)
         while self._sock is not None and self._receive_one(self._sock):
             pass
         self._close_socket()
@@ -237,6 +267,7 @@ class WorkerProcess:
         say = message.get("say")
         if say == "ready":
             self.ready = message
+            self._ready_s = asyncio.get_running_loop().time()
         elif say == "refused":
             self.refused = str(message.get("text") or "The worker refused the role.")
         self.changed.set()

@@ -16,12 +16,17 @@ Supervisor to worker
     {"do": "sync-rate", "id": n, "bytes_s": n}
     {"do": "stop", "id": n, "deadline_s": x, "leaving": bool}  primary: refuse new requests, drain, flush, leave a
         clean map, tell the peer that this node has let go; then exit 0. secondary: "leaving" has the primary told
+    {"do": "give-way"}                   end at once with 75, between two rounds, for a worker that replaces this one
     {"do": "leave", "id": n, "within_s": x}    primary: tell the peer that this node lets go within this time
     {"do": "withhold", "id": n, "limit_s": x, "in_use": bool}  primary: carry out what clients write, answer
         none of it; when all of it is on both copies and clients are silent, or at the limit: {"reply": n, "error":
         null, "quiet": bool}
     {"do": "answer", "id": n, "question": "...", "yes": bool}   the arbiter's word on what the worker asked
     {"do": "freeze", "id": n, "reason": "..."}, {"do": "thaw", "id": n}   primary: hold writes, and let them go on
+    {"do": "ask-anew", "id": n}          primary: put the question to the arbiter again, if there is one
+    {"do": "adopt", "id": n}             from a new hastd, on the socket of worker/successor.py, where the worker spoke
+        first: {"say": "offer", "version": STATE_VERSION, "role", "resource", "ready": the message below, "release",
+        "fuse", "sync_rate_bytes_s"} and, as primary, the descriptors of `start`
 Worker to supervisor
     {"say": "ready", "datasize": n, "sectorsize": n}   primary: engine is up, exports answer. secondary: handshake done
     {"say": "refused", "text": "...", "exit": n}        cannot take the role; the worker then ends with that exit code
@@ -31,17 +36,18 @@ Worker to supervisor
     {"reply": id, ...}
 The worker logs by daemon/logs.py (`setup` with its resource and role), the supervisor only logs and runs hooks for
 events it hears of; an event is therefore logged by the supervisor and not by the worker. A worker that reads end of
-file here has lost its supervisor: it drains, closes and exits 0. Exit codes: 0 stopped as asked; 75 link lost
-(secondary), or start me again (primary); anything else, the role cannot be held. The `status` object of a worker (sizes
-in bytes; keys that do not apply may be absent): "status": "complete" (connected) | "degraded", "in_step": bool (both
-copies are equal, as far as this node knows), "link": {"reason": why it is not connected, ...}, "dirty", "datasize",
-"extentsize", "keepdirty", "resuid", "localcnt", "remotecnt", "statistics": {"reads", "writes", "deletes", "flushes",
-"activemap_updates", "read_errors", "write_errors", "delete_errors", "flush_errors"}, "queues": {"local", "send",
-"recv", "done", "idle"}, "sync": null | {"direction": "to-peer"|"from-peer", "total_bytes", "done_bytes",
-"rate_bytes_s", "left_s"|null}, "problems": [{"kind": "split-brain"|"stale"|"inconsistent"|"refused"|"disk"|"peer-
-disk"|"frozen", "text": "..."}], "inconsistent": bool, "stale": bool, "peer": "..." (address in use), "protocol": n,
-"replication": mode in effect. What hastctl --json shows is made of it by supervisor/status.py; docs/control.md names
-every field there.
+file here has lost its supervisor: if it holds its role it goes on and waits for the next one (worker/successor.py),
+else it drains, closes and exits 0. Exit codes: 0 stopped as asked; 75 link lost (secondary), or start me again
+(primary); anything else, the role cannot be held. The `status` object of a worker
+(sizes in bytes; keys that do not apply may be absent): "status": "complete" (connected) | "degraded", "in_step": bool
+(both copies are equal, as far as this node knows), "peer_whole": bool (of a primary: the peer's copy lacks nothing),
+"link": {"reason": why it is not connected, ...}, "dirty", "datasize", "extentsize", "keepdirty", "resuid", "localcnt",
+"remotecnt", "statistics": {"reads", "writes", "deletes", "flushes", "activemap_updates", "read_errors",
+"write_errors", "delete_errors", "flush_errors"}, "queues": {"local", "send", "recv", "done", "idle"}, "sync": null |
+{"direction": "to-peer"|"from-peer", "total_bytes", "done_bytes", "rate_bytes_s", "left_s"|null}, "problems": [{"kind":
+"split-brain"|"stale"|"inconsistent"|"refused"|"disk"|"frozen", "text": "..."}], "inconsistent": bool, "stale": bool,
+"peer": "..." (address in use), "protocol": n, "replication": mode in effect. What hastctl --json shows is made of it
+by supervisor/status.py; docs/control.md names every field there.
 """
 
 from __future__ import annotations
@@ -53,7 +59,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from hast.config.model import Arbiter, ArbiterKind, Device, Resource, SplitBrainPolicy
+from hast.config.model import Arbiter, ArbiterKind, CrashLoop, Device, Resource, SplitBrainPolicy
 from hast.format.constants import Checksum, Compression, Replication
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -102,5 +108,6 @@ def resource_from_json(value: dict[str, Any]) -> Resource:
             "device": Device(value["device"]),
             "arbiter": Arbiter(ArbiterKind(value["arbiter"]["kind"]), tuple(value["arbiter"]["targets"])),
             "split_brain_policy": SplitBrainPolicy(value["split_brain_policy"]),
+            "crash_loop": CrashLoop(value["crash_loop"]),
         }
     )
