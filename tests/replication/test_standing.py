@@ -381,6 +381,26 @@ def test_s11_arbiter_is_asked_before_the_counter_moves() -> None:
     assert rig.saved.localcnt == 1
 
 
+def test_s11_question_that_a_short_link_made_void_is_put_again_when_it_is_lost() -> None:
+    """Seed 53000237: who passes it on drops it when the peer is back; no handshake began while it was open."""
+    rig = Rig(settings=ARBITER)
+    rig.call(rig.engine.begin_handshake)
+    rig.engine.second_hello()
+    rig.engine._joining.unhold()
+    rig.tick()
+    request = rig.write(0)
+    rig.work()
+    assert rig.asked == [OUTDATE_PEER]
+    rig.call(rig.engine.attach, rig.peer())
+    rig.store_all()
+    assert rig.engine.core.connected
+    rig.lose()
+    assert rig.asked == [OUTDATE_PEER] * 2
+    rig.call(rig.engine.answered, OUTDATE_PEER, True)
+    rig.work()
+    assert rig.finished == [request]
+
+
 def test_s11_arbiter_is_asked_once() -> None:
     rig = Rig(settings=ARBITER)
     for extent in range(3):
