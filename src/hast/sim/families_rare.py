@@ -491,6 +491,24 @@ def demoted_while_the_arbiter_is_asked(draw: Draw) -> list[Step]:
     ]
 
 
+def question_is_made_void(draw: Draw) -> list[Step]:
+    """The arbiter is asked in the middle of a handshake; the link comes up, and is lost before the copies are equal."""
+    return [
+        *_quiet(draw),
+        draw.step("reach", node="primary", up=False),
+        draw.step("network", up=False),
+        *_writes(draw, 1),
+        draw.step("wait", seconds=3.3),
+        draw.step("latency", seconds=0.4),
+        draw.step("network", up=True),
+        draw.step("until", what="handshake", most_s=3.0),
+        draw.later(0.1, "thaw"),
+        draw.step("until", what="connected", most_s=3.0),
+        draw.step("latency", seconds=0.003),
+        draw.step("expect link", seconds=9.0),
+    ]
+
+
 RARE: tuple[Callable[[Draw], list[Step]], ...] = (
     slow_copy_loses_its_cache,
     write_fails_beside_a_copied_piece,
@@ -519,8 +537,15 @@ RARE: tuple[Callable[[Draw], list[Step]], ...] = (
     arbiter_relents,
     flush_waits_for_the_arbiter,
     demoted_while_the_arbiter_is_asked,
+    question_is_made_void,
 )
 RARE_ONLY_WITH_ARBITER = frozenset(
-    {arbiter_lost_and_peer_back, arbiter_relents, flush_waits_for_the_arbiter, demoted_while_the_arbiter_is_asked}
+    {
+        arbiter_lost_and_peer_back,
+        arbiter_relents,
+        flush_waits_for_the_arbiter,
+        demoted_while_the_arbiter_is_asked,
+        question_is_made_void,
+    }
 )
 RARE_NEVER_WITH_ARBITER = frozenset({disk_replaced_after_a_lead})
