@@ -11,6 +11,7 @@ from hast.failover import blockdev
 from hast.failover.hastd import Abandoned, Hastd, HastdAbsent, HastdError
 from hast.failover.isolation import Isolation
 from hast.failover.part import Context, GiveWay, Part, PartError
+from hast.worker.worker_record import end_orphan
 
 RETRY_S = 0.2
 STATUS_S = 5.0
@@ -73,9 +74,14 @@ class RolePart(Part):
             context.pause(RETRY_S)
 
     def down(self, context: Context) -> None:
-        """Become secondary."""
+        """Become secondary. Where hastd is dead its worker ends in order: until then the other is refused the role."""
         try:
             self._hastd.set_role(self._resource, "secondary", context.left_s())
+        except HastdAbsent as error:
+            if not end_orphan(self._resource, context.left_s()):
+                raise PartError(f"{error}; its worker of {self._resource} serves on") from None
+            context.log.error(f"hastd does not run here; its worker of {self._resource} has let go.")
+            return
         except HastdError as error:
             context.log.debug(f"Unable to switch role to secondary for resource {self._resource}.")
             users = users_of(str(self._device))
