@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hast.supervisor import leftovers
-from hast.worker.worker_record import record_worker
+from hast.worker.worker_record import record_worker, start_time
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_damaged_record_is_removed(tmp_path: Path, text: str) -> None:
 def test_start_time_of_what_is_gone() -> None:
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     child.wait()
-    assert leftovers.start_time(child.pid) is None
+    assert start_time(child.pid) is None
     assert leftovers.start_time(os.getpid()) is not None
     record_worker("disk1", child.pid)
     leftovers.forget_worker("disk1")

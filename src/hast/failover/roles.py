@@ -79,7 +79,7 @@ class RolePart(Part):
             self._hastd.set_role(self._resource, "secondary", context.left_s())
         except HastdAbsent as error:
             if not end_orphan(self._resource, context.left_s()):
-                raise PartError(f"{error}; its worker of {self._resource} serves on") from None
+                raise PartError(str(error)) from None
             context.log.error(f"hastd does not run here; its worker of {self._resource} has let go.")
             return
         except HastdError as error:

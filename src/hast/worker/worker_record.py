@@ -70,11 +70,15 @@ def forget_worker(name: str) -> None:
 
 
 def end_orphan(name: str, limit_s: float) -> bool:
-    """Have the worker of a resource whose hastd is dead end in order, and wait until it has: the other node may take over
-    then. False when it does not end in time, or does not know yet that its hastd is dead."""
+    """Have the worker of a resource whose hastd is dead end in order, and wait until it has.
+
+    False when there is none, it does not end in time, or does not know yet that its hastd is dead.
+    """
     record = _read(paths.resource_file(name, "worker"))
     until_s = time.monotonic() + limit_s
     asked = False
+    if not record.is_alive():
+        return False
     while record.is_alive():
         if not asked and record.door.exists():
             asked = True
