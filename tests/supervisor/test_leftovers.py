@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hast.supervisor import leftovers
-from hast.worker.worker_record import record_worker, start_time
+from hast.worker.worker_record import forget_worker, record_worker, start_time
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +85,6 @@ def test_start_time_of_what_is_gone() -> None:
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     child.wait()
     assert start_time(child.pid) is None
-    assert leftovers.start_time(os.getpid()) is not None
+    assert start_time(os.getpid()) is not None
     record_worker("disk1", child.pid)
-    leftovers.forget_worker("disk1")
+    forget_worker("disk1")
