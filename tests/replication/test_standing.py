@@ -55,6 +55,19 @@ def test_s6_peer_that_cannot_record_its_lead_makes_the_write_fail() -> None:
     assert request.error == EIO
 
 
+def test_s6_peer_that_could_not_record_its_lead_is_asked_again_by_the_next_write() -> None:
+    rig, _request = failed_locally()
+    rig.store_all()
+    rig.reply(rig.sent(TAKE_LEAD)[0][1], error=EIO)
+    rig.remote.clear()
+    second = rig.write(40 * EXTENT)
+    rig.store_all()
+    rig.finish_local(*[request for request in rig.local if request.op == WRITE], error=EIO)
+    rig.reply(rig.sent(WRITE)[0][1])
+    assert second not in rig.finished
+    assert rig.sent(TAKE_LEAD)
+
+
 def test_s6_link_lost_before_the_peer_knows_makes_the_write_fail() -> None:
     rig, request = failed_locally()
     rig.lose()

@@ -216,21 +216,24 @@ class Clients:
         write.ended_s = self.world.now
         self.writes_answered += 1
         self.truth.acknowledged(node, request, write)
-        if fua:
-            self.truth.flushed(node, [write] if write.began_s > self._told_to(write.began_s) else [])
+        if fua and write.began_s > self._told_to(write.began_s):
+            self.truth.flushed(node, [write])
             write.safe = True
         else:
             self._unflushed.append((request, write))
 
     def _flushed(self, node: Node, began_s: float) -> None:
-        """Everything answered before this flush was asked for can not be lost any more."""
+        """Everything answered before this flush was asked for can not be lost any more, but for what a failed one
+        covered."""
         self.flushes_answered += 1
-        covered = [write for _request, write in self._unflushed if write.ended_s < began_s]
         told_s = self._told_to(began_s)
-        self.truth.flushed(node, [write for write in covered if write.began_s > told_s])
+        covered = [write for _request, write in self._unflushed if write.ended_s < began_s and write.began_s > told_s]
+        self.truth.flushed(node, covered)
         for write in covered:
             write.safe = True
-        self._unflushed = [entry for entry in self._unflushed if entry[1].ended_s >= began_s]
+        self._unflushed = [
+            entry for entry in self._unflushed if entry[1].ended_s >= began_s or entry[1].began_s <= told_s
+        ]
 
     def _told_to(self, began_s: float) -> float:
         """When an error was told last that a flush asked for at `began_s` need not make up for."""

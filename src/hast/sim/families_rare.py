@@ -309,14 +309,18 @@ def counter_cannot_be_written(draw: Draw) -> list[Step]:
 
 
 def lead_is_refused(draw: Draw) -> list[Step]:
-    """The primary's disk fails a write, and the peer's disk fails the record that it leads now."""
+    """The primary's disk fails a write, and the peer's disk fails the record that it leads now; then another."""
     return [
         draw.step("until", what="protected", most_s=5.0),
+        draw.step("rate", bytes_s=SLOW_BYTES_S),
         draw.step("fail", node="secondary", op="store", count=draw.one(1, 2)),
         draw.step("fail", node="primary", op="write"),
         *_writes(draw, 2),
-        draw.step("until", what="disk failed", most_s=0.5),
+        draw.step("until", what="unconnected", most_s=0.5),
         *draw.hush(),
+        draw.step("until", what="connected", most_s=3.0),
+        draw.step("fail", node="primary", op="write"),
+        *_writes(draw, 2),
         draw.step("wait", seconds=1.0),
     ]
 
