@@ -178,7 +178,7 @@ class Clients:
         write = None if op == READ else self.history.begin(offset, length, value, now)
         self._open[request] = (write, now, fua)
         node = self.cluster.primary()
-        link = None if node is None else self.truth.can_serve(node)
+        link = None if node is None else self.truth.whole_peer(node)
         if link is not None:
             self._served[request] = link
         return request
@@ -198,8 +198,8 @@ class Clients:
                 self.errors += 1
                 if fua or request.op == FLUSH:
                     self._told.append(now)
-                elif served is not None and self.truth.can_serve(node) is served:
-                    self.truth.failed(node, request)
+                else:
+                    self.truth.failed(node, request, served)
                 continue
             self.truth.answered(node, request, began_s)
             if write is not None:

@@ -279,18 +279,31 @@ class Truth:
         if life == node.life and began_s > since_s and request.op != READ:
             self.wrong(f"S11: {node.name} holds writes, and answers one that came later")
 
-    def can_serve(self, node: Node) -> Link | None:
-        """The link over which the peer of this primary can take or give anything; None where something is amiss."""
-        engine, link = node.engine, self.cluster.link
+    def whole_peer(self, node: Node) -> Link | None:
+        """The link to a peer that has everything, as this primary sees it, and whose disk never failed."""
+        engine = node.engine
         if not isinstance(engine, Primary) or not engine.core.connected or not engine.core.peer_whole:
             return None
+        return self._good_link(node)
+
+    def _good_link(self, node: Node) -> Link | None:
+        link = self.cluster.link
         if link is None or link.primary is not node or not link.alive or link.silent or link.secondary.disk.failed:
             return None
-        return None if engine.writes.draining or engine.writes.withholding else link
+        return link
 
-    def failed(self, node: Node, request: Request) -> None:
-        """S6: nobody is told an error while the peer has everything and its disk never failed."""
-        self.wrong(f"S6: {node.name} answers {request} although its peer could serve it")
+    def failed(self, node: Node, request: Request, link: Link | None) -> None:
+        """S6: nobody is told an error if the peer had everything at the time of the request, and is there still.
+
+        What the primary says of its peer now is not asked: that may be what is wrong. Not judged: the moment in which
+        the peer takes its mark off, and what a failed flush of the primary made doubtful.
+        """
+        engine = node.engine
+        if link is None or self._good_link(node) is not link or not isinstance(engine, Primary):
+            return
+        leaving = engine.writes.draining or engine.writes.withholding
+        if engine.core.connected and not (leaving or engine.core.peer_marked or self.flush_failed_s >= 0):
+            self.wrong(f"S6: {node.name} answers {request} although its peer could serve it")
 
     def acknowledged_apart(self, node: Node, request: Request) -> None:
         """A write made by hand was answered. An early answer, in async mode, promises nothing where the arbiter may
