@@ -108,6 +108,18 @@ def _half_copied(run: Run) -> int:
     return -1
 
 
+def _between_pieces(run: Run) -> Callable[[], bool]:
+    """Something is copied that no flush covers, and neither a piece nor a flush is under way."""
+
+    def there() -> bool:
+        engine = run.engine()
+        if engine is None or engine.sync.stage is not Stage.COPYING:
+            return False
+        return engine.sync._unflushed > 0 and engine.sync._in_flight == 0 and not engine.barrier.running
+
+    return there
+
+
 def _in_handshake(run: Run) -> Callable[[], bool]:
     def there() -> bool:
         engine = run.engine()
@@ -146,6 +158,7 @@ UNTIL: dict[str, Callable[[Run], Callable[[], bool]]] = {
     "opening": _stage(Stage.OPENING),
     "copying": _stage(Stage.COPYING),
     "copied": _copied,
+    "between pieces": _between_pieces,
     "half copied": lambda run: lambda: _half_copied(run) >= 0,
     "flushing": _stage(Stage.FLUSHING),
     "closing": _stage(Stage.CLOSING),

@@ -67,9 +67,9 @@ def _peer_lacks_some(draw: Draw, count: int, rate_bytes_s: int = 0) -> list[Step
 
 def slow_copy_loses_its_cache(draw: Draw) -> list[Step]:
     """The copy that is made equal, piece after piece, loses power between two pieces."""
-    steps = _peer_lacks_some(draw, 12, 2000)
+    steps = _peer_lacks_some(draw, 40, 2000)
     for _ in range(3):
-        steps += [draw.step("until", what="copied", most_s=3.0), draw.later(0.15, "wait", seconds=0.0)]
+        steps += [draw.step("until", what="between pieces", most_s=3.0)]
         steps += [draw.step("power off", node="secondary", keep=0.0), draw.later(0.3, "power on", node="secondary")]
     return [*steps, draw.step("wait", seconds=2.5)]
 
