@@ -41,15 +41,20 @@ class Torn:
             self.write(self.one, ONE, 0, 1)
         self.role(self.one, "init")
         if first == "one":
-            time.sleep(1.1)
+            self.let_time_pass(policy)
         self.role(self.two, "primary")
         self.write(self.two, TWO, 1, 2, 3)
         self.role(self.two, "init")
         if first == "two":
-            time.sleep(1.1)
+            self.let_time_pass(policy)
             self.role(self.one, "primary")
             self.write(self.one, ONE, 0, 1)
             self.role(self.one, "init")
+
+    def let_time_pass(self, policy: str) -> None:
+        """Metadata tells the moment of the first write alone in whole seconds."""
+        if policy.endswith("primary"):
+            time.sleep(1.1)
 
     def configure(self, policy: str) -> None:
         for node in (self.one, self.two):
@@ -120,7 +125,8 @@ class Torn:
 
 
 @pytest.fixture
-def torn(tmp_path: Path) -> Iterator[Torn]:
+def torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Torn]:
+    monkeypatch.setenv("HAST_RECONNECT_S", "0.5")
     torn = Torn(tmp_path)
     with torn.pair:
         yield torn

@@ -14,6 +14,7 @@ import pytest
 from daemon_fixtures import MakeDaemon
 
 from daemon import Daemon, wait_for
+from hast.format.constants import SPLIT_BRAIN_TEXT
 
 QEMU_IO = shutil.which("qemu-io")
 pytestmark = pytest.mark.skipif(QEMU_IO is None, reason="qemu-io (package qemu-utils) is not installed")
@@ -211,6 +212,7 @@ def test_a_split_brain_is_no_failure_to_connect_and_one_line_for_each_attempt(pa
         detected = [line for line in lines if "Split-brain detected" in line]
         assert len(detected) in (attempts, attempts + 1), "one more may have come between the two looks"
         assert "Split-brain detected, exiting" not in daemon.log()
+        assert SPLIT_BRAIN_TEXT not in daemon.log()
 
 
 def test_a_refused_promotion_is_said_once_and_without_a_stammer(pair: Pair) -> None:
