@@ -47,7 +47,7 @@ def check_moved(cluster: Cluster, asked_s: float) -> None:
     assert not cluster.is_role(cluster.hast1, "primary")
 
 
-@pytest.mark.parametrize("program", DAEMONS)
+@pytest.mark.parametrize("program", ["hastd", pytest.param("hast-devd", marks=pytest.mark.slow), "carpd"])
 def test_the_service_moves_away_before_a_daemon_of_the_master_ends(program: str) -> None:
     with writing() as cluster:
         asked_s = time.monotonic()
@@ -57,6 +57,7 @@ def test_the_service_moves_away_before_a_daemon_of_the_master_ends(program: str)
         cluster.wait_settled(cluster.hast2)
 
 
+@pytest.mark.slow
 def test_a_plain_signal_to_carpd_moves_the_service_too() -> None:
     with writing() as cluster:
         asked_s = time.monotonic()

@@ -43,7 +43,7 @@ def stop_in_order(cluster: Cluster, master: Host, order: tuple[str, ...], pause_
     "order",
     [
         ("hastd", "hast-devd", "carpd"),
-        ("hast-devd", "hastd", "carpd"),
+        pytest.param(("hast-devd", "hastd", "carpd"), marks=pytest.mark.slow),
         pytest.param(("carpd", "hastd", "hast-devd"), marks=pytest.mark.slow),
     ],
     ids="-".join,

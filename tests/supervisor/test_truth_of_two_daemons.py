@@ -151,7 +151,7 @@ def test_a_peer_that_stopped_is_not_called_refusing(pair: Pair) -> None:
     pair.two.stop()
     assert wait_for(lambda: told(pair.one, "peer-stops"), "the word of it")
     lost = wait_for(lambda: told(pair.one, "disconnect"), "the loss")[0]
-    time.sleep(2.5)
+    time.sleep(1.5)
     assert pair.one.status()["not_connected"] == {"since": lost["time"], "reason": "the peer stopped in order"}
     assert "refused" not in pair.one.log()
 
@@ -195,7 +195,7 @@ def test_a_split_brain_is_seen_in_the_table_and_said_once(pair: Pair) -> None:
 def test_each_end_of_a_refused_connection_says_it_once_and_from_its_own_side(pair: Pair) -> None:
     pair.two.role("init")
     wait_for(lambda: "acts as init" in pair.one.log(), "the refusal")
-    time.sleep(3.0)
+    time.sleep(2.5)
     refusals = [line for line in pair.one.log().splitlines() if "acts as init" in line and "DEBUG" not in line]
     assert len(refusals) == 1
     assert "The peer refused: Remote node acts as init for the resource" in refusals[0]
@@ -234,3 +234,5 @@ def test_a_promotion_beside_a_living_primary_is_refused_without_a_stammer(pair: 
     assert refused.returncode == 69
     assert refused.stderr.startswith("[disk1] Unable to become primary: the peer is primary. ")
     assert "primary: Unable" not in pair.two.log() + pair.two.hastctl("status").stdout
+    assert pair.two.status()["role"] == "secondary"
+    pair.wait_complete()

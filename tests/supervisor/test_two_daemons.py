@@ -122,14 +122,6 @@ def test_secondary_daemon_killed_and_started_again_is_filled(pair: Pair) -> None
     assert first == second
 
 
-def test_promotion_of_a_secondary_while_the_other_is_primary_fails_with_the_reason_or_by_force_only(pair: Pair) -> None:
-    done = pair.two.hastctl("role", "primary", "disk1")
-    assert done.returncode != 0
-    assert "primary" in done.stderr
-    assert pair.two.status()["role"] == "secondary"
-    pair.wait_complete(40.0)
-
-
 def test_second_node_added_later_by_reload_is_filled_online(make_daemon: MakeDaemon) -> None:
     one, two = make_daemon(fake=False), make_daemon(fake=False)
     one.write_config({"disk1": "remote none"})
