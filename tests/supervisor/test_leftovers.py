@@ -20,12 +20,44 @@ def run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leftovers, "OWN_END_DEADLINE_S", 0.2)
 
 
+def sleeper(first: str = "") -> subprocess.Popen[bytes]:
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"import signal, time\n{first}\nprint(1, flush=True)\ntime.sleep(60)"],
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    return child
+
+
 def test_recorded_worker_is_ended(tmp_path: Path) -> None:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    child = sleeper()
+    leftovers.record_worker("disk1", child.pid)
+    asyncio.run(leftovers.end_old_workers())
+    assert child.wait(5) == -15
+    assert not list(tmp_path.iterdir())
+
+
+def test_recorded_worker_that_does_not_stop_is_killed(tmp_path: Path) -> None:
+    child = sleeper("signal.signal(signal.SIGTERM, signal.SIG_IGN)")
     leftovers.record_worker("disk1", child.pid)
     asyncio.run(leftovers.end_old_workers())
     assert child.wait(5) == -9
     assert not list(tmp_path.iterdir())
+
+
+def test_worker_that_is_kept_is_left_alone_with_its_files(tmp_path: Path) -> None:
+    child = sleeper()
+    try:
+        leftovers.record_worker("disk1", child.pid)
+        for name in ("disk1.nbd", "disk1.adopt", "disk2.nbd"):
+            (tmp_path / name).touch()
+        asyncio.run(leftovers.end_old_workers({"disk1"}))
+        assert child.poll() is None
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["disk1.adopt", "disk1.nbd", "disk1.worker"]
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_number_that_now_means_another_process_is_spared(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from hast.cli.client import ControlClient
 
 HERE = Path(__file__).parent
 START_S = 20.0
+ORPHAN_LIMIT_S = "30"
+"""How long workers of a killed hastd may live on: a run of tests that is killed leaves them behind."""
 DIES_WITH_THE_TESTS = ("setpriv", "--pdeathsig=KILL", "--")
 """A run of tests that is killed undoes nothing: the kernel ends what it has started."""
 
@@ -57,6 +59,7 @@ class Daemon:
         self.hook_log = directory / "hooks"
         self.fake = fake
         self.process: subprocess.Popen[bytes] | None = None
+        self.environment_more: dict[str, str] = {}
         directory.mkdir(exist_ok=True)
         (directory / "orders").mkdir(exist_ok=True)
         self.write_config(resources or {"disk1": "remote none"})
@@ -96,16 +99,23 @@ class Daemon:
     def environment(self) -> dict[str, str]:
         environment = {**os.environ, "HAST_RUN": str(self.run_directory), "HAST_DEV": str(self.directory / "dev")}
         environment["HAST_STATE"] = str(self.directory / "state")
+        environment.setdefault("HAST_ORPHAN_LIMIT_S", ORPHAN_LIMIT_S)
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
         if self.fake:
             environment |= {"HAST_WORKER_MODULE": "fake_worker", "PYTHONPATH": str(HERE)}
             environment["FAKE_WORKER_ORDERS"] = str(self.directory / "orders")
-        return environment
+        return environment | self.environment_more
 
     def start(self, *arguments: str) -> Daemon:
+        self.process = self.spawn(*arguments)
+        self.wait_serving()
+        return self
+
+    def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """The process alone, which may well refuse to serve."""
         options = ("-F", "-d", "-c", str(self.config))
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [*DIES_WITH_THE_TESTS, sys.executable, "-m", "hast.cli.hastd", *options, *arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -113,8 +123,6 @@ class Daemon:
                 stderr=log,
                 cwd=self.directory,
             )
-        self.wait_serving()
-        return self
 
     def wait_serving(self) -> None:
         def serving() -> bool:
@@ -163,6 +171,21 @@ class Daemon:
     def signal(self, number: int) -> None:
         assert self.process is not None
         self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9 of hastd alone; its workers live on."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(5)
+
+    def workers(self) -> list[int]:
+        """Process ids on record in its run directory that are alive."""
+        texts = [path.read_text().split() for path in self.run_directory.glob("*.worker")]
+        return [int(words[0]) for words in texts if words and alive(int(words[0]))]
+
+    def end_orphans(self) -> None:
+        for pid in self.workers():
+            os.kill(pid, signal.SIGKILL)
 
     def stop(self, deadline_s: float = 30.0) -> int | None:
         if self.process is None:

@@ -26,6 +26,7 @@ def make_daemon() -> Iterator[MakeDaemon]:
         yield make
         for daemon in made:
             daemon.stop()
+            daemon.end_orphans()
 
 
 @pytest.fixture

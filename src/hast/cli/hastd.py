@@ -172,11 +172,14 @@ async def _hand_over(control: str) -> None:
 
 def _serve(arguments: Arguments, configuration: Configuration, options: Options, opened: Opened) -> int:
     import asyncio
+    import logging
 
     import setproctitle
 
     from hast.daemon import daemonize, logs
     from hast.daemon.notify import Notifier
+    from hast.daemon.sockets import unlink_control
+    from hast.supervisor.adoption import NotUnderstood
     from hast.supervisor.supervisor import Supervisor
 
     notifier = Notifier()
@@ -199,12 +202,15 @@ def _serve(arguments: Arguments, configuration: Configuration, options: Options,
     async def serve() -> None:
         await Supervisor(configuration, options, opened, notifier).run()
 
+    log = logging.getLogger("hast.supervisor")
     try:
         asyncio.run(serve())
+    except NotUnderstood as error:
+        log.critical("%s", error)
+        unlink_control(configuration.control)
+        return error.exit_code
     except Exception as error:
-        import logging
-
-        logging.getLogger("hast.supervisor").critical("hastd failed: %s: %s", type(error).__name__, error)
+        log.critical("hastd failed: %s: %s", type(error).__name__, error)
         return EX_SOFTWARE
     finally:
         logs.flush()

@@ -69,6 +69,20 @@ class FuseAttachment:
         self.survives_worker = kernel_release() >= RESEND_SINCE_KERNEL
         """Without the kernel's RESEND, requests in flight at the worker's death hang until `close`."""
 
+    @classmethod
+    def adopted(cls, resource_name: str, provider_name: str, descriptor: int, record: Record) -> FuseAttachment:
+        """As an earlier hastd made it. Takes the descriptor. Raises DeviceError when it is not there any more."""
+        self = cls(resource_name, provider_name)
+        self._descriptor = descriptor
+        self._record = record
+        self._mount = Path(record.values.get("mount", ""))
+        self._minor = mount_minor(self._mount)
+        self._loop = record.values.get("loop", "")
+        if self._minor is None or not self._loop or not is_over(self._loop, self._file):
+            os.close(descriptor)
+            raise DeviceError(f"The device of {resource_name} is not there any more ({self._loop or self._mount}).")
+        return self
+
     @property
     def node(self) -> str:
         return self._loop

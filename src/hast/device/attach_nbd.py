@@ -7,6 +7,7 @@ identifier, kept by the kernel with the device, tells whose it is.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -70,6 +71,18 @@ class NbdAttachment:
         self._record = Record.of(resource_name)
         self._identifier = f"hast:{paths.file_stem(resource_name)}:{secrets.token_hex(8)}"
         self._index = -1
+
+    @classmethod
+    def adopted(cls, resource_name: str, provider_name: str, socket_path: str, record: Record) -> NbdAttachment:
+        """As an earlier hastd made it. Raises DeviceError when it is not there any more."""
+        self = cls(resource_name, provider_name, socket_path)
+        self._record = record
+        self._identifier = record.values.get("identifier", "")
+        found = _indices_of(self._identifier)
+        if not found:
+            raise DeviceError(f"The device of {resource_name} is not there any more ({self._identifier}).")
+        self._index = found[0]
+        return self
 
     @property
     def node(self) -> str:
@@ -151,13 +164,18 @@ class NbdAttachment:
 
 async def clean_up_nbd(identifier: str) -> None:
     """Disconnect the nbd device with this identifier, if there is one. Raises nothing."""
-    for entry in Path("/sys/block").glob("nbd*"):
+    for index in _indices_of(identifier):
         try:
-            if (entry / "backend").read_text().strip() != identifier:
-                continue
-        except OSError:
-            continue
-        try:
-            await run_helper(_command("disconnect", entry.name.removeprefix("nbd")), STEP_DEADLINE_S)
+            await run_helper(_command("disconnect", index), STEP_DEADLINE_S)
         except DeviceError as error:
-            log.warning("Unable to disconnect /dev/%s: %s.", entry.name, error)
+            log.warning("Unable to disconnect /dev/nbd%d: %s.", index, error)
+
+
+def _indices_of(identifier: str) -> list[int]:
+    """Numbers of the nbd devices that the kernel knows by this identifier."""
+    found = []
+    for entry in Path("/sys/block").glob("nbd*"):
+        with contextlib.suppress(OSError):
+            if (entry / "backend").read_text().strip() == identifier:
+                found.append(int(entry.name.removeprefix("nbd")))
+    return found

@@ -8,6 +8,7 @@ once it is ready; on its replacement `worker_replaced`; at the end `quiesce` whi
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from hast.device.attach_fuse import FuseAttachment, clean_up_fuse, missing_for_f
 from hast.device.attach_nbd import NbdAttachment, clean_up_nbd, missing_for_nbd
 from hast.device.device_steps import DeviceError, Record, remove_link
 
-__all__ = ["Attachment", "DeviceError", "NoDevice", "choose", "clean_up"]
+__all__ = ["Attachment", "DeviceError", "NoDevice", "adopt", "choose", "clean_up"]
 
 log = logging.getLogger("hast.device")
 
@@ -109,17 +110,39 @@ def choose(device: Device, resource_name: str, provider_name: str) -> Attachment
     return NoDevice()
 
 
-async def clean_up() -> None:
-    """Undo what a hastd that was killed left in this run directory. Its workers must be gone. Raises nothing."""
+def adopt(resource_name: str, provider_name: str, fuse_descriptor: int | None) -> Attachment:
+    """The attachment of a worker that serves, as its record says. Takes the descriptor.
+
+    Raises DeviceError when it is not there any more.
+    """
+    record = Record.of(resource_name)
+    kind = record.values.get("kind") if record.load() else None
+    if fuse_descriptor is not None:
+        return FuseAttachment.adopted(resource_name, provider_name, fuse_descriptor, record)
+    if kind == NbdAttachment.kind:
+        return NbdAttachment.adopted(resource_name, provider_name, str(paths.nbd_socket(resource_name)), record)
+    return NoDevice()
+
+
+async def clean_up(kept: Collection[str] = ()) -> None:
+    """Undo what a hastd that was killed left in this run directory, but for the resources `kept`. Its other workers
+    must be gone. Raises nothing."""
     directory = paths.run_directory()
+    stems = {paths.file_stem(name) for name in kept}
+    kept_mounts = set()
     for path in sorted(directory.glob("*.device")):
         record = Record(path)
+        if path.stem in stems:
+            if record.load():
+                kept_mounts.add(record.values.get("mount"))
+            continue
         if record.load():
             log.warning("Removing the device that an earlier hastd left: %s.", record.values.get("link", "unknown"))
             await _undo(record)
         record.remove()
     for mount in sorted(directory.glob("*.fuse")):
-        await clean_up_fuse(mount)
+        if str(mount) not in kept_mounts:
+            await clean_up_fuse(mount)
 
 
 async def _undo(record: Record) -> None:

@@ -14,7 +14,7 @@ from hast.config.model import Device, Resource
 from hast.daemon import paths
 from hast.daemon.sockets import SocketError, bind_unix
 from hast.device.attach_nbd import load_module
-from hast.device.device import Attachment, DeviceError, choose
+from hast.device.device import Attachment, DeviceError, adopt, choose
 from hast.device.users import users_of
 
 QUIESCE_DEADLINE_S = 5.0
@@ -52,6 +52,19 @@ class ExportDevice:
             await self._attachment.prepare()
         except (SocketError, DeviceError) as error:
             raise ExportError(str(error)) from None
+
+    def adopt(self, descriptors: list[int], fuse: bool) -> None:
+        """As an earlier hastd made it. Takes what its worker handed over. Raises ExportError."""
+        self._nbd = socket.socket(fileno=descriptors[0])
+        self._nbd.setblocking(False)
+        resource = self._resource
+        try:
+            self._attachment = adopt(resource.name, resource.provider_name, descriptors[1] if fuse else None)
+        except DeviceError as error:
+            raise ExportError(str(error)) from None
+        self._attached = True
+        if self._attachment.node:
+            self.device_path = str(paths.device_path(resource.provider_name))
 
     def start_fields(self) -> dict[str, Any]:
         """What the `start` message says about the descriptors."""

@@ -117,9 +117,10 @@ class Joining:
 
     def _against_inbound(self) -> str:
         """Why nothing may be taken from this peer; empty when it may."""
-        if self._localcnt != self._core.meta.localcnt:
+        ahead = self.writes.standing.ahead
+        if self._localcnt != self._core.meta.localcnt or ahead is Record.UNDER_WAY:
             return MOVED
-        return UNKNOWN_THERE if self.writes.standing.ahead is not Record.ABSENT else ""
+        return UNKNOWN_THERE if ahead is Record.DURABLE else ""
 
     def settle(self) -> None:
         """Go live when the merged map is on the disk (or the disk is broken, and the peer alone serves)."""

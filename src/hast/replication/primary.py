@@ -344,6 +344,12 @@ class Primary:
                 self.standing.abandon()
         self._settle()
 
+    def ask_anew(self, now: float) -> None:
+        """Whoever passed questions on to the arbiter is gone, and there is another."""
+        self.core.now = now
+        self.standing.ask_anew()
+        self._settle()
+
     def freeze(self, reason: str, now: float) -> None:
         """Hold all that would change data until `thaw` (S11)."""
         self.core.now = now

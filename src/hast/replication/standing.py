@@ -136,6 +136,16 @@ class Standing:
         elif self._waiting_ahead and not self._core.connected:
             self.go_ahead()
 
+    def ask_anew(self) -> None:
+        """The question may have been lost, and so may the memory that it was answered: have it put again."""
+        core = self._core
+        asking = self.ahead is Record.UNDER_WAY and self._ahead_job is None
+        alone = self.ahead is Record.DURABLE and not core.connected
+        if core.settings.arbiter and (asking or alone):
+            core.effects.ask.append(OUTDATE_PEER)
+        elif self.ahead is Record.ABSENT:
+            self.ask_again()
+
     def answered(self, agreed: bool) -> None:
         """The arbiter's word on OUTDATE_PEER. A refusal leaves the writes held; the engine freezes."""
         if self.ahead is not Record.UNDER_WAY or self._ahead_job is not None:

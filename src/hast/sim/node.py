@@ -295,6 +295,8 @@ class Node:
             return
         self._flushing = [other for other in self._flushing if other is not flush]
         request.local_error = self._end_flush(flush)
+        if request.local_error:
+            self.watcher.fails(self, request)
         self._done(request)
 
     def _end_flush(self, flush: Flush) -> int:

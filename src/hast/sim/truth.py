@@ -216,11 +216,16 @@ class Truth:
             self.doubt_unconfirmed()
 
     def fails(self, node: Node, request: Request) -> None:
-        """A peer that leads, and fails what it had received: as lost as with the peer."""
+        """A peer that leads, and fails what it had received: as lost as with the peer. A flush that a reference
+        secondary fails has it copied from a primary that lost its cache meanwhile."""
         self.spoiled = True
         other = self.cluster.other(node)
-        if isinstance(node.engine, Secondary) and request.op != FLUSH and self._peer_leads(other):
+        if not isinstance(node.engine, Secondary):
+            return
+        if request.op != FLUSH and self._peer_leads(other):
             self.doubt_unconfirmed()
+        if request.op == FLUSH and not other.up and self.is_rewritten(node):
+            self.excuse_lost(other, range(other.disk.metadata.datasize_bytes // SECTOR_BYTES))
 
     def _peer_leads(self, node: Node) -> bool:
         engine = node.engine

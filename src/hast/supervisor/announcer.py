@@ -62,6 +62,11 @@ class Announcer:
         """A worker waits for the arbiter's word."""
         self._events.publish("ask", self.name, f"The arbiter is asked: {question}.", "warning", question=question)
 
+    def taken_over(self, role: Role, text: str) -> None:
+        """After an earlier hastd died."""
+        log.warning("%s", text, extra=context(self.name, role))
+        self._events.publish("adopted", self.name, text, "warning", role=str(role))
+
     def restarted(self, role: Role) -> None:
         text = "The worker was restarted; the device was kept."
         log.info("%s", text, extra=context(self.name, role))

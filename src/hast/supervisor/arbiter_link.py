@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from hast.config.model import ArbiterKind, Resource
 from hast.daemon.logs import context
-from hast.election.arbiter import Lease, Refused, Verdict
+from hast.election.arbiter import STEP_DOWN_S, Lease, Refused, Verdict
 from hast.format.constants import Role
 from hast.supervisor.decisions.leave_to_write import Action, Ask, Freeze, LeaveToWrite, Reply, StepDown, Thaw
 from hast.supervisor.worker_talk import RoleError
@@ -21,6 +21,7 @@ from hast.supervisor.worker_talk import RoleError
 log = logging.getLogger("hast.arbiter")
 
 RETRY_S = 2.0
+REGAINING = "hastd was replaced; the arbiter is asked for its leave anew"
 
 
 class Dealings(Protocol):
@@ -61,11 +62,35 @@ class ArbiterLink:
         self._step_down = step_down
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking: asyncio.Task[None] | None = None
+        self._connected = False
 
     async def promote(self, force: bool) -> str | None:
         """Ask before the role changes. None when granted, else why not."""
         answer = await self._dealings.promote(force=force)
         return answer.reason if isinstance(answer, Refused) else None
+
+    async def regain(self, connected: bool) -> None:
+        """The worker was taken over from a hastd that died, and nobody renewed its lease meanwhile. While it is without
+        its peer it holds writes until the lease is there; in vain for too long, it steps down. Raises RoleError."""
+        self._connected = connected
+        if not connected:
+            await self._tell("freeze", reason=REGAINING)
+        self._spawn(self._regain())
+
+    async def _regain(self) -> None:
+        until_s = asyncio.get_running_loop().time() + STEP_DOWN_S
+        told = ""
+        while (reason := await self.promote(force=False)) is not None:
+            if reason != told:
+                told = reason
+                log.error("The lease was not given again: %s.", reason, extra=self._extra())
+            if not self._connected and asyncio.get_running_loop().time() >= until_s:
+                self._step_down(reason)
+                return
+            await asyncio.sleep(RETRY_S)
+        self._dealings.peer_connected(self._connected)
+        await self._pass_on("ask-anew")
+        await self._pass_on("thaw")
 
     async def demoted(self) -> None:
         """Nothing is acknowledged any more: give the lease back and forget what is under way."""
@@ -76,6 +101,7 @@ class ArbiterLink:
     def event(self, name: str) -> None:
         """What the worker says about its peer."""
         if name in ("connect", "disconnect"):
+            self._connected = name == "connect"
             self._dealings.peer_connected(name == "connect")
         elif name in ("syncdone", "in-sync"):
             self._dealings.peer_in_step()

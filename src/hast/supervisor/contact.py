@@ -19,6 +19,11 @@ class ContactMemory:
         """What ended the last connection; empty where there was none in this role."""
         self._connected = False
 
+    @property
+    def connected(self) -> bool:
+        """As the last event said."""
+        return self._connected
+
     def heard(self, record: dict[str, Any]) -> None:
         """An event of docs/control.md."""
         match record["event"]:

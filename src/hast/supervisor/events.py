@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from hast.supervisor.contact import ContactMemory
@@ -43,6 +44,8 @@ class EventBus:
 
     def __init__(self) -> None:
         self.seq = 0
+        self.written: Callable[[dict[str, Any]], None] = lambda record: None
+        """Called with every record, to be kept for the next hastd."""
         self._recent: deque[dict[str, Any]] = deque(maxlen=REPLAY_EVENTS)
         self._history: dict[str, deque[dict[str, Any]]] = {}
         self._contact: dict[str, ContactMemory] = {}
@@ -52,12 +55,23 @@ class EventBus:
         self.seq += 1
         record = {"seq": self.seq, "time": round(time.time(), 3), "event": event, "resource": resource}
         record |= {"text": text, "level": level, **more}
-        self._recent.append(record)
-        self._history.setdefault(resource, deque(maxlen=HISTORY_EVENTS)).append(record)
-        self._contact.setdefault(resource, ContactMemory()).heard(record)
+        self._remember(record)
+        self.written(record)
         for subscriber in self._subscribers:
             subscriber.put(record)
         return record
+
+    def restore(self, records: list[dict[str, Any]]) -> None:
+        """What an earlier hastd published last; the numbers go on from there."""
+        for record in records:
+            self.seq = max(self.seq, int(record["seq"]))
+            self._remember(record)
+
+    def _remember(self, record: dict[str, Any]) -> None:
+        resource = record["resource"]
+        self._recent.append(record)
+        self._history.setdefault(resource, deque(maxlen=HISTORY_EVENTS)).append(record)
+        self._contact.setdefault(resource, ContactMemory()).heard(record)
 
     def history(self, resource: str) -> list[dict[str, Any]]:
         """The last events of a resource, oldest first."""

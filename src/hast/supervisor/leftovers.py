@@ -10,7 +10,9 @@ import contextlib
 import logging
 import os
 import signal
+from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 from hast.daemon import paths
 
@@ -31,6 +33,35 @@ def start_time(pid: int) -> int | None:
     return None if len(after) < 20 or after[0] in ("Z", "X") else int(after[19])
 
 
+class WorkerRecord(NamedTuple):
+    """A worker that ran when its record was written."""
+
+    path: Path
+    pid: int
+    started: int
+
+    @property
+    def door(self) -> Path:
+        """Where it waits for another hastd when its own died."""
+        return self.path.with_suffix(".adopt")
+
+    def is_alive(self) -> bool:
+        return self.pid > 1 and start_time(self.pid) == self.started
+
+
+def records() -> list[WorkerRecord]:
+    """All in the run directory; one that cannot be read names nobody."""
+    return [_read(path) for path in sorted(paths.run_directory().glob("*.worker"))]
+
+
+def _read(path: Path) -> WorkerRecord:
+    try:
+        pid, started = (int(word) for word in path.read_text().split())
+    except (OSError, ValueError):
+        pid, started = 0, 0
+    return WorkerRecord(path, pid, started)
+
+
 def record_worker(name: str, pid: int) -> None:
     """Remember that this worker runs. Without a writable run directory nothing is remembered."""
     started = start_time(pid)
@@ -44,38 +75,41 @@ def forget_worker(name: str) -> None:
         paths.resource_file(name, "worker").unlink()
 
 
-async def end_old_workers() -> None:
-    """End workers of an earlier hastd, which hold their providers: they stop by themselves, else they are killed.
+async def end_old_workers(kept: Collection[str] = ()) -> None:
+    """End workers of an earlier hastd, which hold their providers: they are asked to stop, then killed.
 
-    Sockets that they served are removed. The caller holds the lock of the run directory.
+    Sockets that they served are removed. Those of the resources `kept` are left alone. The caller holds the lock of
+    the run directory.
     """
-    records = sorted(paths.run_directory().glob("*.worker"))
-    await asyncio.gather(*(_end_worker(record) for record in records))
-    for stale in paths.run_directory().glob("*.nbd"):
-        with contextlib.suppress(OSError):
-            stale.unlink()
+    stems = {paths.file_stem(name) for name in kept}
+    await asyncio.gather(*(_end_worker(record) for record in records() if record.path.stem not in stems))
+    for stale in [*paths.run_directory().glob("*.nbd"), *paths.run_directory().glob("*.adopt")]:
+        if stale.stem not in stems:
+            with contextlib.suppress(OSError):
+                stale.unlink()
 
 
-async def _end_worker(record: Path) -> None:
-    try:
-        pid, started = (int(word) for word in record.read_text().split())
-    except (OSError, ValueError):
-        pid, started = 0, 0
-    if pid > 1 and start_time(pid) == started:
-        log.warning("Worker %d of an earlier hastd still runs; waiting for its end.", pid)
-        if not await _gone(pid, started, OWN_END_DEADLINE_S):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-            if not await _gone(pid, started, KILL_DEADLINE_S):
-                log.error("Worker %d of an earlier hastd does not die: it is stuck in the kernel.", pid)
+async def _end_worker(record: WorkerRecord) -> None:
+    if record.is_alive():
+        log.warning("Worker %d of an earlier hastd still runs and cannot be taken over; ending it.", record.pid)
+        _signal(record.pid, signal.SIGTERM)
+        if not await _gone(record, OWN_END_DEADLINE_S):
+            _signal(record.pid, signal.SIGKILL)
+            if not await _gone(record, KILL_DEADLINE_S):
+                log.error("Worker %d of an earlier hastd does not die: it is stuck in the kernel.", record.pid)
                 return
     with contextlib.suppress(OSError):
-        record.unlink()
+        record.path.unlink()
 
 
-async def _gone(pid: int, started: int, deadline_s: float) -> bool:
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+async def _gone(record: WorkerRecord, deadline_s: float) -> bool:
     for _ in range(round(deadline_s / _POLL_S)):
-        if start_time(pid) != started:
+        if not record.is_alive():
             return True
         await asyncio.sleep(_POLL_S)
-    return start_time(pid) != started
+    return not record.is_alive()

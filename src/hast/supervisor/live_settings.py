@@ -40,6 +40,10 @@ class LiveSettings:
         self._sync_rate_bytes_s = bytes_s
         await order(self._worker(), "sync-rate", bytes_s=bytes_s)
 
+    def limited(self, bytes_s: int) -> None:
+        """The worker was told of this limit at run time by an earlier hastd."""
+        self._sync_rate_bytes_s = bytes_s
+
     async def apply_sync_rate(self) -> None:
         """Tell a new worker of a limit that was set at run time. Raises nothing."""
         if self._sync_rate_bytes_s is None:

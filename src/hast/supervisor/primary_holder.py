@@ -14,6 +14,7 @@ from hast.daemon.in_thread import in_thread
 from hast.daemon.logs import context
 from hast.device.export_device import ExportDevice
 from hast.format.constants import Role
+from hast.supervisor.adoption import Offer
 from hast.supervisor.worker_pool import WorkerPool
 from hast.supervisor.worker_process import WorkerError, WorkerProcess
 
@@ -47,6 +48,13 @@ class PrimaryHolder:
         self.serving = False
         self.worker = WorkerProcess(self.resource.name, self._pool, self._on_message)
         await self.worker.start(message | self.device.start_fields(), self.device.descriptors())
+
+    async def adopt(self, offer: Offer) -> None:
+        """Take over what an earlier hastd left. Raises ExportError, WorkerError."""
+        self.device.adopt(offer.take_descriptors(), offer.fuse)
+        self.worker = WorkerProcess(self.resource.name, self._pool, self._on_message)
+        await self.worker.adopt(offer.spawned, offer.ready)
+        self.serving = True
 
     async def await_ready(self, limit_s: float) -> None:
         """Wait until the worker serves. Raises WorkerError, also when it refuses the role."""

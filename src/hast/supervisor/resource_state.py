@@ -13,18 +13,20 @@ import socket
 from collections.abc import Coroutine
 from typing import Any
 
-from hast.config.model import Resource
+from hast.config.model import ArbiterKind, Resource
 from hast.daemon.logs import context
 from hast.device.export_device import ExportDevice
 from hast.format.constants import SPLIT_BRAIN_TEXT, Role
-from hast.supervisor import arbiter_link
+from hast.supervisor import arbiter_link, memory
+from hast.supervisor.adoption import Offer
 from hast.supervisor.announcer import Announcer, event_name
-from hast.supervisor.decisions import role_change
+from hast.supervisor.decisions import adoption, role_change
 from hast.supervisor.decisions.role_change import Facts
 from hast.supervisor.decisions.steps import Ending, Refusal
 from hast.supervisor.decisions.together import Member
 from hast.supervisor.environment import Environment
 from hast.supervisor.live_settings import LiveSettings
+from hast.supervisor.memory import RoleRecord
 from hast.supervisor.rendezvous import Rendezvous
 from hast.supervisor.revival import Revival
 from hast.supervisor.role_runner import RoleRunner
@@ -113,6 +115,46 @@ class ResourceState:
     def _extra(self) -> dict[str, str]:
         return context(self.name, self.role)
 
+    # --- after the death of an earlier hastd ------------------------------------------------------------------------
+
+    def remember(self, record: RoleRecord) -> None:
+        """What an earlier hastd noted of this resource, whose worker is gone."""
+        role = adoption.role_without_worker(Role(record.role))
+        if role is not Role.INIT:
+            self._take_role(role)
+            self._announce.taken_over(role, "Role as before hastd ended unexpectedly; waiting for the primary.")
+        elif Role(record.role) is Role.PRIMARY:
+            self.last_error = "hastd and the worker of this primary ended unexpectedly, and the device with them."
+            log.error("%s", self.last_error, extra=self._extra())
+
+    async def adopt(self, offer: Offer, record: RoleRecord) -> None:
+        """Take over a living worker. Raises nothing."""
+        async with self._lock:
+            self._runner.offer = offer
+            self._revival.restarts = record.restarts
+            asked = self._environment.make_dealings is not None and offer.resource.arbiter.kind is not ArbiterKind.NONE
+            ending = await self._runner.run(adoption.adopt(offer.role, asked))
+            if ending.refusal is not None:
+                self.last_error = ending.refusal.remember
+                log.error("%s", ending.refusal.reason, extra=self._extra())
+                return
+        self._runner.first = False
+        if offer.sync_rate_bytes_s != offer.resource.sync_rate_bytes_s and offer.role is Role.PRIMARY:
+            self.settings.limited(offer.sync_rate_bytes_s)
+        self._note()
+        self._announce.taken_over(self.role, "The worker of a hastd that ended unexpectedly was taken over.")
+        self._tell_contact()
+        assert self.worker is not None
+        self._spawn(self.worker.watch())
+
+    def _tell_contact(self) -> None:
+        """What happened to the connection while there was no hastd."""
+        if self._environment.events.contact(self.name).connected is self._runner.connected:
+            return
+        name = "connect" if self._runner.connected else "disconnect"
+        text = f"{'Connected to' if self._runner.connected else 'Disconnected from'} the peer while hastd was away."
+        self._announce.worker_event(self.role, {"name": name, "text": text})
+
     # --- role changes ---------------------------------------------------------------------------------------------
 
     async def set_role(self, new: Role, force: bool = False, rendezvous: Rendezvous | None = None) -> Role:
@@ -141,6 +183,7 @@ class ResourceState:
             await self.set_role(Role.INIT)
         finally:
             self._closed = True
+            memory.forget_role(self.name)
 
     async def shut_down(self, end_s: float, rendezvous: Rendezvous | None = None) -> None:
         """Orderly end without hooks, by `end_s` of the loop's clock: drain, detach, forget. Raises nothing."""
@@ -154,6 +197,7 @@ class ResourceState:
                 ending = await self._runner.run(plan, f"{self.role} to init", rendezvous=rendezvous)
                 if ending.refusal is not None:
                     log.error("%s", ending.refusal.reason, extra=self._extra())
+                memory.forget_role(self.name)
         finally:
             if rendezvous is not None:
                 rendezvous.leave(self.name)
@@ -191,6 +235,11 @@ class ResourceState:
     def _take_role(self, role: Role) -> None:
         self.role = role
         self.last_error = None
+        self._note()
+
+    def _note(self) -> None:
+        """For the next hastd, should this one die."""
+        memory.note_role(self.name, RoleRecord(str(self.role), self._revival.restarts))
 
     async def _promoted(self) -> None:
         self._runner.first = False
@@ -228,6 +277,7 @@ class ResourceState:
     def _tried(self, refusal: Refusal | None) -> None:
         """Another worker was started, or could not be."""
         self.last_error = refusal.remember if refusal is not None else None
+        self._note()
 
     def _given_up(self, ending: Ending) -> None:
         """No worker can hold the role."""

@@ -65,13 +65,13 @@ class Revival:
         limit_s = ready_limit_s(resource.timeout_s, resource.wait_for_peer_s)
         plan = restart.replace_worker(limit_s, device is None or device.survives_worker)
         ending = await self._runner.run(plan, may_give_up=True)
+        self.restarts += ending.refusal is None
         self._tried(ending.refusal)
         if ending.refusal is not None:
             log.error("Restart failed: %s", ending.refusal.reason, extra=self._extra())
             return False
         if self._runner.arbiter is not None:
             self._runner.arbiter.worker_replaced()
-        self.restarts += 1
         self._announce.restarted(Role.PRIMARY)
         await self._settings.apply_sync_rate()
         return True

@@ -16,6 +16,7 @@ from hast.daemon.logs import context
 from hast.device.export_device import ExportDevice, ExportError
 from hast.format.constants import Role
 from hast.supervisor import ask_peer
+from hast.supervisor.adoption import Offer
 from hast.supervisor.arbiter_link import ArbiterLink
 from hast.supervisor.decisions.departure import Departure
 from hast.supervisor.decisions.steps import Answer, Do, Ending, Plan, Step
@@ -76,6 +77,8 @@ class RoleRunner:
         """The peer is connected, as far as the worker told."""
         self.first = True
         """Nothing was heard of the peer since hastd started (`wait-for-peer`)."""
+        self.offer: Offer | None = None
+        """What ADOPT_WORKER takes."""
         self.departure = Departure()
         """What the peer said of its going."""
         self.transition: str | None = None
@@ -104,6 +107,8 @@ class RoleRunner:
             Do.AWAIT_READY: lambda step: self._held.await_ready(step.limit_s),
             Do.ATTACH_DEVICE: lambda _step: self._held.attach(),
             Do.HAND_OVER_DEVICE: lambda _step: self._held.hand_over(),
+            Do.ADOPT_WORKER: self._adopt_worker,
+            Do.REGAIN_LEASE: self._regain_lease,
             Do.DETACH_DEVICE: lambda _step: self._held.device.drop_attachment(),
             Do.SAY_LEAVING: lambda step: self._held.say_leaving(step.limit_s, step.within_s),
             Do.MEET: self._meet,
@@ -255,6 +260,23 @@ class RoleRunner:
 
     async def _resume_worker(self, _step: Step) -> None:
         await self._held.start_worker(self.start_message(Role.PRIMARY) | {"force": False, "resume": True})
+
+    async def _adopt_worker(self, _step: Step) -> None:
+        offer, self.offer = self.offer, None
+        assert offer is not None
+        if offer.role is Role.PRIMARY:
+            self.primary = PrimaryHolder(self._settings(), self._environment.pool, self._on_message)
+            await self.primary.adopt(offer)
+        else:
+            await self.secondary.adopt(offer)
+        told = await ask_status(self.worker) or {}
+        self.connected = told.get("status") == "complete"
+
+    async def _regain_lease(self, _step: Step) -> None:
+        make = self._environment.make_dealings
+        assert make is not None
+        self.arbiter = ArbiterLink(self._settings(), make, self.tell_primary, self._step_down)
+        await self.arbiter.regain(self.connected)
 
     async def _stop_worker(self, step: Step) -> None:
         if self.primary is not None:

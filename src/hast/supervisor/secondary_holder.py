@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hast.supervisor.adoption import Offer
 from hast.supervisor.worker_pool import WorkerPool
 from hast.supervisor.worker_process import WorkerError, WorkerProcess
 
@@ -72,6 +73,15 @@ class SecondaryHolder:
             raise
         finally:
             pending.sock.close()
+
+    async def adopt(self, offer: Offer) -> None:
+        """Take over the worker of a living pair of connections. Raises WorkerError."""
+        self.worker = WorkerProcess(self._name, self._pool, self._on_message)
+        try:
+            await self.worker.adopt(offer.spawned, offer.ready)
+        except WorkerError:
+            self.worker = None
+            raise
 
     async def stop(self, limit_s: float = STOP_DEADLINE_S, leaving: bool = False) -> bool:
         """End whatever there is; whether there was a worker. It may take `limit_s` to end in order. Raises Stuck.

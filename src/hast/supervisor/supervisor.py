@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,9 +23,8 @@ from hast.daemon.in_thread import in_thread
 from hast.daemon.logs import context
 from hast.daemon.notify import Notifier
 from hast.daemon.pidfile import Pidfile, PidfileError
-from hast.device import device
 from hast.format.constants import PROTOCOL_VERSION, Role
-from hast.supervisor import leftovers, peer_sockets
+from hast.supervisor import adoption, memory, peer_sockets
 from hast.supervisor.arbiter_link import MakeDealings
 from hast.supervisor.commands import Commands
 from hast.supervisor.control_server import ControlServer
@@ -32,6 +33,7 @@ from hast.supervisor.environment import Environment
 from hast.supervisor.events import EventBus
 from hast.supervisor.hooks import HookRunner
 from hast.supervisor.listener import PeerListener
+from hast.supervisor.memory import Journal
 from hast.supervisor.peer_names import PeerNames
 from hast.supervisor.pool_leave import PoolLeave
 from hast.supervisor.pool_resolver import PoolResolver
@@ -112,6 +114,7 @@ class Supervisor:
             lambda: self.configuration.path,
             self.reload,
         )
+        self._journal = Journal()
         self._names = PeerNames()
         self._listeners: dict[str, PeerListener] = {}
         self._control: ControlServer | None = None
@@ -129,11 +132,10 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
-        if self._opened.run_lock is not None:
-            await leftovers.end_old_workers()
-            await device.clean_up()
+        changed = await self._take_over() if self._opened.run_lock is not None else None
         for resource in self.configuration.resources.values():
-            self._states[resource.name] = ResourceState(resource, self._environment)
+            if resource.name not in self._states:
+                self._states[resource.name] = ResourceState(resource, self._environment)
         self._names.configure(self._remotes())
         for address, listening in self._opened.listeners.items():
             self._listeners[address] = PeerListener(listening, self._states, self._names)
@@ -142,12 +144,39 @@ class Supervisor:
         self._environment.pool.fill_later(0.0)
         log.info("Started successfully, running protocol version %d.", PROTOCOL_VERSION)
         self._spawn(self._notifier.beat())
-        self._notifier.ready(f"{len(self._states)} resources, all in role init.")
+        if changed is not None:
+            self._spawn(changed)
+        self._notifier.ready(f"{len(self._states)} resources, {_roles(self._states.values())}.")
         await self._stopping.wait()
         self._notifier.stopping()
         if self._options.hand_over and any(state.role is Role.PRIMARY for state in self._states.values()):
             await self._options.hand_over(self.configuration.control)
         await self._stop()
+
+    async def _take_over(self) -> Coroutine[Any, Any, None] | None:
+        """Adopt what a hastd that died left running, end the rest. Returns what makes adopted resources follow a
+        configuration that has changed since. Raises adoption.NotUnderstood."""
+        offers = await adoption.find()
+        await adoption.end_others(offers)
+        self.events.restore(self._journal.read())
+        self.events.written = self._journal.write
+        for name, offer in offers.items():
+            self._states[name] = ResourceState(offer.resource, self._environment)
+        await asyncio.gather(
+            *(self._states[name].adopt(offer, memory.recorded_role(name)) for name, offer in offers.items())
+        )
+        for offer in offers.values():
+            for descriptor in offer.take_descriptors():
+                os.close(descriptor)
+        for name, resource in self.configuration.resources.items():
+            if name not in offers:
+                self._states[name] = ResourceState(resource, self._environment)
+                self._states[name].remember(memory.recorded_role(name))
+        if not offers:
+            return None
+        old = replace(self.configuration, resources={n: s.resource for n, s in self._states.items()})
+        roles = {name: state.role for name, state in self._states.items()}
+        return self._change_resources(reload_plan.plan(old, self.configuration, roles), self.configuration)
 
     def stop(self) -> None:
         """End `run`, as SIGTERM does."""
@@ -172,6 +201,7 @@ class Supervisor:
         await self._environment.hooks.finish(HOOK_GRACE_S)
         if self._control is not None:
             await self._control.close()
+        self._journal.remove()
         config_record.remove(self.configuration.path)
         sockets.unlink_control(self.configuration.control)
         for pidfile in (self._opened.pidfile, self._opened.run_lock):
@@ -310,3 +340,9 @@ class Supervisor:
         self._opened.pidfile.close()
         self._opened.pidfile = moved
         return True
+
+
+def _roles(states: Iterable[ResourceState]) -> str:
+    """`1 primary, 2 init`."""
+    counted = Counter(str(state.role) for state in states)
+    return ", ".join(f"{count} {role}" for role, count in sorted(counted.items())) or "no roles"

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass
+from typing import Protocol
 
 from hast.worker import messages
 
@@ -22,6 +23,36 @@ REFILL_DELAY_S = 1.0
 """New standbys are started this long after one was taken, so as not to compete with the role change it is for."""
 
 
+class Process(Protocol):
+    """What is asked of a worker's process. `returncode` is None while it runs, or where it is not known."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    async def wait(self) -> object: ...
+
+
+class Foundling:
+    """A process that an earlier hastd started: its end is seen by `pidfd`, its exit code is not."""
+
+    returncode: int | None = None
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self._pidfd = pidfd
+
+    async def wait(self) -> None:
+        """Until it has ended; its descriptors are closed by then."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_reader(self._pidfd, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(self._pidfd)
+
+
 @dataclass(slots=True)
 class Spawned:
     """A started process and our end of its socket.
@@ -29,7 +60,7 @@ class Spawned:
     Signals go through a pidfd: Popen.kill may reap the process itself, and then its exit code is lost to asyncio.
     """
 
-    process: asyncio.subprocess.Process
+    process: Process
     sock: socket.socket
     pidfd: int
 

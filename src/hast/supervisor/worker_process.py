@@ -22,6 +22,7 @@ from hast.worker import messages
 log = logging.getLogger("hast.supervisor")
 
 KILL_DEADLINE_S = 5.0
+ADOPT_DEADLINE_S = 5.0
 MAX_PENDING_REQUESTS = 64
 WATCH_INTERVAL_S = float(os.environ.get("HAST_WATCH_INTERVAL_S", "10"))
 WATCH_MISSES = 3
@@ -71,8 +72,17 @@ class WorkerProcess:
                 spawned.close()
                 if last_attempt or isinstance(error, ValueError):
                     raise WorkerError(f"Unable to hand the resource to its worker: {in_words(error)}.") from None
+        leftovers.record_worker(self.name, spawned.process.pid)
+        self._hold(spawned)
+
+    async def adopt(self, spawned: Spawned, ready: dict[str, Any]) -> None:
+        """Take over a worker that waits for a supervisor. Raises WorkerError; then it waits on, or has ended."""
+        self.ready = ready
+        self._hold(spawned)
+        await self.ask("adopt", ADOPT_DEADLINE_S)
+
+    def _hold(self, spawned: Spawned) -> None:
         self._spawned = spawned
-        leftovers.record_worker(self.name, self.pid)
         self._reaper = asyncio.create_task(self._reap(spawned))
         asyncio.get_running_loop().add_reader(spawned.sock, self._readable, spawned.sock)
         self._sock = spawned.sock
@@ -87,14 +97,14 @@ class WorkerProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """Exit code; negative signal number when killed; None while it runs."""
+        """Exit code; negative signal number when killed; None while it runs, and of one that was taken over."""
         return self._spawned.process.returncode if self._spawned is not None and self.ended.is_set() else None
 
     def how_it_ended(self) -> str:
         """For a log line: `exit code 1` or `signal 9 (Killed)`."""
         code = self.exit_code
         if code is None:
-            return "still running"
+            return "an earlier hastd started it: why is not known" if self.ended.is_set() else "still running"
         if code < 0:
             return f"signal {-code} ({signal.strsignal(-code) or 'unknown'})"
         return f"exit code {code}"

@@ -22,6 +22,10 @@ Supervisor to worker
         null, "quiet": bool}
     {"do": "answer", "id": n, "question": "...", "yes": bool}   the arbiter's word on what the worker asked
     {"do": "freeze", "id": n, "reason": "..."}, {"do": "thaw", "id": n}   primary: hold writes, and let them go on
+    {"do": "ask-anew", "id": n}          primary: put the question to the arbiter again, if there is one
+    {"do": "adopt", "id": n}             from a new hastd, on the socket of worker/successor.py, where the worker spoke
+        first: {"say": "offer", "version": STATE_VERSION, "role", "resource", "ready": the message below, "fuse",
+        "sync_rate_bytes_s"} and, as primary, the descriptors of `start`
 Worker to supervisor
     {"say": "ready", "datasize": n, "sectorsize": n}   primary: engine is up, exports answer. secondary: handshake done
     {"say": "refused", "text": "...", "exit": n}        cannot take the role; the worker then ends with that exit code
@@ -31,7 +35,8 @@ Worker to supervisor
     {"reply": id, ...}
 The worker logs by daemon/logs.py (`setup` with its resource and role), the supervisor only logs and runs hooks for
 events it hears of; an event is therefore logged by the supervisor and not by the worker. A worker that reads end of
-file here has lost its supervisor: it drains, closes and exits 0. Exit codes: 0 stopped as asked; 75 link lost
+file here has lost its supervisor: if it holds its role it goes on and waits for the next one (worker/successor.py),
+else it drains, closes and exits 0. Exit codes: 0 stopped as asked; 75 link lost
 (secondary), or start me again (primary); anything else, the role cannot be held. The `status` object of a worker (sizes
 in bytes; keys that do not apply may be absent): "status": "complete" (connected) | "degraded", "in_step": bool (both
 copies are equal, as far as this node knows), "link": {"reason": why it is not connected, ...}, "dirty", "datasize",

@@ -7,6 +7,8 @@ and decides nothing about data. Whatever a supervisor asks is answered in the ro
 from __future__ import annotations
 
 import logging
+import math
+import os
 import select
 import socket
 import time
@@ -25,6 +27,7 @@ from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import OpenedProvider
 from hast.worker.interfaces import Timer
 from hast.worker.reactor import EpollReactor
+from hast.worker.successor import STATE_VERSION, Offer, Successor
 
 log = logging.getLogger("hast.worker")
 
@@ -47,6 +50,8 @@ COPIED_STATE = (
 EXIT_OK = 0
 EXIT_TEMPORARY = 75
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+ORPHAN_LIMIT_S = float(os.environ.get("HAST_ORPHAN_LIMIT_S", "inf"))
+"""How long a worker goes on without hastd. For tests, which leave nothing behind."""
 
 
 class Engine(Protocol):
@@ -85,12 +90,19 @@ class Worker(ABC):
         self.exit_code: int | None = None
         self.stopping = False
         self.orphaned = False
-        """Its supervisor is gone."""
+        """It ends because its supervisor is gone."""
+        self.ready: dict[str, Any] | None = None
+        """The message that said so, once the role is held."""
         self.leaving = False
         """It stops because its node gives the role up, and the peer is told so."""
         self._control = control
         self._outgoing: deque[dict[str, Any]] = deque()
         self._ticker: Timer | None = None
+        self._letting_go = False
+        """It was told to prepare for its end."""
+        path = paths.resource_file(resource.name, "adopt")
+        self._successor = Successor(reactor, path, self._make_offer, self._adopted)
+        self._orphan_timer: Timer | None = None
         control.setblocking(False)
         reactor.add(control.fileno(), select.EPOLLIN, self._control_ready)
         reactor.at_round_end(self._round_end)
@@ -128,6 +140,14 @@ class Worker(ABC):
     @abstractmethod
     def set_sync_rate(self, bytes_s: int) -> None:
         """Limit synchronisation; 0 is no limit."""
+
+    def supervisor_changed(self, there: bool) -> None:
+        """It goes on without a supervisor for now, or another one has taken over."""
+        del there
+
+    def handed_over(self) -> Offer:
+        """What of this role the next supervisor has to know, and the descriptors that it has to own."""
+        return {}, []
 
     def extra_message(self, message: dict[str, Any]) -> bool:
         """A message that only this kind of worker knows; False when it does not."""
@@ -211,6 +231,7 @@ class Worker(ABC):
         """End the loop; the first exit code given counts."""
         if self.exit_code is None:
             self.exit_code = exit_code
+        self._successor.close()
         self.reactor.stop()
 
     def _send_messages(self) -> None:
@@ -252,15 +273,60 @@ class Worker(ABC):
             if "id" in message:
                 self.say({"reply": message["id"], "error": f"bad message: {error}"})
 
+    def say_ready(self, **more: Any) -> None:
+        """The role is held."""
+        self.ready = {"say": "ready", **more}
+        self.say(self.ready)
+
     def _supervisor_gone(self) -> None:
-        log.warning("The supervisor is gone; ending in order.")
+        """Whoever begins or ends ends; a role that is held is held on, if the next supervisor can be waited for."""
         self.reactor.remove(self._control.fileno())
         self._control.close()
+        if self.stopping or self._letting_go or self.ready is None:
+            self.end_orphaned("hastd is gone; ending in order.")
+            return
+        try:
+            self._successor.wait()
+        except OSError as error:
+            self.end_orphaned(f"hastd is gone and cannot be waited for ({in_words(error)}); ending in order.")
+            return
+        log.warning("hastd is gone; this worker goes on and waits for the next one.")
+        if math.isfinite(ORPHAN_LIMIT_S):
+            limit = f"hastd did not come back within {ORPHAN_LIMIT_S:g} s; ending in order."
+            self._orphan_timer = self.reactor.call_later(ORPHAN_LIMIT_S, lambda: self.end_orphaned(limit))
+        self.supervisor_changed(there=False)
+
+    def end_orphaned(self, reason: str) -> None:
+        """End in order, with nobody to wait for it."""
+        log.warning("%s", reason)
+        self._successor.close()
         self.leaving = self.orphaned = True
         self.stop(float(self.resource.timeout_s))
 
+    def _make_offer(self) -> Offer:
+        more, descriptors = self.handed_over()
+        offer = {
+            "say": "offer",
+            "version": STATE_VERSION,
+            "role": self.role,
+            "resource": messages.resource_to_json(self.resource),
+            "ready": self.ready,
+        }
+        return offer | more, descriptors
+
+    def _adopted(self, control: socket.socket, message: dict[str, Any]) -> None:
+        if self._orphan_timer is not None:
+            self._orphan_timer.cancel()
+            self._orphan_timer = None
+        self._control = control
+        self.reactor.add(control.fileno(), select.EPOLLIN, self._control_ready)
+        log.info("The next hastd has taken this worker over.")
+        self.say({"reply": message.get("id"), "error": None})
+        self.supervisor_changed(there=True)
+
     def _dispatch(self, message: dict[str, Any]) -> None:
         do, number = message.get("do"), message.get("id")
+        self._letting_go = self._letting_go or do in ("leave", "withhold")
         if do == "status":
             self.say({"reply": number, "status": self.status()})
         elif do == "stop":

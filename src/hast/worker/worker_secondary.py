@@ -151,7 +151,7 @@ class SecondaryWorker(Worker):
         if reply.errmsg:
             self.refuse(reply.errmsg, EXIT_REFUSED)
             return
-        self.say({"say": "ready", "datasize": reply.datasize_bytes, "sectorsize": self._sector_bytes()})
+        self.say_ready(datasize=reply.datasize_bytes, sectorsize=self._sector_bytes())
         self.say_event("connect", f"Connected to the primary {self._peer}.")
 
     def _boot_id(self) -> bytes:

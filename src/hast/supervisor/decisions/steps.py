@@ -31,6 +31,8 @@ class Do(StrEnum):
     AWAIT_READY = "wait until the worker has judged its disk and heard its peer"
     ATTACH_DEVICE = "make the device over the worker that serves"
     HAND_OVER_DEVICE = "give the device that is there to the worker that serves now"
+    ADOPT_WORKER = "take over the worker and the device that an earlier hastd left"
+    REGAIN_LEASE = "ask the arbiter anew for the lease that nobody renewed"
     DETACH_DEVICE = "take away a device that does not survive its worker"
     SAY_LEAVING = "tell the peer that this node lets go, and within which time"
     MEET = "wait until all resources of the pool that let go together have come so far"

@@ -1,0 +1,270 @@
+"""hastd is killed: its workers go on, and the next hastd takes them over. Two real hastd on loopback, `device none`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from daemon_fixtures import MakeDaemon
+
+from daemon import Daemon, alive, wait_for
+from hast.worker import messages
+
+QEMU_IO = shutil.which("qemu-io")
+DATA_OFFSET = 4608
+SERVES_WITHIN_S = 1.0
+pytestmark = pytest.mark.skipif(QEMU_IO is None, reason="qemu-io (package qemu-utils) is not installed")
+
+
+class Pair:
+    """`one` is primary of disk1, `two` secondary."""
+
+    def __init__(self, one: Daemon, two: Daemon) -> None:
+        self.one, self.two = one, two
+
+    def wait_complete(self, deadline_s: float = 20.0) -> None:
+        def complete() -> bool:
+            states = [daemon.status() for daemon in (self.one, self.two)]
+            return all(state["status"] == "complete" and state["dirty"] == 0 and not state["sync"] for state in states)
+
+        wait_for(complete, "both nodes complete and in step", deadline_s)
+
+    def images(self) -> tuple[bytes, bytes]:
+        first, second = ((each.directory / "disk1.img").read_bytes()[DATA_OFFSET:] for each in (self.one, self.two))
+        return first, second
+
+
+def io(daemon: Daemon, *commands: str) -> None:
+    """Run qemu-io commands on the NBD socket of a primary, which serves whether hastd does or not."""
+    assert QEMU_IO is not None
+    argv = [QEMU_IO, "-f", "raw", *(part for command in commands for part in ("-c", command))]
+    path = daemon.run_directory / "disk1.nbd"
+    done = subprocess.run([*argv, f"nbd+unix:///?socket={path}"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "failed" not in done.stdout.lower(), done.stdout
+
+
+@pytest.fixture
+def pair(make_daemon: MakeDaemon) -> Iterator[Pair]:
+    one, two = make_daemon(fake=False), make_daemon(fake=False)
+    write_configs(one, two)
+    for daemon in (one, two):
+        assert daemon.hastctl("create", "disk1").returncode == 0
+        daemon.start()
+    assert two.role("secondary")["error"] is None
+    assert one.role("primary")["error"] is None
+    made = Pair(one, two)
+    made.wait_complete()
+    yield made
+    for daemon in (one, two):
+        assert "Traceback" not in daemon.log()
+        assert "Internal error" not in daemon.log(), daemon.log()
+
+
+def write_configs(one: Daemon, two: Daemon, inside: str = "timeout 5") -> None:
+    one.write_config({"disk1": f"remote tcp4://127.0.0.1:{two.port}"}, inside=inside)
+    two.write_config({"disk1": f"remote tcp4://127.0.0.1:{one.port}"}, inside=inside)
+
+
+def history(daemon: Daemon) -> list[str]:
+    return [event["event"] for event in daemon.status()["history"]]
+
+
+def test_primary_serves_and_replicates_while_hastd_is_dead_and_is_taken_over_as_it_was(pair: Pair) -> None:
+    one = pair.one
+    one.ask({"command": "sync-rate", "resources": ["disk1"], "bytes_s": 77 << 20})
+    before = one.status()
+    one.kill()
+    io(one, "write -P 0x5a 0 1M", "flush", "read -P 0x5a 0 1M")
+    assert pair.two.status()["status"] == "complete"
+    began = time.monotonic()
+    one.start()
+    after = one.status()
+    took_s = time.monotonic() - began
+    assert (after["role"], after["status"], after["workerpid"]) == ("primary", "complete", before["workerpid"])
+    assert after["restarts"] == 0
+    assert after["sync_rate_bytes_s"] == 77 << 20
+    assert history(one)[-1] == "adopted"
+    assert "connect" in history(one)
+    io(one, "write -P 0x5b 1M 1M", "flush")
+    pair.wait_complete()
+    first, second = pair.images()
+    assert first == second
+    assert first[: 1 << 20] == b"\x5a" * (1 << 20)
+    assert took_s < 20, took_s
+
+
+def test_secondary_takes_every_write_while_its_hastd_is_dead_and_is_taken_over(pair: Pair) -> None:
+    two = pair.two
+    worker = two.status()["workerpid"]
+    two.kill()
+    io(pair.one, "write -P 0x33 2M 1M", "flush")
+    assert pair.one.status()["status"] == "complete"
+    two.start()
+    state = two.status()
+    assert (state["role"], state["status"], state["workerpid"]) == ("secondary", "complete", worker)
+    assert pair.one.status()["status"] == "complete"
+    first, second = pair.images()
+    assert first == second
+
+
+def test_switch_of_roles_after_both_hastd_were_killed_and_came_back(pair: Pair) -> None:
+    for daemon in (pair.one, pair.two):
+        daemon.kill()
+    io(pair.one, "write -P 0x44 0 64k", "flush")
+    for daemon in (pair.one, pair.two):
+        daemon.start()
+    assert pair.one.role("secondary")["error"] is None
+    assert not (pair.one.run_directory / "disk1.nbd").exists()
+    assert pair.two.role("primary")["error"] is None
+    io(pair.two, "read -P 0x44 0 64k")
+    pair.wait_complete()
+
+
+def test_worker_taken_over_that_dies_is_replaced_under_the_same_socket(pair: Pair) -> None:
+    one = pair.one
+    one.kill()
+    one.start()
+    worker = one.status()["workerpid"]
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: one.status()["restarts"] == 1, "restart")
+    assert one.status()["workerpid"] != worker
+    io(one, "write -P 0x55 0 64k", "flush")
+    pair.wait_complete()
+    one.kill()
+    one.start()
+    assert one.status()["restarts"] == 1, "what was counted is remembered"
+
+
+def test_secondary_whose_worker_died_with_hastd_is_a_secondary_again(pair: Pair) -> None:
+    two = pair.two
+    worker = two.status()["workerpid"]
+    two.kill()
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: not alive(worker), "its end")
+    io(pair.one, "write -P 0x66 0 64k")
+    two.start()
+    assert two.status()["role"] == "secondary"
+    pair.wait_complete(40.0)
+    first, second = pair.images()
+    assert first == second
+
+
+def test_primary_whose_worker_died_with_hastd_is_none_any_more_and_says_why(pair: Pair) -> None:
+    one = pair.one
+    worker = one.status()["workerpid"]
+    one.kill()
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: not alive(worker), "its end")
+    one.start()
+    state = one.status()
+    assert state["role"] == "init"
+    assert "hastd and the worker of this primary ended unexpectedly" in json.dumps(state)
+    assert one.role("primary")["error"] is None
+
+
+def test_configuration_changed_while_hastd_was_dead_is_followed_after_the_take_over(pair: Pair) -> None:
+    one = pair.one
+    worker = one.status()["workerpid"]
+    one.kill()
+    one.write_config({"disk1": f"remote tcp4://127.0.0.1:{pair.two.port}"}, inside="timeout 5\n sync-rate 9M")
+    one.start()
+    wait_for(lambda: one.status()["sync_rate_bytes_s"] == 9 << 20, "the changed rate")
+    assert one.status()["workerpid"] == worker
+
+
+def test_resource_that_left_the_configuration_while_hastd_was_dead_lets_go(pair: Pair) -> None:
+    one = pair.one
+    worker = one.status()["workerpid"]
+    one.kill()
+    one.write_config({"disk2": "remote none"})
+    one.start()
+    wait_for(lambda: not alive(worker), "its end in order")
+    assert "Not drained" not in one.log()
+    assert [each["name"] for each in one.ask({"command": "status", "resources": ["all"]})["resources"]] == ["disk2"]
+
+
+def test_after_an_orderly_stop_no_role_is_remembered(pair: Pair) -> None:
+    for daemon in (pair.one, pair.two):
+        assert daemon.stop() == 0
+        assert not list(daemon.run_directory.glob("*.role"))
+        daemon.start()
+        assert daemon.status()["role"] == "init"
+        assert "adopted" not in history(daemon)
+
+
+def test_worker_of_a_release_that_is_not_understood_is_left_alone_and_hastd_does_not_start(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    one = pair.one
+    worker = one.status()["workerpid"]
+    one.kill()
+    (tmp_path / "sitecustomize.py").write_text(
+        "import hast.worker.successor\nhast.worker.successor.STATE_VERSION = 99\n"
+    )
+    one.environment_more = {"PYTHONPATH": str(tmp_path)}
+    process = one.spawn()
+    assert process.wait(20) == 78
+    assert "hands over state of version 1, and this release knows 99" in one.log()
+    assert alive(worker)
+    io(one, "write -P 0x77 0 64k", "flush")
+    one.environment_more = {}
+    one.start()
+    assert one.status()["workerpid"] == worker
+
+
+def test_whoever_serves_the_socket_of_a_worker_and_is_not_that_worker_is_not_believed(pair: Pair) -> None:
+    one = pair.one
+    worker = one.status()["workerpid"]
+    one.kill()
+    door = one.run_directory / "disk1.adopt"
+    wait_for(door.exists, "the worker's socket")
+    door.unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as liar:
+        liar.bind(str(door))
+        liar.listen(4)
+        one.start()
+    assert "not believed" in one.log()
+    assert not alive(worker), "it cannot be reached, so it is ended in order"
+    assert one.status()["role"] == "init"
+
+
+def test_who_looks_at_the_offer_and_goes_changes_nothing(pair: Pair) -> None:
+    one = pair.one
+    worker = one.status()["workerpid"]
+    one.kill()
+    door = one.run_directory / "disk1.adopt"
+    wait_for(door.exists, "the worker's socket")
+    for _ in range(3):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+            sock.settimeout(5)
+            sock.connect(str(door))
+            offer, descriptors = messages.receive(sock)
+            assert offer is not None
+            assert (offer["say"], offer["role"], len(descriptors)) == ("offer", "primary", 1)
+            os.close(descriptors[0])
+    io(one, "write -P 0x78 0 64k", "flush")
+    one.start()
+    assert one.status()["workerpid"] == worker
+
+
+def test_killed_again_and_again_under_load_nothing_is_lost_and_nothing_is_interrupted(pair: Pair) -> None:
+    one = pair.one
+    worker = one.status()["workerpid"]
+    for round_number in range(4):
+        one.kill()
+        io(one, *(f"write -P {16 * round_number + n:#x} {n * 64}k 64k" for n in range(1, 9)), "flush")
+        one.start()
+        assert one.status()["workerpid"] == worker
+    io(one, *(f"read -P {48 + n:#x} {n * 64}k 64k" for n in range(1, 9)))
+    pair.wait_complete()
+    first, second = pair.images()
+    assert first == second
