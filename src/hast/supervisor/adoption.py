@@ -151,8 +151,8 @@ def _understood(record: WorkerRecord, sock: socket.socket, message: dict[str, An
     version = message.get("version")
     if message.get("say") != "offer" or version != STATE_VERSION:
         raise NotUnderstood(
-            f"Worker {record.pid} hands over state of version {version!a}, and this release knows {STATE_VERSION}. It goes "
-            f"on serving: start hastd of the release that it is of, or end it in order (kill {record.pid})."
+            f"Worker {record.pid} hands over state of version {version!a}, and this release knows {STATE_VERSION}. "
+            f"It goes on serving: start hastd of the release that it is of, or end it in order (kill {record.pid})."
         )
     try:
         resource = messages.resource_from_json(message["resource"])
