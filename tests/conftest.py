@@ -13,6 +13,9 @@ from hypothesis import settings
 settings.register_profile("hast", deadline=None)
 settings.load_profile("hast")
 
+# What a killed run leaves behind ends soon: workers wait for the next hastd no longer than this.
+os.environ.setdefault("HAST_ORPHAN_LIMIT_S", "60")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
 

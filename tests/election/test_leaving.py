@@ -121,11 +121,19 @@ def test_a_service_that_stays_is_kept_also_while_the_other_copy_is_stale() -> No
 
 
 @pytest.mark.parametrize("others", itertools.product([None, *Job], repeat=2))
-def test_hastd_that_stops_or_begins_anew_is_always_a_hand_over(others: tuple[Job | None, Job | None]) -> None:
+def test_hastd_that_stops_is_always_a_hand_over(others: tuple[Job | None, Job | None]) -> None:
     jobs = {program: job for program, job in zip((Program.CARPD, Program.DEVD), others, strict=True) if job}
-    for job in Job:
-        for ending in EVERY_PROGRAM:
-            assert decide(replace(MASTER, ending=ending, jobs={**jobs, Program.HASTD: job})).way is Way.HAND_OVER
+    for ending in EVERY_PROGRAM:
+        facts = replace(MASTER, ending=ending, jobs={**jobs, Program.HASTD: Job.STOP})
+        assert decide(facts).way is Way.HAND_OVER
+
+
+@pytest.mark.parametrize("others", itertools.product([None, Job.RESTART], repeat=2))
+def test_hastd_that_begins_anew_leaves_its_workers_and_the_service_stays(others: tuple[Job | None, Job | None]) -> None:
+    jobs = {program: job for program, job in zip((Program.CARPD, Program.DEVD), others, strict=True) if job}
+    jobs[Program.HASTD] = Job.RESTART
+    for ending in jobs:
+        assert decide(replace(MASTER, ending=ending, jobs=jobs)).way is Way.KEEP
 
 
 def test_a_restart_beside_a_daemon_that_stops_for_good_is_a_hand_over() -> None:

@@ -78,6 +78,23 @@ def test_kill_of_the_primary_worker_under_load(lab: Lab) -> None:
     assert_copies_equal(lab)
 
 
+def test_kill_of_both_supervisors_under_load_interrupts_nothing(lab: Lab) -> None:
+    workers = [host.processes(r"^hastd: disk1 \(")[0].pid for host in (lab.hast1, lab.hast2)]
+    load = start_load(lab.hast1, LOAD_S + 1)
+    for _ in range(3):
+        pause(lab.hast1, 0.3)
+        for host in (lab.hast1, lab.hast2):
+            host.processes("^hastd$")[0].kill()
+        pause(lab.hast1, 0.3)
+        for host in (lab.hast1, lab.hast2):
+            host.run("hastd", check=True)
+    finish_load(load, lab)
+    assert [host.processes(r"^hastd: disk1 \(")[0].pid for host in (lab.hast1, lab.hast2)] == workers
+    lab.hast1.processes(WORKER)[0].kill()
+    one_disk.wait_complete(lab.hast1)
+    assert_copies_equal(lab)
+
+
 def test_power_cut_of_the_secondary_under_load(lab: Lab) -> None:
     load = start_load(lab.hast1, LOAD_S + 3)
     pause(lab.hast1, 1.0)

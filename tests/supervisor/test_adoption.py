@@ -167,7 +167,7 @@ def test_primary_whose_worker_died_with_hastd_is_none_any_more_and_says_why(pair
     one.start()
     state = one.status()
     assert state["role"] == "init"
-    assert "hastd and the worker of this primary ended unexpectedly" in json.dumps(state)
+    assert "The worker of this primary ended with the hastd before this one" in json.dumps(state)
     assert one.role("primary")["error"] is None
 
 
@@ -268,3 +268,45 @@ def test_killed_again_and_again_under_load_nothing_is_lost_and_nothing_is_interr
     pair.wait_complete()
     first, second = pair.images()
     assert first == second
+
+
+def test_upgrade_replaces_hastd_and_then_each_worker_under_load_without_an_error(pair: Pair) -> None:
+    one = pair.one
+    before = {daemon: (daemon.process.pid, daemon.status()["workerpid"]) for daemon in (pair.one, pair.two)}  # type: ignore[union-attr]
+    load = writing(one)
+    for daemon in (pair.one, pair.two):
+        done = daemon.hastctl("upgrade")
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr + daemon.log()
+        assert "run release" in done.stdout
+        process, worker = before[daemon]
+        assert daemon.ask({"command": "version"})["pid"] == process, "the service manager sees the same process"
+        assert daemon.status()["workerpid"] != worker
+    assert load.wait(60) == 0, (one.directory / "load").read_text()[-2000:]
+    pair.wait_complete()
+    first, second = pair.images()
+    assert first == second
+    assert pair.one.role("secondary")["error"] is None
+    assert pair.two.role("primary")["error"] is None
+
+
+def test_an_upgrade_leaves_no_process_behind(pair: Pair) -> None:
+    one = pair.one
+    assert one.process is not None
+    for _ in range(2):
+        assert one.hastctl("upgrade").returncode == 0
+    wait_for(lambda: "Z" not in states_of_children(one.process.pid), "no zombie")  # type: ignore[union-attr]
+    assert one.stop() == 0
+
+
+def states_of_children(pid: int) -> str:
+    out = subprocess.run(["ps", "-o", "stat=", "--ppid", str(pid)], capture_output=True, text=True, check=False).stdout
+    return "".join(line.strip()[:1] for line in out.splitlines())
+
+
+def writing(daemon: Daemon) -> subprocess.Popen[bytes]:
+    """Many writes and flushes, one after the other, that go on while others look; fails at the first error."""
+    assert QEMU_IO is not None
+    commands = [f"write -P {n % 250 + 1:#x} {n % 96 * 64}k 64k" for n in range(4000)]
+    image = f"driver=nbd,server.type=unix,server.path={daemon.run_directory}/disk1.nbd,reconnect-delay=30"
+    argv = [QEMU_IO, *(part for command in commands for part in ("-c", command)), "--image-opts", image]
+    return subprocess.Popen(argv, stdout=(daemon.directory / "load").open("wb"), stderr=subprocess.STDOUT)

@@ -61,9 +61,7 @@ def test_the_end_of_a_synchronisation_is_told_on_both_nodes(pair: Pair) -> None:
 def test_an_interrupted_synchronisation_is_told_on_the_secondary_too(pair: Pair) -> None:
     leave(pair)
     copy_slowly(pair)
-    assert pair.one.process is not None
-    pair.one.process.kill()
-    pair.one.process.wait(5)
+    pair.one.die()
     wait_for(lambda: told(pair.two, "syncintr"), "the end")
     wait_for(lambda: told(pair.two, "syncintr", "disconnect")[-1]["event"] == "disconnect", "the loss")
     assert [event["event"] for event in told(pair.two, "syncintr", "disconnect")[-2:]] == ["syncintr", "disconnect"]

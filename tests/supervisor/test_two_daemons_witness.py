@@ -13,6 +13,7 @@ import pytest
 from daemon_fixtures import MakeDaemon
 
 from daemon import Daemon, free_port, wait_for
+from hast.election.arbiter import LEASE_TTL_S
 
 QEMU_IO = shutil.which("qemu-io")
 pytestmark = [
@@ -44,7 +45,7 @@ class WitnessProcess:
 
 def writer(daemon: Daemon, pattern: str) -> subprocess.Popen[bytes]:
     assert QEMU_IO is not None
-    socket = daemon.status()["nbd_socket"]
+    socket = daemon.run_directory / "disk1.nbd"
     command = [QEMU_IO, "-f", "raw", "-c", f"write -P {pattern} 0 64k", f"nbd+unix:///?socket={socket}"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -68,9 +69,7 @@ def trio(make_daemon: MakeDaemon) -> Iterator[tuple[Daemon, Daemon, WitnessProce
 
 def test_lone_primary_goes_on_with_the_leave_of_the_witness(trio: tuple[Daemon, Daemon, WitnessProcess]) -> None:
     one, two, _witness = trio
-    assert two.process is not None
-    two.process.kill()
-    two.process.wait(5)
+    two.die()
     assert writer(one, "0x11").wait(30) == 0
     state = (one.directory / "witness.json").read_text()
     assert '"sole": "' in state
@@ -86,12 +85,47 @@ def test_primary_that_reaches_neither_side_holds_writes_and_then_steps_down(
     one, two, witness = trio
     assert witness.process is not None
     witness.process.send_signal(signal.SIGSTOP)
-    assert two.process is not None
-    two.process.kill()
-    two.process.wait(5)
+    two.die()
     write = writer(one, "0x22")
     time.sleep(6)
     assert write.poll() is None, "a write was acknowledged alone"
     wait_for(lambda: one.status()["role"] != "primary", "stepping down", 60)
     write.kill()
     write.wait(5)
+
+
+def test_s11_lone_primary_without_hastd_holds_writes_when_its_lease_has_ended_and_goes_on_with_the_next_hastd(
+    trio: tuple[Daemon, Daemon, WitnessProcess],
+) -> None:
+    one, two, _witness = trio
+    two.die()
+    assert writer(one, "0x11").wait(30) == 0
+    worker = one.status()["workerpid"]
+    one.kill()
+    time.sleep(LEASE_TTL_S + 0.7)
+    write = writer(one, "0x33")
+    time.sleep(1.5)
+    assert write.poll() is None, "a write was acknowledged alone, and nobody renewed the lease"
+    one.start()
+    assert write.wait(20) == 0
+    assert one.status()["workerpid"] == worker
+    assert '"sole": "' in (one.directory / "witness.json").read_text()
+    two.start()
+    wait_for(lambda: one.status()["status"] == "complete" and one.status()["dirty"] == 0, "resync", 40)
+    wait_for(lambda: '"sole": ""' in (one.directory / "witness.json").read_text(), "record removed", 20)
+
+
+def test_connected_primary_without_hastd_needs_no_lease_and_asks_before_it_goes_alone(
+    trio: tuple[Daemon, Daemon, WitnessProcess],
+) -> None:
+    one, two, _witness = trio
+    one.kill()
+    time.sleep(LEASE_TTL_S + 0.5)
+    assert writer(one, "0x44").wait(20) == 0
+    two.die()
+    write = writer(one, "0x55")
+    time.sleep(6.5)
+    assert write.poll() is None, "nobody was asked"
+    one.start()
+    assert write.wait(20) == 0
+    assert '"sole": "' in (one.directory / "witness.json").read_text()

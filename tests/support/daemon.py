@@ -17,8 +17,6 @@ from hast.cli.client import ControlClient
 
 HERE = Path(__file__).parent
 START_S = 20.0
-ORPHAN_LIMIT_S = "30"
-"""How long workers of a killed hastd may live on: a run of tests that is killed leaves them behind."""
 DIES_WITH_THE_TESTS = ("setpriv", "--pdeathsig=KILL", "--")
 """A run of tests that is killed undoes nothing: the kernel ends what it has started."""
 
@@ -99,7 +97,6 @@ class Daemon:
     def environment(self) -> dict[str, str]:
         environment = {**os.environ, "HAST_RUN": str(self.run_directory), "HAST_DEV": str(self.directory / "dev")}
         environment["HAST_STATE"] = str(self.directory / "state")
-        environment.setdefault("HAST_ORPHAN_LIMIT_S", ORPHAN_LIMIT_S)
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"
         if self.fake:
             environment |= {"HAST_WORKER_MODULE": "fake_worker", "PYTHONPATH": str(HERE)}
@@ -182,6 +179,15 @@ class Daemon:
         """Process ids on record in its run directory that are alive."""
         texts = [path.read_text().split() for path in self.run_directory.glob("*.worker")]
         return [int(words[0]) for words in texts if words and alive(int(words[0]))]
+
+    def die(self) -> None:
+        """kill -9 of hastd and its workers, as when the host dies."""
+        workers = self.workers()
+        self.kill()
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        for pid in workers:
+            wait_for(lambda pid=pid: not alive(pid), "a worker's end")  # type: ignore[misc]
 
     def end_orphans(self) -> None:
         for pid in self.workers():

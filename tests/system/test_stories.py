@@ -181,8 +181,11 @@ class TestOnPurpose:
     @pytest.mark.parametrize("who", WHO)
     @pytest.mark.parametrize("unit", UNITS)
     def test_restart(self, tell: Tell, unit: str, who: str) -> None:
-        with tell(limit(who, PLANNED_S)) as pair:
+        with tell(UNTOUCHED_S) as pair:
+            master = pair.master
             chosen(pair, who).run(f"systemctl restart {unit}")
+            pair.wait_written()
+            assert pair.master is master
 
     @pytest.mark.parametrize("who", WHO)
     @pytest.mark.parametrize("units", itertools.permutations(UNITS, 2), ids=" ".join)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -200,7 +201,42 @@ def test_a_stopped_worker_loses_its_title_and_socket(pair: Pair) -> None:
     assert worker.stop() == 0
 
 
-def test_a_lost_supervisor_ends_the_worker_in_order(pair: Pair) -> None:
+def test_a_lost_supervisor_is_waited_for_while_the_worker_serves(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HAST_RUN", str(tmp_path))
+    worker, _node, client = pair.up()
+    assert client.write(0, b"z" * 4096) == 0
+    worker.control.close()
+    door = tmp_path / "disk1.adopt"
+    wait_until(door.exists, "the worker's socket")
+    assert client.write(4096, b"y" * 4096) == 0
+    worker.control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    worker.control.connect(str(door))
+    offer, descriptors = messages.receive(worker.control)
+    assert offer is not None
+    for descriptor in descriptors:
+        os.close(descriptor)
+    assert worker.ask("adopt")["error"] is None
+    assert not door.exists()
+    assert worker.status()["status"] == "complete"
+    assert worker.stop() == 0
+    assert pair.equal()
+
+
+def test_a_worker_that_was_told_of_its_end_ends_in_order_when_its_supervisor_is_lost(pair: Pair) -> None:
+    worker, _node, client = pair.up()
+    assert client.write(0, b"z" * 4096) == 0
+    assert worker.ask("leave", within_s=20.0)["error"] is None
+    worker.control.close()
+    assert worker.process.wait(20) == 0
+    assert pair.equal()
+
+
+def test_a_worker_that_cannot_be_found_ends_in_order_when_its_supervisor_is_lost(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HAST_RUN", str(tmp_path / "not there"))
     worker, _node, client = pair.up()
     assert client.write(0, b"z" * 4096) == 0
     worker.control.close()

@@ -264,6 +264,15 @@ def reload(context: click.Context) -> None:
     _session(context).ask({"command": "reload"}, ROLE_TIMEOUT_S)
 
 
+@_command
+@click.option("--timeout", "limit_s", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds.")
+def upgrade(context: click.Context, limit_s: float) -> None:
+    """Replace hastd and its workers by the code that is installed now; devices see a pause, never an error."""
+    from hast.cli import upgrade as upgrading
+
+    print(upgrading.run(_session(context), limit_s))
+
+
 # --- commands that show something -------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,9 @@ USAGE = "usage: hastd [-dFht] [-c config] [-P pidfile]"
 DEFAULT_CONFIG = "/etc/hast.conf"
 EX_USAGE = 64
 EX_SOFTWARE = 70
+GENERATION_VARIABLE = "HAST_GENERATION"
+"""How often this process has replaced itself; told by one to the next."""
+STARTED_IN = os.getcwd()
 
 
 @dataclass(slots=True)
@@ -136,7 +139,16 @@ def _run(arguments: Arguments) -> int:
         print(f"hastd: {error}", file=sys.stderr)
         return error.exit_code
     fixed = arguments.pidfile is not None or pidfile is None
-    options = Options(load, arguments.foreground, arguments.debug, fixed, _dealings, _hand_over)
+    options = Options(
+        load,
+        arguments.foreground,
+        arguments.debug,
+        fixed,
+        _dealings,
+        _starts_again,
+        int(os.environ.pop(GENERATION_VARIABLE, "0")),
+        _hand_over,
+    )
     return _serve(arguments, configuration, options, opened)
 
 
@@ -161,6 +173,18 @@ def _dealings(resource: Resource, changed: Callable[[Verdict, str], None]) -> De
     return Arbitration(resource.name, this_host().name, arbiters.make(resource.arbiter), resource.fence_path, changed)
 
 
+async def _starts_again() -> bool:
+    """systemd is about to end this hastd as the first half of a restart."""
+    from hast.daemon.in_thread import in_thread
+    from hast.election.leaving import Job, Program
+    from hast.failover import jobs
+
+    try:
+        return (await in_thread(jobs.jobs, jobs.ASK_S + 1.0)).get(Program.HASTD) is Job.RESTART
+    except TimeoutError:
+        return False
+
+
 async def _hand_over(control: str) -> None:
     """`failover leave`, on a host where a fail-over is set up; where roles are given by hand they end by hand."""
     from hast.config.failover_model import DEFAULT_FAILOVER_CONF
@@ -180,8 +204,10 @@ def _serve(arguments: Arguments, configuration: Configuration, options: Options,
     from hast.daemon.notify import Notifier
     from hast.daemon.sockets import unlink_control
     from hast.supervisor.adoption import NotUnderstood
+    from hast.supervisor.decisions.ending import End
     from hast.supervisor.supervisor import Supervisor
 
+    environment = dict(os.environ)
     notifier = Notifier()
 
     def claim() -> None:
@@ -189,7 +215,7 @@ def _serve(arguments: Arguments, configuration: Configuration, options: Options,
             if pidfile is not None:
                 pidfile.write()
 
-    if arguments.foreground:
+    if arguments.foreground or options.generation:
         claim()
     else:
         daemonize.daemonize(claim)
@@ -200,7 +226,14 @@ def _serve(arguments: Arguments, configuration: Configuration, options: Options,
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
 
     async def serve() -> None:
-        await Supervisor(configuration, options, opened, notifier).run()
+        end = await Supervisor(configuration, options, opened, notifier).run()
+        logs.flush()
+        if end is End.LEAVE_RUNNING:
+            os._exit(0)  # an event loop that is closed kills the processes it started
+        if end is End.BECOME_NEXT:
+            environment[GENERATION_VARIABLE] = str(options.generation + 1)
+            os.chdir(STARTED_IN)
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
     log = logging.getLogger("hast.supervisor")
     try:

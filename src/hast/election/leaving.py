@@ -3,7 +3,7 @@
 One rule for every way in which a host is stopped on purpose (a person, systemd in any order, one daemon alone):
 
     nothing is served here             nothing is done
-    only carpd or hast-devd begins anew    the service stays: what the new one finds, it adopts (adoption.py)
+    daemons only begin anew            the service stays: what the new one finds, it adopts (adoption.py)
     the other copy is whole            the address goes first, so that the other host begins at once; then services,
                                        exports, pools, devices, roles; then the other host is waited for
     else                               the same in order, except the address: to whom? It is said aloud first
@@ -105,10 +105,10 @@ def decide(facts: Facts) -> Decision:
 
 
 def _comes_back(facts: Facts) -> bool:
-    """Whether only daemons that hold no data are started anew, and find what they need for going on."""
-    if facts.ending not in (Program.CARPD, Program.DEVD) or facts.jobs.get(facts.ending) is not Job.RESTART:
+    """Whether daemons are only started anew, and find what they need for going on: hastd leaves its workers running."""
+    if facts.ending is None or facts.jobs.get(facts.ending) is not Job.RESTART:
         return False
-    if Program.HASTD in facts.jobs or Job.STOP in facts.jobs.values():
+    if Job.STOP in facts.jobs.values():
         return False
     carpd = facts.jobs.get(Program.CARPD) is Job.RESTART
     return not carpd or (facts.carpd and all(vhid.adoptable for vhid in facts.vhids if vhid.master))

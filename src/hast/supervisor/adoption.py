@@ -47,6 +47,8 @@ class Offer:
     role: Role
     spawned: Spawned
     ready: dict[str, Any]
+    release: str
+    """What code it runs."""
     fuse: bool
     sync_rate_bytes_s: int
     descriptors: list[int]
@@ -165,4 +167,4 @@ def _understood(record: WorkerRecord, sock: socket.socket, message: dict[str, An
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"Worker {record.pid} cannot be taken over: its offer is not understood ({error}).") from None
     spawned = Spawned(Foundling(record.pid, pidfd), sock, pidfd)
-    return Offer(resource, role, spawned, ready, fuse, rate_bytes_s, descriptors)
+    return Offer(resource, role, spawned, ready, str(message.get("release")), fuse, rate_bytes_s, descriptors)

@@ -7,12 +7,14 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from hast.daemon.release import RELEASE
 from hast.format.constants import HastError, Role
 from hast.supervisor import status
 from hast.supervisor.events import EventBus
 from hast.supervisor.pool_leave import PoolLeave
 from hast.supervisor.pool_resolver import PoolResolver
 from hast.supervisor.rendezvous import Rendezvous
+from hast.supervisor.renewal import Renewal
 from hast.supervisor.resource_state import ResourceState
 from hast.supervisor.worker_talk import RoleError
 from hast.worker.disk import probe, resolve
@@ -39,6 +41,8 @@ class Commands:
         leaves: PoolLeave,
         config_path: Callable[[], str],
         reload: Callable[[], Awaitable[str | None]],
+        replace: Callable[[], int],
+        renewal: Renewal,
     ) -> None:
         self._states = states
         self._events = events
@@ -46,6 +50,8 @@ class Commands:
         self._leaves = leaves
         self._config_path = config_path
         self._reload = reload
+        self._replace = replace
+        self._renewal = renewal
         self._changes: set[asyncio.Task[Role]] = set()
         self._probed: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
 
@@ -77,11 +83,17 @@ class Commands:
                     self._probed.clear()
             case "reload":
                 return {"error": await self._reload()}
+            case "upgrade":
+                return {"error": None, "generation": self._replace()}
             case "version":
-                from hast import __version__
-
-                return {"error": None, "version": __version__, "pid": os.getpid(), "config": self._config_path()}
+                return self._version()
         return {"error": f"Unknown command {str(request['command'])[:64]!r}."}
+
+    def _version(self) -> dict[str, Any]:
+        from hast import __version__
+
+        told = {"version": __version__, "release": RELEASE, "pid": os.getpid(), "config": self._config_path()}
+        return {"error": None, "generation": self._renewal.generation, "upgrade": self._renewal.state} | told
 
     def _names(self, request: dict[str, Any]) -> list[str] | None:
         """Names meant by `resources`; `all` counts only as the first. None when they are missing or malformed."""

@@ -39,6 +39,8 @@ from hast.worker.disk import resolve
 log = logging.getLogger("hast.supervisor")
 
 MAX_QUESTION_CHARACTERS = 64
+RENEW_LIMIT_S = 10.0
+RENEW_POLL_S = 0.02
 
 
 class ResourceState:
@@ -122,9 +124,9 @@ class ResourceState:
         role = adoption.role_without_worker(Role(record.role))
         if role is not Role.INIT:
             self._take_role(role)
-            self._announce.taken_over(role, "Role as before hastd ended unexpectedly; waiting for the primary.")
+            self._announce.taken_over(role, "Role as under the hastd before this one; waiting for the primary.")
         elif Role(record.role) is Role.PRIMARY:
-            self.last_error = "hastd and the worker of this primary ended unexpectedly, and the device with them."
+            self.last_error = "The worker of this primary ended with the hastd before this one, and so did its device."
             log.error("%s", self.last_error, extra=self._extra())
 
     async def adopt(self, offer: Offer, record: RoleRecord) -> None:
@@ -142,7 +144,7 @@ class ResourceState:
         if offer.sync_rate_bytes_s != offer.resource.sync_rate_bytes_s and offer.role is Role.PRIMARY:
             self.settings.limited(offer.sync_rate_bytes_s)
         self._note()
-        self._announce.taken_over(self.role, "The worker of a hastd that ended unexpectedly was taken over.")
+        self._announce.taken_over(self.role, "The worker of the hastd before this one was taken over.")
         self._tell_contact()
         assert self.worker is not None
         self._spawn(self.worker.watch())
@@ -201,6 +203,11 @@ class ResourceState:
         finally:
             if rendezvous is not None:
                 rendezvous.leave(self.name)
+
+    async def settled(self) -> None:
+        """No role change is under way."""
+        async with self._lock:
+            pass
 
     async def abandon(self) -> None:
         """The time of the stop is over: users get errors now, and nothing of this resource stays. Raises nothing."""
@@ -263,6 +270,22 @@ class ResourceState:
     def _step_down(self, reason: str) -> None:
         log.error("Stepping down: %s.", reason, extra=self._extra())
         self._environment.leaves.step_down(self.name)
+
+    async def renew_worker(self) -> bool:
+        """Have another worker take the place of this one; what stands on the device sees a pause. False when none
+        serves in time, or a secondary's worker does not end."""
+        worker, primary = self.worker, self._runner.primary
+        if worker is None:
+            return True
+        try:
+            await worker.give_way(RENEW_LIMIT_S)
+            async with asyncio.timeout(RENEW_LIMIT_S):
+                while primary is not None and self._runner.primary is primary and not primary.serving:
+                    await asyncio.sleep(RENEW_POLL_S)
+        except (Stuck, TimeoutError) as error:
+            log.error("%s", error or "The new worker does not serve.", extra=self._extra())
+            return False
+        return self._runner.primary is primary
 
     # --- a primary's worker dies ----------------------------------------------------------------------------------
 

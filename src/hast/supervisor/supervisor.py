@@ -23,12 +23,14 @@ from hast.daemon.in_thread import in_thread
 from hast.daemon.logs import context
 from hast.daemon.notify import Notifier
 from hast.daemon.pidfile import Pidfile, PidfileError
+from hast.daemon.release import RELEASE
 from hast.format.constants import PROTOCOL_VERSION, Role
 from hast.supervisor import adoption, memory, peer_sockets
 from hast.supervisor.arbiter_link import MakeDealings
 from hast.supervisor.commands import Commands
 from hast.supervisor.control_server import ControlServer
 from hast.supervisor.decisions import reload_plan, role_change
+from hast.supervisor.decisions.ending import End, end, to_renew
 from hast.supervisor.environment import Environment
 from hast.supervisor.events import EventBus
 from hast.supervisor.hooks import HookRunner
@@ -37,6 +39,7 @@ from hast.supervisor.memory import Journal
 from hast.supervisor.peer_names import PeerNames
 from hast.supervisor.pool_leave import PoolLeave
 from hast.supervisor.pool_resolver import PoolResolver
+from hast.supervisor.renewal import Renewal
 from hast.supervisor.resource_state import ResourceState
 from hast.supervisor.worker_pool import WorkerPool
 from hast.supervisor.worker_talk import RoleError
@@ -53,6 +56,9 @@ MAX_STOP_LIMIT_S = 90.0
 STOP_OVERTIME_S = 30.0
 """After it: for devices to be closed over users that do not let go. packaging/systemd/hastd.service allows 180 s."""
 ABANDON_LIMIT_S = 10.0
+SETTLE_LIMIT_S = 10.0
+REPLY_S = 0.1
+"""For the answer to whoever ordered it."""
 TELL_AWAITED_S = 5.0
 """How often the log says what the end waits for."""
 
@@ -68,6 +74,10 @@ class Opened:
     """Held on the run directory, which belongs to one hastd."""
 
 
+async def _never() -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Options:
     """Command line of hastd, as far as the supervisor needs it."""
@@ -79,6 +89,10 @@ class Options:
     fixed_pidfile: bool = False
     """The pidfile was given on the command line, or there is none: a reload does not move it."""
     make_dealings: MakeDealings | None = None
+    starts_again: Callable[[], Awaitable[bool]] = _never
+    """Whether the service manager, which ends this hastd, is about to start the next one."""
+    generation: int = 0
+    """How often this process has replaced itself."""
     hand_over: Callable[[str], Awaitable[object]] | None = None
     """Moves what primaries of this host serve to the other host before the end; is given the control socket's path."""
 
@@ -95,6 +109,7 @@ class Supervisor:
         self._notifier = notifier or Notifier({})
         self._opened = opened
         self._states: dict[str, ResourceState] = {}
+        self._renewal = Renewal(self._states, options.generation)
         resolver = PoolResolver(self._states, lambda: self.configuration.path)
         self._environment = Environment(
             self.events,
@@ -113,12 +128,17 @@ class Supervisor:
             self._environment.leaves,
             lambda: self.configuration.path,
             self.reload,
+            self.replace,
+            self._renewal,
         )
         self._journal = Journal()
+        self._releases: dict[str, str] = {}
+        """Of the workers that were taken over."""
         self._names = PeerNames()
         self._listeners: dict[str, PeerListener] = {}
         self._control: ControlServer | None = None
         self._stopping = asyncio.Event()
+        self._replaces_itself = False
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -126,8 +146,8 @@ class Supervisor:
     def states(self) -> Mapping[str, ResourceState]:
         return self._states
 
-    async def run(self) -> None:
-        """Serve until told to stop, then stop in order."""
+    async def run(self) -> End:
+        """Serve until told to stop, then end as is returned. Raises adoption.NotUnderstood."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
@@ -145,13 +165,23 @@ class Supervisor:
         log.info("Started successfully, running protocol version %d.", PROTOCOL_VERSION)
         self._spawn(self._notifier.beat())
         if changed is not None:
-            self._spawn(changed)
+            self._spawn(self._catch_up(changed))
         self._notifier.ready(f"{len(self._states)} resources, {_roles(self._states.values())}.")
         await self._stopping.wait()
-        self._notifier.stopping()
+        return await self._end()
+
+    async def _end(self) -> End:
+        comes = not self._replaces_itself and await self._options.starts_again()
+        kind = end(self._replaces_itself, comes)
+        if kind is not End.BECOME_NEXT:
+            self._notifier.stopping()
+        if kind is not End.LET_GO:
+            await self._leave_running()
+            return kind
         if self._options.hand_over and any(state.role is Role.PRIMARY for state in self._states.values()):
             await self._options.hand_over(self.configuration.control)
         await self._stop()
+        return kind
 
     async def _take_over(self) -> Coroutine[Any, Any, None] | None:
         """Adopt what a hastd that died left running, end the rest. Returns what makes adopted resources follow a
@@ -174,13 +204,40 @@ class Supervisor:
                 self._states[name].remember(memory.recorded_role(name))
         if not offers:
             return None
+        self._releases = {name: offer.release for name, offer in offers.items()}
         old = replace(self.configuration, resources={n: s.resource for n, s in self._states.items()})
         roles = {name: state.role for name, state in self._states.items()}
         return self._change_resources(reload_plan.plan(old, self.configuration, roles), self.configuration)
 
+    async def _catch_up(self, changed: Coroutine[Any, Any, None]) -> None:
+        """What was taken over follows the configuration, then the code, of this hastd."""
+        await changed
+        await self._renewal.run(to_renew(self._releases, RELEASE, self._options.generation > 0))
+
     def stop(self) -> None:
         """End `run`, as SIGTERM does."""
         self._stopping.set()
+
+    def replace(self) -> int:
+        """End `run` to become the hastd that is installed now, over the same workers; returns which one this is."""
+        self._replaces_itself = True
+        asyncio.get_running_loop().call_later(REPLY_S, self._stopping.set)
+        return self._options.generation
+
+    async def _leave_running(self) -> None:
+        """Workers, devices and records stay as they are; role changes come to their end first."""
+        log.info("Leaving %d workers to the next hastd.", sum(s.worker is not None for s in self._states.values()))
+        self._environment.stopping = True
+        settling = [asyncio.ensure_future(state.settled()) for state in self._states.values()]
+        if settling:
+            await asyncio.wait(settling, timeout=SETTLE_LIMIT_S)
+        for listener in self._listeners.values():
+            listener.close()
+        await self._environment.pool.close()
+        await self._environment.hooks.finish(HOOK_GRACE_S)
+        if self._control is not None:
+            await self._control.close()
+        sockets.unlink_control(self.configuration.control)
 
     def _remotes(self) -> set[str]:
         return {remote for state in self._states.values() for remote in state.resource.remotes}

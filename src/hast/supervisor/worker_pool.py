@@ -34,7 +34,7 @@ class Process(Protocol):
 
 
 class Foundling:
-    """A process that an earlier hastd started: its end is seen by `pidfd`, its exit code is not."""
+    """A process that an earlier hastd started: its end is seen by `pidfd`, its exit code mostly is not."""
 
     returncode: int | None = None
 
@@ -51,6 +51,14 @@ class Foundling:
             await ended.wait()
         finally:
             loop.remove_reader(self._pidfd)
+        self._reap()
+
+    def _reap(self) -> None:
+        """A hastd that replaced itself is still the parent, and then the exit code is known after all."""
+        with contextlib.suppress(ChildProcessError):
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid == self.pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
 
 
 @dataclass(slots=True)

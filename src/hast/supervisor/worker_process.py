@@ -179,6 +179,20 @@ class WorkerProcess:
         if not await self._ended_within(KILL_DEADLINE_S):
             raise Stuck(self._stuck())
 
+    async def give_way(self, deadline_s: float) -> None:
+        """Have it end at once, for another worker to take its place; killed after `deadline_s`. Raises Stuck."""
+        try:
+            if self._sock is not None:
+                messages.send(self._sock, {"do": "give-way"})
+        except OSError:
+            pass
+        if await self._ended_within(deadline_s):
+            return
+        if self._spawned is not None:
+            self._spawned.kill()
+        if not await self._ended_within(KILL_DEADLINE_S):
+            raise Stuck(self._stuck())
+
     def kill(self) -> None:
         """SIGKILL, without waiting."""
         self.stopping = True

@@ -16,6 +16,7 @@ Supervisor to worker
     {"do": "sync-rate", "id": n, "bytes_s": n}
     {"do": "stop", "id": n, "deadline_s": x, "leaving": bool}  primary: refuse new requests, drain, flush, leave a
         clean map, tell the peer that this node has let go; then exit 0. secondary: "leaving" has the primary told
+    {"do": "give-way"}                   end at once with 75, between two rounds, for a worker that replaces this one
     {"do": "leave", "id": n, "within_s": x}    primary: tell the peer that this node lets go within this time
     {"do": "withhold", "id": n, "limit_s": x, "in_use": bool}  primary: carry out what clients write, answer
         none of it; when all of it is on both copies and clients are silent, or at the limit: {"reply": n, "error":
@@ -24,8 +25,8 @@ Supervisor to worker
     {"do": "freeze", "id": n, "reason": "..."}, {"do": "thaw", "id": n}   primary: hold writes, and let them go on
     {"do": "ask-anew", "id": n}          primary: put the question to the arbiter again, if there is one
     {"do": "adopt", "id": n}             from a new hastd, on the socket of worker/successor.py, where the worker spoke
-        first: {"say": "offer", "version": STATE_VERSION, "role", "resource", "ready": the message below, "fuse",
-        "sync_rate_bytes_s"} and, as primary, the descriptors of `start`
+        first: {"say": "offer", "version": STATE_VERSION, "role", "resource", "ready": the message below, "release",
+        "fuse", "sync_rate_bytes_s"} and, as primary, the descriptors of `start`
 Worker to supervisor
     {"say": "ready", "datasize": n, "sectorsize": n}   primary: engine is up, exports answer. secondary: handshake done
     {"say": "refused", "text": "...", "exit": n}        cannot take the role; the worker then ends with that exit code

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from hast.config.model import Resource
 from hast.daemon import paths
 from hast.daemon.logs import LEVELS, in_words
+from hast.daemon.release import RELEASE
 from hast.replication.types import Effects, Request, Store
 from hast.worker import messages
 from hast.worker.disk.flush_mark import FlushMark
@@ -311,6 +312,7 @@ class Worker(ABC):
             "role": self.role,
             "resource": messages.resource_to_json(self.resource),
             "ready": self.ready,
+            "release": RELEASE,
         }
         return offer | more, descriptors
 
@@ -332,6 +334,8 @@ class Worker(ABC):
         elif do == "stop":
             self.leaving = bool(message.get("leaving"))
             self.stop(float(message.get("deadline_s") or 0.0))
+        elif do == "give-way":
+            self.finish(EXIT_TEMPORARY)
         elif do == "reload":
             self._reload(messages.resource_from_json(message["resource"]))
             self.say({"reply": number, "error": None})

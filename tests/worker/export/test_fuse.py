@@ -6,6 +6,8 @@ import errno
 import select
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -290,3 +292,25 @@ def test_close_leaves_the_descriptor_to_its_owner_and_answers_nothing(kernel: Ke
         kernel.reply()
     kernel.write(2, 0, b"x" * 512)
     assert kernel._served.recv(100)[:4] == struct.pack("=I", 40 + 40 + 512)
+
+
+RESIDENT = """
+import re
+from hast.worker.export.fuse import CHUNK_BYTES, ReceiveMemory, lock_memory
+locked = lock_memory()
+memory = ReceiveMemory()
+views = [memory.view]
+memory.next_chunk()
+views.append(memory.view)
+maps = re.findall(r"/dev/zero.*?Size: +(\\d+) kB.*?Rss: +(\\d+) kB", open("/proc/self/smaps").read(), re.DOTALL)
+print(locked, *[rss for size, rss in maps if int(size) * 1024 >= CHUNK_BYTES])
+"""
+
+
+def test_receive_memory_is_resident_whether_it_is_taken_before_or_after_memory_is_locked() -> None:
+    """A page that is touched for the first time by the read of a worker that is being killed fails that request."""
+    done = subprocess.run([sys.executable, "-c", RESIDENT], capture_output=True, text=True, timeout=30, check=True)
+    locked, *resident_kib = done.stdout.split()
+    if locked != "True":
+        pytest.skip("memory cannot be locked here")
+    assert sum(map(int, resident_kib)) == 2 * CHUNK_BYTES // 1024

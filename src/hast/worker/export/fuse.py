@@ -53,6 +53,7 @@ def lock_memory() -> bool:
 class ReceiveMemory:
     """Resident memory for write payloads: page-aligned room is taken from the front of the current chunk.
 
+    Every page is written to first: MAP_POPULATE does nothing in memory that is locked as it is touched (`lock_memory`).
     Views handed out stay valid for as long as anybody holds them; a chunk is used again when its last view is gone.
     """
 
@@ -65,8 +66,9 @@ class ReceiveMemory:
 
     @staticmethod
     def _allocate() -> mmap.mmap:
-        populated = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-        return mmap.mmap(-1, CHUNK_BYTES, flags=populated)
+        chunk = mmap.mmap(-1, CHUNK_BYTES, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
+        chunk[:: mmap.PAGESIZE] = bytes(CHUNK_BYTES // mmap.PAGESIZE)
+        return chunk
 
     def next_chunk(self) -> bool:
         """Go on with a chunk that nobody uses. False, and no change, when all are in use."""
@@ -126,7 +128,8 @@ class FuseFile:
         self._fd = descriptor
         self._resume = resume
         self._memory = ReceiveMemory()
-        header_page = mmap.mmap(-1, fuse.PAGE_BYTES, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+        header_page = mmap.mmap(-1, fuse.PAGE_BYTES, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
+        header_page[0] = 0
         self._header = memoryview(header_page)[: fuse.HOT_IN_SIZE_BYTES]
         self._serving = False
         self._reading = False
