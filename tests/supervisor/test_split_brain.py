@@ -250,7 +250,7 @@ def test_an_order_needs_a_split_brain_or_force(torn: Torn) -> None:
     [
         ("discard-least-changes", "one", False),
         ("discard-younger-primary", "one", True),
-        ("discard-older-primary", "two", True),
+        pytest.param("discard-older-primary", "two", True, marks=pytest.mark.slow),
     ],
 )
 def test_policies(torn: Torn, policy: str, first: str, resolved: bool) -> None:
@@ -284,7 +284,7 @@ def test_least_changes_discards_by_itself_once_the_roles_fit(torn: Torn) -> None
     assert torn.records(torn.one)[0]["extents"] == 2
 
 
-@pytest.mark.parametrize("victim", ["one", "two"])
+@pytest.mark.parametrize("victim", [pytest.param("one", marks=pytest.mark.slow), "two"])
 def test_kill_in_the_middle_of_the_resynchronisation(torn: Torn, victim: str) -> None:
     torn.tear()
     torn.meet()
