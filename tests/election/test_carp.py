@@ -12,6 +12,7 @@ from segment import KEY, Host, Segment
 from hast.election.carp import Vhid
 from hast.election.carp_types import TABLE, Input, State
 from hast.election.demotion import CopyState, DataReport, judge, unheard
+from hast.election.signing import OVERLAP_S
 from hast.format.carp import Advertisement, Authenticator, encode
 
 GOOD = judge([("disk1", CopyState.COMPLETE)])
@@ -450,6 +451,48 @@ def test_counters_only_move_forward_also_across_a_restart() -> None:
     one.boot()
     segment.run(5)
     assert int.from_bytes(segment.recorded[-1][8:16], "big") > before
+
+
+OTHER = Authenticator(b"changed", 1, [IPv4Address("10.10.10.200")])
+
+
+@pytest.mark.parametrize("first", ["master", "backup"])
+@pytest.mark.parametrize("pause_s", [0.0, 30.0, OVERLAP_S - 5])
+def test_another_signature_given_to_one_host_after_the_other_moves_nothing(first: str, pause_s: float) -> None:
+    segment, one, two = pair()
+    for host in (one, two) if first == "master" else (two, one):
+        host.sign(OTHER)
+        segment.run(pause_s)
+    segment.run(2 * OVERLAP_S)
+    assert segment.masters() == [one]
+    assert two.count("MASTER") == 0
+    assert [host.vhid.counts.replayed for host in (one, two)] == [0, 0]
+    before = two.vhid.counts.bad_auth
+    segment.run(10)
+    assert two.vhid.counts.bad_auth == before, "the former signature is no longer sent"
+
+
+def test_the_former_signature_ends_with_its_time() -> None:
+    segment, one, two = pair()
+    one.sign(OTHER)
+    segment.run(OVERLAP_S - 1)
+    assert segment.masters() == [one]
+    segment.run(10)
+    assert segment.masters() == [one, two]
+    two.sign(OTHER)
+    segment.run(5)
+    assert len(segment.masters()) == 1
+
+
+def test_a_host_that_boots_with_the_new_signature_meets_one_that_was_reloaded() -> None:
+    segment, one, two = pair()
+    one.sign(OTHER)
+    two.kill()
+    two.key = OTHER
+    segment.run(5)
+    two.boot()
+    segment.run(10)
+    assert (segment.masters(), two.count("MASTER")) == ([one], 0)
 
 
 # Three hosts, and anything that can happen

@@ -7,7 +7,7 @@ import time
 import pytest
 from failover_story import check_time, writing
 
-from hast.lab.cluster import Cluster, one_disk_failover
+from hast.lab.cluster import Cluster, one_disk_failover, status
 
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-lab")]
 
@@ -132,7 +132,8 @@ def test_a_master_with_a_large_advskew_whose_disk_fails_loses_the_address() -> N
 
 
 @pytest.mark.slow
-def test_disk_failure_on_the_master() -> None:
+@pytest.mark.parametrize("order", ["carpctl state 1 backup", "failover leave"])
+def test_disk_failure_on_the_master(order: str) -> None:
     with writing() as cluster:
         cluster.lab.fail_disk("hast1", "ad1")
         cluster.wait_written(50)
@@ -141,7 +142,8 @@ def test_disk_failure_on_the_master() -> None:
         assert "data: disk1 stale; adds 200" in cluster.hast1.run("carpctl status").stdout
         time.sleep(3)
         assert cluster.is_master(cluster.hast1)
-        cluster.hast1.run("carpctl state 1 backup", check=True)
+        assert status(cluster.hast1)["disk1"]["peer_whole"]
+        cluster.hast1.run(order, check=True, timeout_s=60)
         cluster.wait_master(cluster.hast2)
         cluster.wait_written()
         assert cluster.missing() == []

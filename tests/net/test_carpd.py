@@ -342,6 +342,36 @@ def test_reload_keeps_what_did_not_change_and_refuses_a_bad_file(two: tuple[Host
     assert one.vhid()["since"] == since
 
 
+def reloaded(host: Host, text: str) -> None:
+    (host.directory / "carp.conf").write_text(text)
+    assert host.carpd_process is not None
+    before = host.log().count("Configuration reloaded")
+    host.carpd_process.send_signal(signal.SIGHUP)
+    wait_for(lambda: host.log().count("Configuration reloaded") > before, 5)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_changed_password_and_a_changed_address_move_nothing_when_one_host_is_reloaded_after_the_other(
+    two: tuple[Host, Host], first: int
+) -> None:
+    one, other = two
+    both(one, other)
+    since, moved = one.vhid()["since"], "10.10.10.200"
+    for old, new in (("secretpw", "otherpw"), (VIP, moved)):
+        for host in (two[first], two[1 - first]):
+            reloaded(host, (host.directory / "carp.conf").read_text().replace(old, new))
+            time.sleep(4)
+    assert one.vhid()["since"] == since
+    assert [other.vhid()["counts"]["became_master"], other.state()] == [0, "BACKUP"]
+    assert (one.has(moved), one.has(), other.has(moved)) == (True, False, False)
+    log = one.log()
+    assert "1@pub: changed: password." in log
+    assert f"1@pub: changed: addresses {VIP}/24 -> {moved}/24." in log
+    assert "otherpw" not in log
+    one.kill(one.carpd_process)
+    wait_for(lambda: other.has(moved), 8, "take-over with the new address")
+
+
 def test_bad_control_input_closes_only_its_own_conversation(two: tuple[Host, Host]) -> None:
     one, _other = two
     one.carpd(config(0))

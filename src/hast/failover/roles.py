@@ -6,7 +6,8 @@ import stat
 import time
 from pathlib import Path
 
-from hast.failover import blockdev, holders
+from hast.device.users import users_of
+from hast.failover import blockdev
 from hast.failover.hastd import Abandoned, Hastd, HastdAbsent, HastdError
 from hast.failover.isolation import Isolation
 from hast.failover.part import Context, GiveWay, Part, PartError
@@ -77,7 +78,7 @@ class RolePart(Part):
             self._hastd.set_role(self._resource, "secondary", context.left_s())
         except HastdError as error:
             context.log.debug(f"Unable to switch role to secondary for resource {self._resource}.")
-            users = holders.listed(holders.of_device(str(self._device)))
+            users = users_of(str(self._device))
             raise PartError(f"{error}; {self._device} is in use by {users}" if users else str(error)) from None
         context.log.debug(f"Role switched to secondary for resource {self._resource}.")
         if self._isolation is not None:

@@ -175,9 +175,10 @@ def latency(run: Run, seconds: float) -> None:
 
 
 def kill(run: Run, node: str) -> bool:
-    """kill -9 of the worker; a primary's is started again at once, a secondary's at the next connection."""
+    """kill -9 of the worker; a primary's is started again at once, a secondary's at the next connection. Where hastd is
+    dead as well it is not, and a copy that only a worker in office may use may be left: then a person has to choose."""
     target = run.node(node)
-    if not target.up:
+    if not target.up or (target.name in run.cluster.orphans.names and not run.strict):
         return False
     if target.name == run.cluster.serving:
         run.clients.server_gone()
@@ -197,7 +198,8 @@ def power_off(run: Run, node: str, keep: float = 0.5) -> bool:
         return False
     serving = target.name == run.cluster.serving
     if serving:
-        if run.strict and (run.is_async or not run.protected()):
+        cut_off = run.cluster.other(target).name in run.cluster.orphans.names  # nobody there lets it in at its return
+        if run.strict and (run.is_async or cut_off or not run.protected()):
             run.clients.doubt_unflushed()
         if not run.features:
             run.truth.excuse_unled(target)
@@ -232,7 +234,14 @@ def _serve(run: Run, node: Node) -> bool:
     other = run.cluster.other(node)
     if run.cluster.roles[other.name] is Role.PRIMARY and other.up:
         return False
-    return node.up and not node.disk.broken and run.cluster.promote(node.name)
+    return node.up and not node.disk.broken and _promoted(run, node)
+
+
+def _promoted(run: Run, node: Node, force: bool = False) -> bool:
+    """In async mode the other may have acknowledged what this node never received."""
+    if run.is_async and node.name != run.cluster.serving:
+        run.clients.doubt_unconfirmed()
+    return run.cluster.promote(node.name, force)
 
 
 def take_over(run: Run, keep: float = 0.5) -> bool:
@@ -332,6 +341,23 @@ def start(run: Run, node: str) -> bool:
     return True
 
 
+def kill_hastd(run: Run, node: str) -> bool:
+    """kill -9 of hastd alone: its workers go on."""
+    target, cluster = run.node(node), run.cluster
+    gone = cluster.stopping | cluster.stopped | cluster.orphans.names
+    if target.name in gone or not target.up or not cluster.admitting or cluster.roles[target.name] is Role.INIT:
+        return False
+    cluster.orphans.died(target.name)
+    return True
+
+
+def restart_hastd(run: Run) -> bool:
+    """Wherever hastd is dead the next one begins, and takes over what it finds."""
+    for name in sorted(run.cluster.orphans.names):
+        run.cluster.orphans.back(name)
+    return True
+
+
 def stop_cut_short(run: Run, keep: float = 0.5) -> bool:
     """The primary loses its power in the middle of its stop."""
     node = run.node("primary")
@@ -405,7 +431,7 @@ def promote(run: Run, node: str, force: bool = False) -> bool:
     target = run.node(node)
     if not target.up or run.cluster.roles[target.name] is Role.PRIMARY or not target.disk.metadata.resuid:
         return False
-    return run.cluster.promote(target.name, force)
+    return _promoted(run, target, force)
 
 
 def demote(run: Run, node: str) -> bool:
@@ -573,6 +599,7 @@ def heal(run: Run) -> None:
     cluster.latency_s = 0.003
     cluster.witness.reach = {"a": True, "b": True}
     cluster.witness.delay_s = 0.05
+    restart_hastd(run)
     run.world.run_till(lambda: not cluster.stopping, 60.0)
     for name in list(cluster.stopped):
         cluster.start_hastd(name)
@@ -625,6 +652,8 @@ ACTIONS: dict[str, Callable[..., bool | None]] = {
         site_power_off,
         stop,
         start,
+        kill_hastd,
+        restart_hastd,
         stop_cut_short,
         succeed,
         switch,

@@ -91,11 +91,17 @@ class Clients:
         """The history begins anew: reads under way are not judged, writes under way may still come."""
         now = self.world.now
         self._open = {request: opened for request, opened in self._open.items() if request.op != READ}
-        again = {request: write.value for request, (write, _began_s, _fua) in self._open.items() if write is not None}
+        again: list[tuple[int, Request, int]] = []
+        newest = 0
+        for request, (opened, _began_s, _fua) in self._open.items():
+            if opened is not None:
+                newest = max(newest, opened.value)
+                again.append((newest, request, opened.value))
         for request, error in self.direct.items():
             if error is None and request.data is not None:
-                again[request] = int.from_bytes(request.data, sys.byteorder)
-        for request, value in sorted(again.items(), key=lambda item: item[1]):
+                value = int.from_bytes(request.data, sys.byteorder)
+                again.append((value, request, value))
+        for _order, request, value in sorted(again, key=lambda each: each[0]):  # zeroing has no number of its own
             write = self.history.begin(request.offset, request.length, value, now)
             if request in self._open:
                 self._open[request] = (write, now, self._open[request][2])

@@ -15,6 +15,7 @@ from hast.replication.secondary import DISK_OPERATIONS, Secondary, SecondHello, 
 from hast.replication.types import Event, Metadata
 from hast.sim.arbiter import Dealings, Witness
 from hast.sim.node import Node, Watcher
+from hast.sim.orphans import Orphans
 from hast.sim.world import World
 from hast.supervisor.decisions.departure import Departure, PeerAnswer
 from hast.supervisor.decisions.role_change import QUIET_LIMIT_S, STOP_MARGIN_S, leave_limit_s
@@ -123,6 +124,7 @@ class Cluster:
         """Nodes whose hastd comes to its end in order."""
         self.stopped: set[str] = set()
         """Nodes whose hastd has ended: nobody answers there, though the host is up."""
+        self.orphans = Orphans(self)
         self.departures = {name: Departure() for name in self.nodes}
         """What each node heard of the other's going."""
         self.on_left: Callable[[Node], None] = lambda node: None
@@ -162,6 +164,9 @@ class Cluster:
         """Make this node primary, if the arbiter and its copy allow it. What it took as secondary is carried out
         first."""
         self.world.note(f"{name}: role primary{', by force' if force else ''}")
+        if name in self.orphans.names:
+            self.refused("promotion: hastd is dead")
+            return False
         if not force and not self.may_promote(name):
             self.refused("promotion: the copy may not be used")
             return False
@@ -186,7 +191,7 @@ class Cluster:
     def ask_peer(self, name: str) -> PeerAnswer:
         """What the other node answers to a message of this one: nothing, when it does not reach it."""
         peer = self.other(self.nodes[name])
-        if not peer.up or not self.network_up or peer.name in self.stopped:
+        if not peer.up or not self.network_up or peer.name in self.stopped | self.orphans.names:
             return PeerAnswer.NONE
         return PeerAnswer.PRIMARY if self.roles[peer.name] is Role.PRIMARY else PeerAnswer.NOT_PRIMARY
 
@@ -199,7 +204,7 @@ class Cluster:
             connected = self.link is not None and self.link.secondary.name == name
             if not (connected or departure.is_awaited(now)):
                 return True
-            return not departure.holds_role(self.ask_peer(name), now)
+            return not departure.holds_role(self.ask_peer(name), now, connected)
 
         left_s = (departure.until_s or 0.0) - self.world.now
         return self.world.run_till(gone, max(self.settings.timeout_s, left_s) + RETRY_S)
@@ -318,6 +323,8 @@ class Cluster:
         node.stop()
         if name in self.stopping:
             self._let_go(node, False)
+        elif name in self.orphans.names:
+            self.orphans.lost_worker(name)
         elif self.roles[name] is Role.PRIMARY and node.up:
             if name in self.dealings:
                 self.dealings[name].worker_replaced()
@@ -330,10 +337,21 @@ class Cluster:
             dealings.vanish()
         self.stopping.discard(name)
         self.stopped.discard(name)
+        self.orphans.names.discard(name)
         self.departures[name] = Departure()
         gone = self.nodes[name].crash(keep)
         self.cut("power cut")
         return gone
+
+    def regain_lease(self, name: str) -> bool:
+        """A hastd that took a primary over asks for the lease that nobody prolonged."""
+        lease = self.witness.acquire(name, False)
+        if lease is None:
+            return False
+        dealings = self.dealings[name] = Dealings(self.witness, _Patron(self, name), lease)
+        if self.link is not None and self.link.primary.name == name and self.link.alive:
+            dealings.event("connect")
+        return True
 
     def _end_dealings(self, name: str) -> None:
         dealings = self.dealings.pop(name, None)
@@ -393,7 +411,7 @@ class Cluster:
         if self.link is not None or not node.up or not self.network_up or not isinstance(engine, Primary):
             return
         peer = self.other(node)
-        if not peer.up or self._unnoticed:
+        if not peer.up or self._unnoticed or peer.name in self.orphans.names:
             return
         if self.roles[peer.name] is Role.PRIMARY:
             self._attempted(name, PeerState.PRIMARY)

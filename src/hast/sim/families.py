@@ -47,6 +47,7 @@ DISASTERS: tuple[Disaster, ...] = (
     hosts.planned_switch,
     hosts.switch_under_load,
     hosts.ordered_stop,
+    hosts.hastd_killed,
     disks.write_errors,
     disks.read_errors,
     disks.flush_errors,
@@ -71,6 +72,8 @@ NEVER_WITH_ARBITER = frozenset({apart.both_serve, apart.outdated_promoted})
 CHAOS: tuple[tuple[str, dict[str, tuple[Argument, ...]]], ...] = (
     ("cut", {}),
     ("cut", {}),
+    ("kill hastd", {"node": ("a", "b")}),
+    ("restart hastd", {}),
     ("network", {"up": (True, False)}),
     ("silence", {}),
     ("fail", {"node": ("a", "b"), "op": ("read",), "count": (1, 2)}),

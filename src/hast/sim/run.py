@@ -143,6 +143,7 @@ class Run:
                 return False
             if self.cluster.primary() is None:
                 actions.heal(self)
+            actions.restart_hastd(self)
             self.world.run_for(0.2)
         self.compare()
         self.truth.together()

@@ -169,6 +169,9 @@ class ResourceState:
         try:
             async with self._lock:
                 old = self.role
+                if new is Role.PRIMARY is old and self._revival.held:
+                    await self._retry()
+                    return old
                 plan = role_change.change(self._facts(new, force, rendezvous is not None))
                 ending = await self._runner.run(plan, f"{old} to {new}", new is Role.PRIMARY, rendezvous)
                 if ending.role is Role.PRIMARY is not old:
@@ -178,6 +181,11 @@ class ResourceState:
         finally:
             if rendezvous is not None:
                 rendezvous.leave(self.name)
+
+    async def _retry(self) -> None:
+        """After a crash loop, by order. Raises RoleError."""
+        if not await self._revival.retry():
+            raise RoleError(self.last_error or "The worker does not serve; see the log.")
 
     async def retire(self) -> None:
         """The resource was removed: role init with its hook, and nothing after it. Raises RoleError."""

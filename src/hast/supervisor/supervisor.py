@@ -326,6 +326,10 @@ class Supervisor:
             return None
 
     async def _change_resources(self, plan: reload_plan.ReloadPlan, new: Configuration) -> None:
+        for name in (*plan.restarted, *plan.live):
+            state = self._states[name]
+            what = reload_plan.changes(state.resource, new.resources[name])
+            log.info("Resource changed: %s.", what, extra=context(name, state.role))
         await asyncio.gather(
             *(self._remove(name) for name in plan.removed),
             *(self._restart(self._states[name], new.resources[name]) for name in plan.restarted),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -47,6 +48,9 @@ class WorkerProcess:
         self._pool = pool
         self.ready: dict[str, Any] | None = None
         self.refused: str | None = None
+        self.served_s = 0.0
+        """How long it has served, once it has ended; 0 when it never did."""
+        self._ready_s = math.inf
         self.stopping = False
         self.ended = asyncio.Event()
         self.changed = asyncio.Event()
@@ -78,6 +82,7 @@ class WorkerProcess:
     async def adopt(self, spawned: Spawned, ready: dict[str, Any]) -> None:
         """Take over a worker that waits for a supervisor. Raises WorkerError; then it waits on, or has ended."""
         self.ready = ready
+        self._ready_s = -math.inf
         self._hold(spawned)
         await self.ask("adopt", ADOPT_DEADLINE_S)
 
@@ -216,6 +221,7 @@ class WorkerProcess:
     async def _reap(self, spawned: Spawned) -> None:
         await spawned.process.wait()
         leftovers.forget_worker(self.name)
+        self.served_s = max(0.0, asyncio.get_running_loop().time() - self._ready_s)
         while self._sock is not None and self._receive_one(self._sock):
             pass
         self._close_socket()
@@ -261,6 +267,7 @@ class WorkerProcess:
         say = message.get("say")
         if say == "ready":
             self.ready = message
+            self._ready_s = asyncio.get_running_loop().time()
         elif say == "refused":
             self.refused = str(message.get("text") or "The worker refused the role.")
         self.changed.set()

@@ -399,6 +399,7 @@ class PrimaryWorker(Worker):
             "replication": str(self.resource.replication),
             "link": link.status(),
             "in_step": self._in_step(engine, state),
+            "peer_whole": self._peer_is_whole(engine),
             "clients": sum(_clients(front_end) for front_end in self._front_ends),
             "polling": {"windows": self.reactor.poller.windows, "hits": self.reactor.poller.hits},
         }
@@ -408,6 +409,13 @@ class PrimaryWorker(Worker):
         """Neither copy lacks anything, and the peer's disk says so too."""
         owed = state["local_missing"] or state["peer_missing"] or engine.core.peer_marked
         return not (owed or engine.sync.active or state["inconsistent"] or state["stale"] or engine.core.meta.unflushed)
+
+    @staticmethod
+    def _peer_is_whole(engine: Primary) -> bool:
+        """Whether the peer could serve alone, whatever this copy lacks."""
+        sync = _sync_status(engine.sync.status())
+        being_made = sync is not None and sync["direction"] == "to-peer"
+        return engine.core.connected and engine.core.peer_whole and not being_made
 
     def _problems(self, state: dict[str, Any]) -> list[dict[str, str]]:
         problems = []

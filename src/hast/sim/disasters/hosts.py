@@ -100,3 +100,21 @@ def ordered_stop(draw: Draw) -> list[Step]:
     for node in draw.sample(["a", "b"], 2):
         steps += [draw.later(1.0, "start", node=node), draw.step("power on", node=node)]
     return [*steps, *draw.hush()]
+
+
+def hastd_killed(draw: Draw) -> list[Step]:
+    """hastd dies, its workers go on, and something happens before the next hastd takes over."""
+    other = draw.node()
+    meanwhile = [
+        [],
+        [draw.step("network", up=False), *draw.hush(), draw.later(4.0, "network", up=True)],
+        [draw.step("network", up=False), draw.step("wait", seconds=draw.one(2.0, 5.0, 16.0))],
+        [draw.step("kill", node=other)],
+        [draw.step("power off", node=other, keep=draw.keep()), draw.later(3.0, "power on", node=other)],
+        [draw.step("reach", node="primary", up=False), draw.step("cut"), draw.step("wait", seconds=4.0)],
+        [draw.step("kill hastd", node="primary"), draw.step("kill hastd", node="secondary"), draw.step("cut")],
+    ]
+    chosen = meanwhile[int(draw.random() * len(meanwhile))]
+    ends = [draw.later(1.5, "restart hastd"), draw.later(0.5, "reach", node="primary", up=True)]
+    steps = [*draw.aim(), draw.step("kill hastd", node=draw.one("primary", "primary", "secondary")), *chosen, *ends]
+    return [*steps, draw.later(1.0, "network", up=True), draw.step("wait", seconds=1.0)]
