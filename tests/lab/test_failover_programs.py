@@ -33,6 +33,26 @@ def test_hastd_of_the_master_killed_for_good() -> None:
         cluster.wait_settled(cluster.hast2)
 
 
+def test_hastd_alone_of_the_master_killed_for_good_moves_the_service_and_killed_for_a_moment_does_not() -> None:
+    with writing() as cluster:
+        kill_supervisor(cluster)
+        cluster.wait_written()
+        cluster.boot(cluster.hast1, "hastd")
+        cluster.wait_settled(cluster.hast1)
+        cluster.wait_written()
+        kill_supervisor(cluster)
+        cluster.hast1.wait_for("CARP of hast2", lambda: cluster.is_carp(cluster.hast2, "MASTER"), 20)
+        cluster.wait_written()
+        cluster.boot(cluster.hast1, "hastd")
+        cluster.wait_settled(cluster.hast2)
+
+
+def kill_supervisor(cluster: Cluster) -> None:
+    """hastd of hast1 without its workers."""
+    for process in cluster.hast1.processes("^hastd$"):
+        process.kill()
+
+
 @pytest.mark.slow
 def test_hastd_of_the_slave_killed_and_started_again() -> None:
     with writing() as cluster:

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hast.daemon.logs import in_words
-from hast.supervisor import leftovers
 from hast.supervisor.worker_pool import Spawned, WorkerPool
 from hast.worker import messages
+from hast.worker.worker_record import forget_worker, record_worker
 
 log = logging.getLogger("hast.supervisor")
 
@@ -76,7 +76,7 @@ class WorkerProcess:
                 spawned.close()
                 if last_attempt or isinstance(error, ValueError):
                     raise WorkerError(f"Unable to hand the resource to its worker: {in_words(error)}.") from None
-        leftovers.record_worker(self.name, spawned.process.pid)
+        record_worker(self.name, spawned.process.pid)
         self._hold(spawned)
 
     async def adopt(self, spawned: Spawned, ready: dict[str, Any]) -> None:
@@ -220,7 +220,7 @@ class WorkerProcess:
 
     async def _reap(self, spawned: Spawned) -> None:
         await spawned.process.wait()
-        leftovers.forget_worker(self.name)
+        forget_worker(self.name)
         self.served_s = max(0.0, asyncio.get_running_loop().time() - self._ready_s)
         while self._sock is not None and self._receive_one(self._sock):
             pass
