@@ -406,6 +406,21 @@ def test_what_a_failed_flush_made_owed_here_is_not_taken_from_a_peer_that_lost_i
     assert rig.engine.status()["peer_missing"] == 3 * EXTENT
 
 
+def test_s2_flush_begun_alone_that_fails_when_the_peer_is_back_leaves_what_it_covered_owed() -> None:
+    """Nothing was owed when the link went live, and the peer was not asked for this flush."""
+    rig = Rig()
+    rig.connect()
+    rig.write(0)
+    rig.work()
+    rig.lose()
+    rig.flush()
+    flush = next(request for request in rig.local if request.op == FLUSH)
+    rig.attach()
+    assert rig.engine.status()["peer_missing"] == 0
+    rig.finish_local(flush, error=EIO)
+    assert rig.engine.status()["peer_missing"] == EXTENT
+
+
 def test_copy_unflushed_here_is_written_again_here_as_well() -> None:
     rig = Rig(metadata(localcnt=1, unflushed=True), image(1))
     rig.attach()

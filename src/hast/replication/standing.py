@@ -88,9 +88,12 @@ class Standing:
         self._ahead_missed = True
 
     def link_lost(self) -> None:
-        """The peer's counters will be told anew, its lead included."""
+        """The peer's counters will be told anew, its lead included; so is a question to the arbiter that was open when
+        the link came up, since the link made it void."""
         if self.peer_leads is Record.DURABLE:
             self.peer_leads = Record.ABSENT
+        if self._asking:
+            self._core.effects.ask.append(OUTDATE_PEER)
 
     def abandon(self) -> None:
         """What waits to be answered alone fails, unless its record is on its way: the peer leads, or we stop."""
@@ -139,12 +142,16 @@ class Standing:
     def ask_anew(self) -> None:
         """The question may have been lost, and so may the memory that it was answered: have it put again."""
         core = self._core
-        asking = self.ahead is Record.UNDER_WAY and self._ahead_job is None
         alone = self.ahead is Record.DURABLE and not core.connected
-        if core.settings.arbiter and (asking or alone):
+        if self._asking or (core.settings.arbiter and alone):
             core.effects.ask.append(OUTDATE_PEER)
         elif self.ahead is Record.ABSENT:
             self.ask_again()
+
+    @property
+    def _asking(self) -> bool:
+        """The arbiter's word is waited for."""
+        return self._core.settings.arbiter and self.ahead is Record.UNDER_WAY and self._ahead_job is None
 
     def answered(self, agreed: bool) -> None:
         """The arbiter's word on OUTDATE_PEER. A refusal leaves the writes held; the engine freezes."""

@@ -424,6 +424,8 @@ class Writes:
             self.sync.retry_later()
         else:
             self._tell_once("flush-failed", "Local flush failed; what it covered is written again in the next sync.")
+            amap.owed_remote.unite_but(amap.armed, amap.owed_local)
+            self.sync.retry_later()
 
     def _remote_flush_failed(self, error: int) -> None:
         """The peer's kernel told it once (S2): what it covered is written to the peer again."""

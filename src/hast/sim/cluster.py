@@ -87,6 +87,10 @@ class HandshakeWatcher(Watcher, Protocol):
         """Clients of this node are let in."""
         ...
 
+    def chosen(self, node: Node) -> None:
+        """This node becomes primary, and nobody forced it."""
+        ...
+
 
 class Cluster:
     """Nodes `a` and `b`. Clients use the one that was promoted last, `serving`; a primary connects to a secondary."""
@@ -180,6 +184,8 @@ class Cluster:
                 return False
             self._end_dealings(name)
             self.dealings[name] = Dealings(self.witness, _Patron(self, name), lease)
+        if not force:
+            self.watcher.chosen(self.nodes[name])
         self.cut("role change")
         node = self.nodes[name]
         self.world.run_till(lambda: node.idle, 10.0)

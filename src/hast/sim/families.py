@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from hast.format.constants import Replication
-from hast.sim.disasters import apart, disks, hosts, network
+from hast.sim.disasters import apart, disks, hosts, network, rare
 from hast.sim.disasters.draw import Disaster, Draw
 from hast.sim.schedule import Argument, Schedule, Step
 
@@ -65,9 +65,10 @@ DISASTERS: tuple[Disaster, ...] = (
     apart.arbiter_away,
     apart.arbiter_chooses,
     apart.frozen_by_hand,
+    *rare.RARE,
 )
-ONLY_WITH_ARBITER = frozenset({apart.arbiter_away, apart.arbiter_chooses})
-NEVER_WITH_ARBITER = frozenset({apart.both_serve, apart.outdated_promoted})
+ONLY_WITH_ARBITER = frozenset({apart.arbiter_away, apart.arbiter_chooses}) | rare.RARE_ONLY_WITH_ARBITER
+NEVER_WITH_ARBITER = frozenset({apart.both_serve, apart.outdated_promoted}) | rare.RARE_NEVER_WITH_ARBITER
 
 CHAOS: tuple[tuple[str, dict[str, tuple[Argument, ...]]], ...] = (
     ("cut", {}),
