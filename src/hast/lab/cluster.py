@@ -269,9 +269,9 @@ class Cluster:
         self._wait(client, "an acknowledged record", went_on, timeout_s)
         return found[0] - moment_s
 
-    def longest_pause_s(self) -> float:
-        """The longest time so far between two acknowledged records that followed each other."""
-        times = [at for _, at in self.journal().acknowledged]
+    def longest_pause_s(self, since_s: float = 0.0) -> float:
+        """The longest time since then between two acknowledged records that followed each other."""
+        times = [at for _, at in self.journal().acknowledged if at >= since_s]
         return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
     def stop_writer(self) -> None:
