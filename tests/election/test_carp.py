@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment import KEY, Host, Segment
 
-from hast.election.adoption import Service
 from hast.election.carp import Vhid
 from hast.election.carp_types import TABLE, Input, State
 from hast.election.demotion import CopyState, DataReport, judge, unheard
@@ -655,18 +654,18 @@ def test_an_order_by_hand_ends_leaving(order: State | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "service", "expected"),
+    ("last", "alone", "expected"),
     [
-        (CopyState.LEADING, Service.HERE, CopyState.UNKNOWN),
-        (CopyState.LEADING, Service.HERE_ALONE, CopyState.UNKNOWN_NEWEST),
-        (CopyState.LAST_PRIMARY, Service.NOT_KNOWN, CopyState.UNKNOWN_NEWEST),
-        (CopyState.COMPLETE, Service.THERE, CopyState.UNKNOWN),
-        (CopyState.DISCONNECTED, Service.NOT_KNOWN, CopyState.UNKNOWN),
-        (CopyState.INCONSISTENT, Service.NOT_KNOWN, CopyState.UNKNOWN),
+        (CopyState.LEADING, False, CopyState.UNKNOWN),
+        (CopyState.LEADING, True, CopyState.UNKNOWN_NEWEST),
+        (CopyState.LAST_PRIMARY, False, CopyState.UNKNOWN_NEWEST),
+        (CopyState.COMPLETE, False, CopyState.UNKNOWN),
+        (CopyState.DISCONNECTED, False, CopyState.UNKNOWN),
+        (CopyState.INCONSISTENT, False, CopyState.UNKNOWN),
     ],
 )
 def test_a_host_whose_hastd_is_silent_does_not_offer_the_address_to_a_copy_that_lacked_what_it_had(
-    last: CopyState, service: Service, expected: CopyState
+    last: CopyState, alone: bool, expected: CopyState
 ) -> None:
-    assert unheard(last, service) is expected
+    assert unheard(last, alone) is expected
     assert judge([("disk1", expected)]).demotion == (0 if expected is CopyState.UNKNOWN_NEWEST else 240)

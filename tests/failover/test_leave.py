@@ -128,6 +128,7 @@ def test_the_address_goes_before_the_services(
     conf: Path, master: FakeHastd, carpd: FakeCarpd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
+    monkeypatch.setattr(leave, "SILENCE_S", 0.2)
     monkeypatch.setattr(leave.Leaving, "_take_down", lambda _self: seen.extend(carpd.commands()) or True)
     run(conf)
     assert seen == ["leave"]

@@ -158,6 +158,7 @@ def test_primary_whose_worker_leaves_goes_to_init_and_runs_the_hook(make_daemon:
     assert "Changing resource role back to init." in daemon.log()
 
 
+@pytest.mark.slow
 def test_worker_that_ignores_stop_is_killed_and_the_role_changes(make_daemon: MakeDaemon) -> None:
     daemon = make_daemon()
     daemon.write_config({"disk1": "remote none"}, inside="timeout 1")

@@ -16,7 +16,7 @@ from typing import Any
 from hast.config.model import ArbiterKind, Resource
 from hast.daemon.logs import context
 from hast.device.export_device import ExportDevice
-from hast.format.constants import Role
+from hast.format.constants import SPLIT_BRAIN_TEXT, Role
 from hast.supervisor import arbiter_link, memory
 from hast.supervisor.adoption import Offer
 from hast.supervisor.announcer import Announcer, event_name
@@ -350,7 +350,8 @@ class ResourceState:
     def _secondary_ended(self, dead: WorkerProcess) -> None:
         if dead.refused is not None or dead.exit_code not in (0, 75):
             self.last_error = dead.refused or f"The worker process ended ({dead.how_it_ended()})."
-            log.error("%s", self.last_error, extra=self._extra())
+            if dead.refused != SPLIT_BRAIN_TEXT:  # the event of it was logged with more
+                log.error("%s", self.last_error, extra=self._extra())
         self._secondary_gone("The worker process ended.")
 
     def _secondary_gone(self, text: str) -> None:

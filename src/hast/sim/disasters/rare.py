@@ -14,7 +14,7 @@ from hast.sim.schedule import Step
 from hast.sim.small import DATASIZE_BYTES, EXTENT_BYTES
 
 if TYPE_CHECKING:
-    from hast.sim.families import Draw
+    from hast.sim.disasters.draw import Draw
 
 SECTORS = DATASIZE_BYTES // SECTOR_BYTES
 EXTENT_SECTORS = EXTENT_BYTES // SECTOR_BYTES
