@@ -373,6 +373,10 @@ class Writes:
         asked, durable = meta.stale or meta.inconsistent, saved.stale or saved.inconsistent
         return durable or not asked or not self._core.local_ok
 
+    def hand_over_lead(self) -> None:
+        """The peer holds what this copy lacks (S6)."""
+        self.standing.hand_over_lead()
+
     @property
     def flushing(self) -> bool:
         """A flush is under way."""
