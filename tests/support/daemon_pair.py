@@ -44,11 +44,11 @@ class Pair:
 
 
 def io(daemon: Daemon, *commands: str) -> None:
-    """Run qemu-io commands on the NBD socket of a primary."""
+    """Run qemu-io commands on the NBD socket of a primary, which serves whether hastd lives or not."""
     assert QEMU_IO is not None
     argv = [QEMU_IO, "-f", "raw", *(part for command in commands for part in ("-c", command))]
-    socket = daemon.status()["nbd_socket"]
-    done = subprocess.run([*argv, f"nbd+unix:///?socket={socket}"], capture_output=True, text=True, timeout=60)
+    path = daemon.run_directory / "disk1.nbd"
+    done = subprocess.run([*argv, f"nbd+unix:///?socket={path}"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed" not in done.stdout.lower(), done.stdout
 

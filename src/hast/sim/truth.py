@@ -296,9 +296,15 @@ class Truth:
         """S6: nobody is told an error if the peer had everything at the time of the request, and is there still.
 
         What the primary says of its peer now is not asked: that may be what is wrong. Not judged: the moment in which
-        the peer takes its mark off, and what a failed flush of the primary made doubtful.
+        the peer takes its mark off, what a failed flush of the primary made doubtful, and a primary whose disk took no
+        record beside a peer that cannot be told of it.
         """
         engine = node.engine
+        unled = (
+            isinstance(engine, Primary) and not engine.core.local_ok and Feature.TAKE_LEAD not in self.cluster.features
+        )
+        if unled:
+            return
         if link is None or self._good_link(node) is not link or not isinstance(engine, Primary):
             return
         leaving = engine.writes.draining or engine.writes.withholding

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 from hast.config.model import ArbiterKind, Resource
-from hast.election.orphan import REASON, Conduct, Orphan
 from hast.format.constants import PROTOCOL_VERSION
 from hast.replication.handshake import PeerChanges
 from hast.replication.primary import MAX_ACTIVE, Primary, Settings
@@ -22,8 +21,9 @@ from hast.replication.types import Effects, Metadata, Request
 from hast.worker import messages
 from hast.worker.disk.provider_open import ProviderError, open_provider, read_metadata
 from hast.worker.export.export import NbdExport
-from hast.worker.interfaces import Client, FrontEnd, Timer
+from hast.worker.interfaces import Client, FrontEnd
 from hast.worker.link.primary_link import Outcome, PrimaryLink, Stage
+from hast.worker.orphan_watch import OrphanWatch
 from hast.worker.reactor import EpollReactor
 from hast.worker.start_gate import StartGate
 from hast.worker.successor import Offer
@@ -34,7 +34,6 @@ log = logging.getLogger("hast.worker")
 MAX_UNSENT_BYTES = 32 * 1024 * 1024
 """With more than this waiting to be sent to the peer, clients are not read: what async mode may be behind."""
 DRAIN_POLL_S = 0.02
-ORPHAN_POLL_S = 0.2
 ORPHAN_QUIET_S = 2.0
 """How long users may take to fall silent when hastd is gone."""
 EXIT_UNAVAILABLE = 69
@@ -61,8 +60,7 @@ class PrimaryWorker(Worker):
         self._gate: StartGate | None = None
         self._sync_rate_bytes_s = self.resource.sync_rate_bytes_s
         self._stop_deadline_s = 0.0
-        self._orphan: Orphan | None = None
-        self._orphan_watch: Timer | None = None
+        self._orphan_watch = OrphanWatch(reactor, self.end_orphaned)
 
     # -- start
 
@@ -265,32 +263,10 @@ class PrimaryWorker(Worker):
         return told, list(self._descriptors)
 
     def supervisor_changed(self, there: bool) -> None:
-        """Without a supervisor nobody renews the arbiter's leave (S11); with one, it says whether writes are held."""
-        if self._orphan_watch is not None:
-            self._orphan_watch.cancel()
-        arbitrated = self.resource.arbiter.kind is not ArbiterKind.NONE
-        self._orphan = None if there else Orphan(arbitrated, self.reactor.now())
-        self._watch_leave()
-
-    def _watch_leave(self) -> None:
-        engine, orphan = self.engine, self._orphan
-        if engine is None or orphan is None or self.stopping:
-            return
-        now = self.reactor.now()
-        conduct = orphan.conduct(engine.core.connected, now)
-        if conduct is Conduct.STEP_DOWN:
-            self.end_orphaned(f"Stepping down: {REASON}.")
-            return
-        if conduct is Conduct.HOLD_WRITES:
-            engine.freeze(REASON, now)
-        else:
-            self._thaw_orphan()
-        self._orphan_watch = self.reactor.call_later(ORPHAN_POLL_S, self._watch_leave)
-
-    def _thaw_orphan(self) -> None:
-        assert self.engine is not None
-        if self.engine.writes.frozen == REASON:
-            self.engine.thaw(self.reactor.now())
+        """Without a supervisor nobody renews the arbiter's leave."""
+        self._orphan_watch.end()
+        if not there and self.engine is not None:
+            self._orphan_watch.begin(self.engine, self.resource.arbiter.kind is not ArbiterKind.NONE)
 
     def reload(self, resource: Resource) -> None:
         if resource.sync_rate_bytes_s != self.resource.sync_rate_bytes_s:
@@ -313,6 +289,7 @@ class PrimaryWorker(Worker):
         if self.stopping:
             return
         self.stopping = True
+        self._orphan_watch.end()
         if self._gate is not None:
             self._gate.cancel()
         self._stop_deadline_s = self.reactor.now() + deadline_s
