@@ -313,6 +313,24 @@ def test_s1_failed_map_write_keeps_the_data_write_off_this_disk() -> None:
     assert rig.engine.status()["local_disk"] == "failed"
 
 
+def test_s6_that_only_the_peer_is_good_is_noted_outside_a_disk_that_takes_no_record() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.write(0)
+    rig.store(error=EIO)
+    assert not rig.engine.effects.follows
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    assert rig.engine.effects.follows
+    assert not rig.finished
+
+
+def test_s6_a_disk_that_took_the_record_needs_no_note() -> None:
+    rig, _request = failed_locally()
+    rig.store_all()
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    assert not rig.engine.effects.follows
+
+
 def test_broken_disk_and_no_peer_refuse_writes() -> None:
     rig = Rig()
     request = rig.write(0)

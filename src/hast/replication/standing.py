@@ -231,6 +231,8 @@ class Standing:
 
     def _settle_lead(self) -> None:
         if self._lead_command is None and self._stale_job is None:
+            if self.peer_leads is Record.DURABLE and not self._core.local_ok:
+                self._core.effects.follows = True
             self._release(self._waiting_lead, True)
 
     def _raise_localcnt(self) -> None:

@@ -564,6 +564,7 @@ def replace_disk(run: Run, node: str) -> bool:
         run.cluster.demote(target.name, Role.INIT)
     run.world.run_for(0.5)
     target.disk.recreate(fresh_metadata(), target.rng)
+    target.flush_doubtful = target.follows = False
     run.truth.apart[target.name].clear()
     run.cluster.roles[target.name] = Role.SECONDARY
     return True

@@ -159,7 +159,7 @@ class Cluster:
 
     def may_promote(self, name: str) -> bool:
         """What the supervisor would say, without force. Without our extensions "inconsistent" is only a guess."""
-        meta = self.nodes[name].disk.metadata
+        meta = self.nodes[name].metadata
         if not self.features:
             meta = replace(meta, inconsistent=False)
         return may_use_copy(meta, force=False, resume=False).allowed

@@ -72,6 +72,9 @@ class PrimaryWorker(Worker):
         except ProviderError as error:
             self.refuse(str(error), error.exit_code)
             return
+        provider = self.use_provider(opened, metadata.offset_bytes)
+        if provider.follows:
+            metadata = replace(metadata, stale=True)
         force, resume = bool(self._start.get("force")), bool(self._start.get("resume"))
         verdict = may_use_copy(metadata, force, resume)
         if not verdict.allowed:
@@ -81,7 +84,6 @@ class PrimaryWorker(Worker):
         if forced:
             log.warning("The local copy is %s; it is used as it is, as demanded.", _faults(metadata))
             metadata = replace(metadata, inconsistent=False, stale=False)
-        provider = self.use_provider(opened, metadata.offset_bytes)
         engine = Primary(
             self._settings(),
             metadata,
@@ -200,6 +202,10 @@ class PrimaryWorker(Worker):
         """Requests to the peer first, so that both copies work at the same time; then answers to clients."""
         link = self._link
         assert link is not None
+        if effects.follows:
+            assert self.provider is not None
+            effects.follows = False
+            self.provider.note_follows()
         if effects.remote:
             remote, effects.remote = effects.remote, []
             link.send(remote)
