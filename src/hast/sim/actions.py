@@ -695,6 +695,18 @@ def heal(run: Run) -> None:
         for name in (cluster.serving, cluster.other(cluster.nodes[cluster.serving]).name):
             if _serve_in_time(run, cluster.nodes[name]):
                 break
+        else:
+            _choose_by_hand(run)
+
+
+def _choose_by_hand(run: Run) -> None:
+    """Both copies say that they are stale, the one filled by a reference primary without reason: a person uses it."""
+    cluster = run.cluster
+    last = cluster.nodes[cluster.serving]
+    other = cluster.other(last)
+    if not run.features and last.disk.metadata.stale and _still_stale(run, other):
+        run.truth.states.add("a stale copy is used by hand")
+        _promoted(run, other, force=True)
 
 
 def _serve_in_time(run: Run, node: Node) -> bool:
