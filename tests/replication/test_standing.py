@@ -351,6 +351,23 @@ def test_broken_disk_and_a_peer_lost_before_it_leads_refuse_writes() -> None:
     assert request.error == EIO
 
 
+def test_s8_broken_disk_never_goes_ahead_of_a_peer_that_may_have_taken_the_lead() -> None:
+    """The answer to TAKE_LEAD is lost with the link: the peer leads, and a counter raised here is a second history."""
+    rig = Rig()
+    rig.connect()
+    rig.write(0)
+    rig.store_all()
+    under_way = rig.write(SECTOR)
+    rig.write(EXTENT)
+    rig.store(error=EIO)
+    assert rig.sent(TAKE_LEAD)
+    rig.finish_local()
+    rig.lose()
+    rig.store_all()
+    assert under_way.error == EIO
+    assert rig.saved.localcnt == 0
+
+
 def test_broken_disk_serves_through_the_peer_and_again_after_a_reconnect() -> None:
     rig = Rig()
     rig.connect()

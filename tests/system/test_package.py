@@ -73,7 +73,7 @@ class TestLife:
         system.run("chmod 600 /etc/carp.conf && hastctl create disk1 && systemctl start hast.target")
         for unit in ("hast.target", *SERVICES):
             assert property_of(system, unit, "ActiveState") == "active", journal(system)
-        assert property_of(system, "hastd", "StatusText") == "1 resources, all in role init."
+        assert property_of(system, "hastd", "StatusText") == "1 resources, 1 init."
         assert property_of(system, "hast-witness", "User") == "hast-witness"
 
     def test_the_address_moves_the_role_and_the_file_system(self, system: System) -> None:

@@ -114,6 +114,9 @@ class Standing:
         """True when a write that the peer lacks may be acknowledged now; else it is held."""
         if self.ahead is Record.DURABLE:
             return True
+        if not self._core.local_ok:
+            self._answer(request, False)
+            return False
         self._waiting_ahead.append(request)
         self.go_ahead()
         return False
@@ -126,6 +129,8 @@ class Standing:
         if core.lacking:
             self._ahead_missed = True
             return
+        if not core.local_ok:
+            return  # the peer may have taken the lead, and its answer be lost
         self.ahead = Record.UNDER_WAY
         if core.settings.arbiter:
             core.effects.ask.append(OUTDATE_PEER)
@@ -157,7 +162,8 @@ class Standing:
         """The arbiter's word on OUTDATE_PEER. A refusal leaves the writes held; the engine freezes."""
         if self.ahead is not Record.UNDER_WAY or self._ahead_job is not None:
             return
-        if agreed and not self._core.lacking:
+        core = self._core
+        if agreed and core.local_ok and not core.lacking:
             self._raise_localcnt()
             return
         self.ahead = Record.ABSENT

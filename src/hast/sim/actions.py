@@ -700,12 +700,18 @@ def heal(run: Run) -> None:
 
 
 def _choose_by_hand(run: Run) -> None:
-    """Both copies say that they are stale, the one filled by a reference primary without reason: a person uses it."""
+    """A person uses a copy that none but a person may use, of two that all records speak against.
+
+    Both say that they are stale, the one that a reference primary filled without reason. Or the one that the arbiter
+    has on record says so itself: its power failed before the arbiter heard that the other is whole again.
+    """
     cluster = run.cluster
     last = cluster.nodes[cluster.serving]
     other = cluster.other(last)
-    if not run.features and last.disk.metadata.stale and _still_stale(run, other):
-        run.truth.states.add("a stale copy is used by hand")
+    filled = not run.features and _still_stale(run, other)
+    on_record = run.schedule.arbiter and cluster.witness.sole == last.name and not other.metadata.stale
+    if last.metadata.stale and (filled or on_record) and not other.metadata.inconsistent:
+        run.truth.states.add("a copy is chosen by hand")
         _promoted(run, other, force=True)
 
 
