@@ -63,6 +63,11 @@ class Standing:
         """Our disk says that this copy lacks nothing."""
         return not self._core.lacking and self._back_job is None
 
+    @property
+    def taking_back(self) -> bool:
+        """What our disk says of this copy is about to be withdrawn."""
+        return self._back_job is not None
+
     def settle(self) -> None:
         """The end of every call: who leads follows the facts (S8)."""
         core = self._core

@@ -185,6 +185,8 @@ class Sync:
         core = self._core
         if self.stage is not Stage.COPYING or not core.connected:
             return
+        if self._owed is core.map.owed_local and not self._owner.follows:
+            return  # all that was owed was flushed, and something is owed again: our disk says so first (S7)
         limit = PIECES_BUSY if core.now - self._owner.last_client_s < BUSY_S else PIECES_IDLE
         self._refill()
         while self._in_flight < limit and self._affordable():

@@ -371,7 +371,7 @@ class Writes:
         """Our disk says that this copy lacks something, unless nothing of the kind is to be recorded (S7)."""
         meta, saved = self._core.meta, self._core.saved
         asked, durable = meta.stale or meta.inconsistent, saved.stale or saved.inconsistent
-        return durable or not asked or not self._core.local_ok
+        return (durable and not self.standing.taking_back) or not asked or not self._core.local_ok
 
     def hand_over_lead(self) -> None:
         """The peer holds what this copy lacks (S6)."""
