@@ -86,4 +86,4 @@ def test_start_time_of_what_is_gone() -> None:
     assert leftovers.start_time(child.pid) is None
     assert leftovers.start_time(os.getpid()) is not None
     leftovers.record_worker("disk1", child.pid)
-    leftovers.forget_worker("disk1")
+    leftovers.forget_worker("disk1", os.getpid())

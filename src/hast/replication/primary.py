@@ -189,6 +189,12 @@ class Primary:
             self._leaving.let_go()
         self._settle()
 
+    def disk_lost(self, text: str, now: float) -> None:
+        """The shell gave the local disk up: nothing of it will be used any more."""
+        self.core.now = now
+        self._disk_broken(text)
+        self._settle()
+
     # -- the peer -------------------------------------------------------------------------------------------------
 
     def begin_handshake(self, now: float) -> None:

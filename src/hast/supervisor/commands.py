@@ -111,7 +111,11 @@ class Commands:
         states = {name: self._states[name] for name in names if name in self._states}
         answers = await asyncio.gather(*(state.worker_status() for state in states.values()))
         workers = dict(zip(states, answers, strict=True))
-        alone = {name: state.resource.local for name, state in states.items() if workers[name] is None}
+        alone = {
+            name: state.resource.local
+            for name, state in states.items()
+            if workers[name] is None and state.disk_hung is None
+        }
         metadata = await self._read_metadata(alone, request.get("fresh") is True)
         return {
             "error": None,

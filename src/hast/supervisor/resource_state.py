@@ -96,6 +96,11 @@ class ResourceState:
         return self._revival.restarts
 
     @property
+    def disk_hung(self) -> str | None:
+        """What is left of an ended worker sleeps in the local disk; None when nothing does."""
+        return self._runner.disk_hung
+
+    @property
     def transition(self) -> str | None:
         """The role change under way, for status."""
         return self._runner.transition
@@ -354,6 +359,8 @@ class ResourceState:
     # --- what workers say -------------------------------------------------------------------------------------------
 
     def _worker_said(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+        if worker.lingers is not None:
+            self._runner.hung = worker
         if worker is not self.worker:
             return
         match message.get("say"):

@@ -79,6 +79,8 @@ class RoleRunner:
         """Nothing was heard of the peer since hastd started (`wait-for-peer`)."""
         self.offer: Offer | None = None
         """What ADOPT_WORKER takes."""
+        self.hung: WorkerProcess | None = None
+        """The last worker that its disk did not let go."""
         self.departure = Departure()
         """What the peer said of its going."""
         self.transition: str | None = None
@@ -254,11 +256,22 @@ class RoleRunner:
             self.primary = PrimaryHolder(self._settings(), self._environment.pool, self._on_message)
         await self.primary.prepare()
 
+    @property
+    def disk_hung(self) -> str | None:
+        """Why no other worker can be started: the disk has not answered the one before yet."""
+        return self.hung.lingers if self.hung is not None else None
+
+    def _may_start(self) -> None:
+        if self.disk_hung is not None:
+            raise WorkerError(self.disk_hung)
+
     async def _start_worker(self, step: Step) -> None:
+        self._may_start()
         more = {"force": step.force, "resume": False, "first": self.first}
         await self._held.start_worker(self.start_message(Role.PRIMARY) | more)
 
     async def _resume_worker(self, _step: Step) -> None:
+        self._may_start()
         await self._held.start_worker(self.start_message(Role.PRIMARY) | {"force": False, "resume": True})
 
     async def _adopt_worker(self, _step: Step) -> None:

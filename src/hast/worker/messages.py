@@ -29,6 +29,8 @@ Supervisor to worker
         "fuse", "sync_rate_bytes_s"} and, as primary, the descriptors of `start`
 Worker to supervisor
     {"say": "ready", "datasize": n, "sectorsize": n}   primary: engine is up, exports answer. secondary: handshake done
+    {"say": "left", "exit": n, "reason": "..."}        all is released but the disk; the process
+        goes when the disk lets it, and is nobody's business any more
     {"say": "refused", "text": "...", "exit": n}        cannot take the role; the worker then ends with that exit code
     {"say": "event", "name": "...", "text": "...", "level": "..."}   with "details" (an object) for split-brain
         and peer-leaves

@@ -20,7 +20,8 @@ from hast.replication.primary import MAX_ACTIVE, Primary, Settings
 from hast.replication.promotion import may_be_behind, may_use_copy
 from hast.replication.types import Effects, Metadata, Request
 from hast.worker import messages
-from hast.worker.disk.provider_open import ProviderError, open_provider, read_metadata
+from hast.worker.disk.patient_open import NoAnswer, open_and_read
+from hast.worker.disk.provider_open import ProviderError
 from hast.worker.export.export import NbdExport
 from hast.worker.interfaces import Client, FrontEnd, Timer
 from hast.worker.link.primary_link import Outcome, PrimaryLink, Stage
@@ -69,11 +70,16 @@ class PrimaryWorker(Worker):
     def open(self) -> None:
         """Provider, engine, and the first attempt at the peer."""
         try:
-            opened = open_provider(self.resource.local)
-            metadata, image = read_metadata(opened, self.resource.name)
+            found = open_and_read(self.resource.local, self.resource.name, self.resource.disk_timeout_s)
+            if found.error is not None:
+                raise found.error
         except ProviderError as error:
+            self.lingers = isinstance(error, NoAnswer)
             self.refuse(str(error), error.exit_code)
             return
+        assert found.opened is not None
+        assert found.contents is not None
+        opened, (metadata, image) = found.opened, found.contents
         force, resume = bool(self._start.get("force")), bool(self._start.get("resume"))
         verdict = may_use_copy(metadata, force, resume)
         if not verdict.allowed:
@@ -306,6 +312,11 @@ class PrimaryWorker(Worker):
         if self.engine is not None:
             self.engine.reconfigure(self._settings(), self.reactor.now())
 
+    def disk_hung(self, text: str) -> None:
+        """Its outcomes are told by now; what was only read goes on with the peer's copy too (S6)."""
+        if self.engine is not None:
+            self.engine.disk_lost("it does not answer", self.reactor.now())
+
     # -- the end
 
     def stop(self, deadline_s: float) -> None:
@@ -358,8 +369,7 @@ class PrimaryWorker(Worker):
             front_end.close()
         if self._link is not None:
             self._link.close("this node stops being primary")
-        if self.provider is not None:
-            self.provider.close()
+        self.close_provider()
 
     # -- status
 
@@ -418,7 +428,8 @@ class PrimaryWorker(Worker):
             if state[key]:
                 problems.append({"kind": kind, "text": text})
         if state["local_disk"] != "ok":
-            problems.append({"kind": "disk", "text": "The local disk failed; the peer's copy is used alone."})
+            reason = self._hang_text or "The local disk failed."
+            problems.append({"kind": "disk", "text": f"{reason} The peer's copy is used alone."})
         if state["frozen"]:
             problems.append({"kind": "frozen", "text": f"Writes are held: {state['frozen']}."})
         return problems

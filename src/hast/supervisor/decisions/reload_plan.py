@@ -11,7 +11,7 @@ from hast.format.constants import Role
 RESTART_PRIMARY = frozenset({"provider_name", "local", "device"})
 """Changes that a primary cannot take live: its device goes and comes back."""
 LIVE_ALWAYS = frozenset(
-    {"device", "sync_rate_bytes_s", "wait_for_peer_s", "arbiter", "fence_path", "split_brain_policy"}
+    {"device", "sync_rate_bytes_s", "wait_for_peer_s", "disk_timeout_s", "arbiter", "fence_path", "split_brain_policy"}
 )
 """Keywords that the reference does not know; they never cost a secondary its connection."""
 
