@@ -3,80 +3,21 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from daemon_fixtures import MakeDaemon
 from hanging_disk import HangingDisk, missing_for_hangs
-from nbd_client import NbdClient
+from writing_client import BLOCK, Writer
 
 from daemon import Daemon, wait_for
 
 pytestmark = pytest.mark.skipif(bool(missing_for_hangs()), reason=missing_for_hangs())
 
 DISK_TIMEOUT_S = 3
-BLOCK = 4096
-BLOCKS = 512
 DATA_OFFSET = 4608
-
-
-class Writer:
-    """A client that writes and flushes all the time, and knows what was acknowledged and how long that took."""
-
-    def __init__(self, socket: str) -> None:
-        self._client = NbdClient(Path(socket), timeout_s=40)
-        self._random = random.Random(8)
-        self.content: dict[int, bytes] = {}
-        self.error = ""
-        self.acknowledged = 0
-        self.longest_s = 0.0
-        self._stop = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            while not self._stop:
-                began_s = time.monotonic()
-                self._step()
-                self.longest_s = max(self.longest_s, time.monotonic() - began_s)
-        except (OSError, AssertionError) as error:
-            self.error = repr(error)
-
-    def _step(self) -> None:
-        block = self._random.randrange(BLOCKS)
-        data = os.urandom(64) * (BLOCK // 64)
-        number = self._client.write(block * BLOCK, data)
-        assert number == 0, f"write failed: {number}"
-        self.content[block] = data
-        self.acknowledged += 1
-        if self.acknowledged % 16 == 0:
-            number = self._client.flush()
-            assert number == 0, f"flush failed: {number}"
-        if self.acknowledged % 8 == 0:
-            block = self._random.choice(list(self.content))
-            assert self._client.read(block * BLOCK, BLOCK) == self.content[block], "a read is not what was written"
-
-    def stop(self) -> None:
-        self._stop = True
-        self._thread.join(60)
-        assert not self._thread.is_alive()
-        self._client.close()
-        assert self.error == ""
-
-    def goes_on(self, deadline_s: float) -> float:
-        """Wait for twenty more acknowledgements; returns how long the first took."""
-        before, began_s = self.acknowledged, time.monotonic()
-        wait_for(lambda: self.acknowledged > before + 1 or self.error, "an acknowledgement", deadline_s)
-        first_s = time.monotonic() - began_s
-        wait_for(lambda: self.acknowledged > before + 20 or self.error, "acknowledgements", 10)
-        assert self.error == ""
-        return first_s
 
 
 class Pair:
@@ -139,7 +80,7 @@ def writer(pair: Pair) -> Iterator[Writer]:
     made = Writer(pair.one.status()["nbd_socket"])
     made.goes_on(5)
     yield made
-    made._stop = True
+    made.give_up()
 
 
 def problems(daemon: Daemon, kind: str) -> str:
@@ -233,11 +174,39 @@ def test_a_worker_killed_over_its_hung_disk_is_replaced_when_the_disk_is_back(pa
     pair.disks[0].hang()
     time.sleep(1)
     os.kill(pair.one.status()["workerpid"], signal.SIGKILL)
-    wait_for(lambda: "does not answer" in problems(pair.one, "disk"), "the reason", 30)
-    in_time(pair.one.status, 1)
-    writer._stop = True
+    time.sleep(DISK_TIMEOUT_S * 2)
+    in_time(pair.one.status, 3)
+    assert pair.one.status()["role"] == "primary"
+    writer.give_up()
     pair.disks[0].answer()
-    wait_for(lambda: pair.one.status()["restarts"] == 1, "another worker", 40)
+    wait_for(lambda: pair.one.status()["restarts"] == 1, "another worker", 60)
     pair.wait_complete()
     first, second = pair.images()
     assert first == second
+
+
+def test_a_disk_that_answers_again_is_attached_to_a_primary_that_serves(pair: Pair, writer: Writer) -> None:
+    pair.disks[0].hang()
+    writer.goes_on(DISK_TIMEOUT_S + 2)
+    assert "does not answer yet" in pair.one.hastctl("attach", "disk1").stderr
+    pair.disks[0].answer()
+    wait_for(lambda: pair.one.hastctl("attach", "disk1").returncode == 0, "the disk attached", 20)
+    writer.goes_on(5)
+    pair.wait_complete()
+    writer.stop()
+    pair.wait_complete()
+    pair.check_equal(writer)
+
+
+def test_a_disk_that_hangs_is_replaced_under_a_primary_that_serves(pair: Pair, writer: Writer) -> None:
+    pair.disks[0].hang()
+    writer.goes_on(DISK_TIMEOUT_S + 2)
+    path = pair.one.directory / "new.img"
+    path.write_bytes(bytes((pair.one.directory / "disk1.img").stat().st_size))
+    assert pair.one.hastctl("replace", "disk1", str(path)).stderr == ""
+    pair.wait_complete()
+    writer.stop()
+    pair.wait_complete()
+    second = (pair.two.directory / "disk1.img").read_bytes()[DATA_OFFSET:]
+    assert path.read_bytes()[DATA_OFFSET:] == second
+    assert not problems(pair.one, "disk")

@@ -76,6 +76,13 @@ class Commands:
                 return await self._tell_each(request, lambda state: state.tell_primary("freeze", reason=reason))
             case "thaw":
                 return await self._tell_each(request, lambda state: state.tell_primary("thaw"))
+            case "detach" | "attach" as order:
+                return await self._tell_each(request, lambda state: state.change_disk(order))
+            case "replace":
+                path = str(request.get("path") or "")
+                if not path.startswith("/"):
+                    return {"error": "The path of the disk does not begin with /."}
+                return await self._tell_each(request, lambda state: state.change_disk("replace", path))
             case "resolve":
                 try:
                     return await self._resolve(request)
@@ -114,7 +121,7 @@ class Commands:
         alone = {
             name: state.resource.local
             for name, state in states.items()
-            if workers[name] is None and state.disk_hung is None
+            if workers[name] is None and state.no_disk is None
         }
         metadata = await self._read_metadata(alone, request.get("fresh") is True)
         return {

@@ -52,6 +52,7 @@ PHASES = {
 }
 """What `transition` says meanwhile."""
 
+OUT_OF_SERVICE = "The disk was taken out of service (hastctl detach); hastctl attach ends that."
 UNDO = frozenset({Do.KILL_WORKER, Do.CLOSE_DEVICE, Do.DETACH_DEVICE, Do.GIVE_BACK_LEASE})
 """Plans go on whatever these answer, so their failures are told here."""
 ENDS_WORKER = frozenset({Do.STOP_WORKER, Do.KILL_WORKER, Do.DROP_PEER})
@@ -81,6 +82,8 @@ class RoleRunner:
         """What ADOPT_WORKER takes."""
         self.hung: WorkerProcess | None = None
         """The last worker that its disk did not let go."""
+        self.detached = False
+        """The operator took the disk out of service."""
         self.departure = Departure()
         """What the peer said of its going."""
         self.transition: str | None = None
@@ -257,13 +260,15 @@ class RoleRunner:
         await self.primary.prepare()
 
     @property
-    def disk_hung(self) -> str | None:
-        """Why no other worker can be started: the disk has not answered the one before yet."""
+    def no_disk(self) -> str | None:
+        """Why no worker can use the disk: it has not answered the one before yet, or was taken out of service."""
+        if self.detached:
+            return OUT_OF_SERVICE
         return self.hung.lingers if self.hung is not None else None
 
     def _may_start(self) -> None:
-        if self.disk_hung is not None:
-            raise WorkerError(self.disk_hung)
+        if self.no_disk is not None:
+            raise WorkerError(self.no_disk)
 
     async def _start_worker(self, step: Step) -> None:
         self._may_start()

@@ -177,23 +177,35 @@ class Worker(ABC):
             mark,
             float(self.resource.disk_timeout_s),
         )
-        self._watch_disk()
+        self._hang_text = ""
+        self._watch_disk(self.provider)
         return self.provider
 
-    def _watch_disk(self) -> None:
-        assert self.provider is not None
-        hang = self.provider.look()
-        if hang is None:
-            self.reactor.call_later(LOOK_EVERY_S, self._watch_disk)
+    def change_provider(self, opened: OpenedProvider, data_offset_bytes: int) -> LocalProvider:
+        """Another one takes the place of the one that was closed, or that hangs."""
+        self.close_provider()
+        return self.use_provider(opened, data_offset_bytes)
+
+    def _watch_disk(self, provider: LocalProvider) -> None:
+        if provider is not self.provider:
             return
-        self._hang_text = _hang_in_words(self.provider.path, hang, time.time() - self.reactor.now())
+        hang = provider.look()
+        if hang is None:
+            self.reactor.call_later(LOOK_EVERY_S, lambda: self._watch_disk(provider))
+            return
+        self._hang_text = _hang_in_words(provider.path, hang, time.time() - self.reactor.now())
         self.say_event("disk-hung", self._hang_text, "error")
         self.disk_hung(self._hang_text)
 
-    def close_provider(self) -> None:
+    def close_provider(self) -> bool:
         """Release the disk, or note that it cannot be released."""
-        if self.provider is not None and not self.provider.close():
-            self.lingers = True
+        released = self.provider is None or self.provider.close()
+        self.lingers = self.lingers or not released
+        return released
+
+    def disk_limit_s(self) -> float:
+        """How long the disk may take."""
+        return float(self.resource.disk_timeout_s)
 
     def say_left(self) -> None:
         """After the end of all else: this process goes as soon as its disk lets it."""

@@ -22,13 +22,14 @@ from hast.replication.types import Effects, Metadata, Request
 from hast.worker import messages
 from hast.worker.disk.patient_open import NoAnswer, open_and_read
 from hast.worker.disk.provider_open import ProviderError
+from hast.worker.disk_change import DiskChange
 from hast.worker.export.export import NbdExport
 from hast.worker.interfaces import Client, FrontEnd, Timer
 from hast.worker.link.primary_link import Outcome, PrimaryLink, Stage
 from hast.worker.reactor import EpollReactor
 from hast.worker.start_gate import StartGate
 from hast.worker.successor import Offer
-from hast.worker.worker_base import COPIED_STATE, EXIT_OK, Worker, read_boot_id, wall_offset_s
+from hast.worker.worker_base import COPIED_STATE, EXIT_OK, EXIT_TEMPORARY, Worker, read_boot_id, wall_offset_s
 
 log = logging.getLogger("hast.worker")
 
@@ -62,6 +63,7 @@ class PrimaryWorker(Worker):
         self._gate: StartGate | None = None
         self._sync_rate_bytes_s = self.resource.sync_rate_bytes_s
         self._stop_deadline_s = 0.0
+        self._disk_change = DiskChange(self, self.resource.name)
         self._orphan: Orphan | None = None
         self._orphan_watch: Timer | None = None
 
@@ -75,7 +77,11 @@ class PrimaryWorker(Worker):
                 raise found.error
         except ProviderError as error:
             self.lingers = isinstance(error, NoAnswer)
-            self.refuse(str(error), error.exit_code)
+            if self.lingers and self._start.get("resume"):
+                log.error("%s", error)
+                self.finish(EXIT_TEMPORARY)  # the device waits for the disk
+            else:
+                self.refuse(str(error), error.exit_code)
             return
         assert found.opened is not None
         assert found.contents is not None
@@ -248,6 +254,9 @@ class PrimaryWorker(Worker):
             engine.ask_anew(now)
         elif do == "leave":
             engine.leave(float(message["within_s"]), now)
+        elif do in ("detach-disk", "attach-disk", "replace-disk"):
+            self._change_disk(str(do), str(message.get("path") or ""), message.get("id"))
+            return True
         elif do == "withhold":
             engine.withhold(bool(message.get("in_use")), now)
             self._await_quiet(message.get("id"), now + float(message["limit_s"]))
@@ -256,6 +265,19 @@ class PrimaryWorker(Worker):
             return False
         self.say({"reply": message.get("id"), "error": None})
         return True
+
+    def _change_disk(self, do: str, path: str, number: Any) -> None:
+        def answer(error: str) -> None:
+            if do != "attach-disk" and not error and path:
+                self.resource = replace(self.resource, local=path)
+            self.say({"reply": number, "error": f"Not done: {error}." if error else None})
+
+        if do == "detach-disk":
+            self._disk_change.detach(answer)
+        elif do == "attach-disk":
+            self._disk_change.attach(self.resource.local, answer)
+        else:
+            self._disk_change.replace(path, answer)
 
     def _await_quiet(self, number: Any, until_s: float) -> None:
         assert self.engine is not None
@@ -428,7 +450,8 @@ class PrimaryWorker(Worker):
             if state[key]:
                 problems.append({"kind": kind, "text": text})
         if state["local_disk"] != "ok":
-            reason = self._hang_text or "The local disk failed."
+            away = "The local disk is out of service." if state["local_disk"] == "away" else "The local disk failed."
+            reason = self._hang_text or away
             problems.append({"kind": "disk", "text": f"{reason} The peer's copy is used alone."})
         if state["frozen"]:
             problems.append({"kind": "frozen", "text": f"Writes are held: {state['frozen']}."})

@@ -64,6 +64,15 @@ def plan(old: Configuration, new: Configuration, roles: Mapping[str, Role]) -> R
     )
 
 
+def with_disks(configuration: Configuration, disks: Mapping[str, str]) -> Configuration:
+    """With the disks that the resources use by now (`hastctl replace`)."""
+    resources = {
+        name: replace(resource, local=disks.get(name, resource.local))
+        for name, resource in configuration.resources.items()
+    }
+    return replace(configuration, resources=resources)
+
+
 def keep_present(new: Configuration, old: Configuration, *, control: bool, pidfile: bool) -> Configuration:
     """The new configuration with what could not be moved as it was."""
     return replace(

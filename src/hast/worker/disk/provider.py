@@ -70,7 +70,6 @@ class LocalProvider:
         """Why the disk was given up."""
         self._patience = Patience(disk_timeout_s)
         self._progress = Progress(opened.fd)
-        self._call_soon_threadsafe = call_soon_threadsafe
         self._pool = IoPool(call_soon_threadsafe, done, self._patience)
         self._stores = StoreQueue(opened.fd, call_soon_threadsafe, self._store_done, self._patience)
         self._done = done
@@ -86,12 +85,14 @@ class LocalProvider:
         self._flush_waiting: list[Request] = []
         self._flush_running = False
         self._closed = False
+        self._retired = False
+        self._released = False
 
     # Requests
 
     def submit(self, batch: list[Request]) -> list[Request]:
         """Start these; returns those that finished at once. See `interfaces.Provider`."""
-        if self.hang is not None:
+        if self.hang is not None or self._retired:
             return _failed(batch, errno.EIO)
         finished: list[Request] = []
         now_s = time.monotonic()
@@ -274,10 +275,10 @@ class LocalProvider:
 
     def store(self, job: Store) -> None:
         """Carry out a durable write, in order; see `interfaces.Provider`."""
-        if self.hang is None:
+        if self.hang is None and not self._retired:
             self._stores.submit(job)
         else:
-            self._call_soon_threadsafe(partial(self._store_done, job, errno.EIO))
+            self._store_done(job, errno.EIO)
 
     def _store_done(self, job: Store, error: int) -> None:
         if error:
@@ -318,6 +319,26 @@ class LocalProvider:
         if requests:
             self._done(_failed(requests, errno.ETIMEDOUT))
 
+    def retire(self, last: Store) -> None:
+        """Begin nothing more but this last store."""
+        self._stores.submit(last)
+        self._retired = True
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way."""
+        return not (self.pending or self._flush_waiting)
+
+    def flush_for_good(self, after: Callable[[], None]) -> None:
+        """Once it is retired and idle; `after` is called, unless it hangs."""
+        self._pool.run("flush", self._last_flush, after=after)
+
+    def _last_flush(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError:
+            self._mark.failed()
+
     @property
     def pending(self) -> int:
         """Operations and durable writes begun and not yet reported."""
@@ -326,9 +347,11 @@ class LocalProvider:
     def close(self, timeout_s: float = 5.0) -> bool:
         """Wait for what is begun, at most `timeout_s`, and release the provider. After that nothing is reported.
 
-        False when threads still sleep in it: then it stays open, and locked, until they come back, so that what they
-        write at last meets nobody else's data.
+        Again and again if need be. False when threads still sleep in it: then it stays open, and locked, until they
+        come back, so that what they write at last meets nobody else's data.
         """
+        if self._released:
+            return True
         self._closed = True
         if self.hang is not None:
             timeout_s = HUNG_CLOSE_S
@@ -339,7 +362,8 @@ class LocalProvider:
         closing = threading.Thread(target=self._release, name="close", daemon=True)
         closing.start()
         closing.join(timeout_s)
-        return not closing.is_alive()
+        self._released = not closing.is_alive()
+        return self._released
 
     def _release(self) -> None:
         """The kernel may write back at the last close, and a disk may hang then as well."""
