@@ -8,6 +8,7 @@ STAMP = .venv/.stamp
 JOBS = 2
 SEEDS = 4000
 SEED_START = 0
+TORTURE = tests/lab tests/net tests/sim tests/supervisor
 
 help:
 	@echo 'make demo         the whole story on two hosts in this machine (root: block devices and ZFS)'
@@ -15,7 +16,7 @@ help:
 	@echo 'make bench        figures over NBD, in turns with qemu-storage-daemon'
 	@echo 'make sim          the deterministic simulator (SEEDS=2000 SEED_START=7)'
 	@echo 'make sim-defects  does the simulator notice seeded defects?  DEFECTS=id,... SEEDS=n'
-	@echo 'make torture      long fault injection in the lab'
+	@echo 'make torture      long fault injection in the lab, and what is too slow for make test'
 	@echo 'make test-kernel  the kernel nbd driver in a small virtual machine'
 	@echo 'make deb          Debian packages in dist/ (as root it installs what the build needs)'
 	@echo 'make man          manual pages in build/man'
@@ -50,7 +51,7 @@ sim-defects: $(STAMP)
 	@$(VENV)/python tests/defects/run.py
 
 torture: $(STAMP)
-	$(VENV)/pytest -m slow tests/lab
+	$(VENV)/pytest -m slow $(TORTURE)
 
 test-kernel: $(STAMP)
 	$(VENV)/pytest -m slow tests/kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,22 @@ def test_remove_says_when_there_is_nothing(root: Path) -> None:
     with pytest.raises(SetupError, match="nothing is installed"):
         hast_setup.remove(root)
     assert not (root / MANIFEST).exists()
+
+
+@pytest.fixture
+def hanging_systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin/systemctl"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setattr(hast_setup, "_running_systemd", lambda: True)
+    monkeypatch.setattr(hast_setup, "SYSTEMD_S", 0.2)
+
+
+@pytest.mark.usefixtures("hanging_systemctl")
+def test_a_systemd_that_does_not_answer_is_named_and_not_waited_for(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SetupError, match=r"systemctl is-active does not answer within 0\.2 s"):
+        hast_setup._ask_systemd("is-active", "hastd.service")
+    hast_setup._tell_systemd(Path("/"), ["systemctl", "daemon-reload"])
+    assert "run it again by hand: systemctl daemon-reload" in capfd.readouterr().err

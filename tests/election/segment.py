@@ -18,6 +18,7 @@ from hast.election.carp_types import (
     StateChanged,
 )
 from hast.election.demotion import DataReport, Demotion
+from hast.election.signing import Signing
 from hast.format.carp import Advertisement, Authenticator, decode, encode
 
 VIP = IPv4Address("10.10.10.180")
@@ -39,6 +40,7 @@ class Host:
         self.sends_fail = False
         self.log: list[tuple[float, str]] = []
         self.data: DataReport | None = None
+        self.key = KEY
         self.boots = 0
         self.told: list[State] = []
         """The states that others were told to act on, since the last start."""
@@ -52,7 +54,9 @@ class Host:
         self.told = []
         self.demotion = Demotion()
         now = self.segment.now
-        self.vhid = Vhid(self.settings, KEY, self.demotion, now, int((1.7e9 + now) * 1e6) * 256 + self.number)
+        self.vhid = Vhid(
+            self.settings, Signing(self.key), self.demotion, now, int((1.7e9 + now) * 1e6) * 256 + self.number
+        )
         self.vhid.link(True, now, "link up")
         if self.data is not None:
             self.vhid.data_report(self.data, now)
@@ -92,6 +96,11 @@ class Host:
         self.vhid.leave(seconds, self.segment.now)
         self.carry_out()
 
+    def sign(self, key: Authenticator) -> None:
+        """Its configuration was changed and read again."""
+        self.key = key
+        self.vhid.signing.change(key, self.segment.now)
+
     def stop(self) -> None:
         self.vhid.stop(self.segment.now)
         self.carry_out()
@@ -115,8 +124,9 @@ class Host:
                     if self.sends_fail:
                         self.vhid.sent(False)
                         continue
-                    packet = encode(Advertisement(1, skew, base, self.vhid.next_counter(now)), KEY)
-                    self.segment.send(self, packet)
+                    for key in self.vhid.signing.keys(now):
+                        packet = encode(Advertisement(1, skew, base, self.vhid.next_counter(now)), key)
+                        self.segment.send(self, packet)
                     self.vhid.sent(True)
                 case SetAddresses(present):
                     assert present != self.has_address

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment import KEY, Host, Segment
 
-from hast.election.adoption import Service
 from hast.election.carp import Vhid
 from hast.election.carp_types import TABLE, Input, State
 from hast.election.demotion import CopyState, DataReport, judge, unheard
+from hast.election.signing import OVERLAP_S
 from hast.format.carp import Advertisement, Authenticator, encode
 
 GOOD = judge([("disk1", CopyState.COMPLETE)])
@@ -453,6 +453,48 @@ def test_counters_only_move_forward_also_across_a_restart() -> None:
     assert int.from_bytes(segment.recorded[-1][8:16], "big") > before
 
 
+OTHER = Authenticator(b"changed", 1, [IPv4Address("10.10.10.200")])
+
+
+@pytest.mark.parametrize("first", ["master", "backup"])
+@pytest.mark.parametrize("pause_s", [0.0, 30.0, OVERLAP_S - 5])
+def test_another_signature_given_to_one_host_after_the_other_moves_nothing(first: str, pause_s: float) -> None:
+    segment, one, two = pair()
+    for host in (one, two) if first == "master" else (two, one):
+        host.sign(OTHER)
+        segment.run(pause_s)
+    segment.run(2 * OVERLAP_S)
+    assert segment.masters() == [one]
+    assert two.count("MASTER") == 0
+    assert [host.vhid.counts.replayed for host in (one, two)] == [0, 0]
+    before = two.vhid.counts.bad_auth
+    segment.run(10)
+    assert two.vhid.counts.bad_auth == before, "the former signature is no longer sent"
+
+
+def test_the_former_signature_ends_with_its_time() -> None:
+    segment, one, two = pair()
+    one.sign(OTHER)
+    segment.run(OVERLAP_S - 1)
+    assert segment.masters() == [one]
+    segment.run(10)
+    assert segment.masters() == [one, two]
+    two.sign(OTHER)
+    segment.run(5)
+    assert len(segment.masters()) == 1
+
+
+def test_a_host_that_boots_with_the_new_signature_meets_one_that_was_reloaded() -> None:
+    segment, one, two = pair()
+    one.sign(OTHER)
+    two.kill()
+    two.key = OTHER
+    segment.run(5)
+    two.boot()
+    segment.run(10)
+    assert (segment.masters(), two.count("MASTER")) == ([one], 0)
+
+
 # Three hosts, and anything that can happen
 
 GROUND = st.lists(
@@ -612,18 +654,18 @@ def test_an_order_by_hand_ends_leaving(order: State | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "service", "expected"),
+    ("last", "alone", "expected"),
     [
-        (CopyState.LEADING, Service.HERE, CopyState.UNKNOWN),
-        (CopyState.LEADING, Service.HERE_ALONE, CopyState.UNKNOWN_NEWEST),
-        (CopyState.LAST_PRIMARY, Service.NOT_KNOWN, CopyState.UNKNOWN_NEWEST),
-        (CopyState.COMPLETE, Service.THERE, CopyState.UNKNOWN),
-        (CopyState.DISCONNECTED, Service.NOT_KNOWN, CopyState.UNKNOWN),
-        (CopyState.INCONSISTENT, Service.NOT_KNOWN, CopyState.UNKNOWN),
+        (CopyState.LEADING, False, CopyState.UNKNOWN),
+        (CopyState.LEADING, True, CopyState.UNKNOWN_NEWEST),
+        (CopyState.LAST_PRIMARY, False, CopyState.UNKNOWN_NEWEST),
+        (CopyState.COMPLETE, False, CopyState.UNKNOWN),
+        (CopyState.DISCONNECTED, False, CopyState.UNKNOWN),
+        (CopyState.INCONSISTENT, False, CopyState.UNKNOWN),
     ],
 )
 def test_a_host_whose_hastd_is_silent_does_not_offer_the_address_to_a_copy_that_lacked_what_it_had(
-    last: CopyState, service: Service, expected: CopyState
+    last: CopyState, alone: bool, expected: CopyState
 ) -> None:
-    assert unheard(last, service) is expected
+    assert unheard(last, alone) is expected
     assert judge([("disk1", expected)]).demotion == (0 if expected is CopyState.UNKNOWN_NEWEST else 240)

@@ -274,6 +274,62 @@ def test_a_ghost_holds_nothing_up() -> None:
     assert (ending.outcome, dict(ending.failures)) == (Outcome.FAILED, {"pool a": "the kernel keeps it"})
 
 
+HANGING = (
+    (Item("role"),),
+    (Item("pool a", frozenset({"role"}), can_hang=True), Item("pool b", frozenset({"role"}))),
+    (Item("pool c", frozenset({"role"}), can_hang=True),),
+    (Item("service"),),
+)
+
+
+def test_pools_on_which_services_would_hang_are_let_go_before_anything_is_taken_down() -> None:
+    taken, ending = steps(slave(HANGING), lambda _step: Answer())
+    assert ending.outcome is Outcome.DONE
+    assert taken == [
+        ("let go", ("pool a", "pool c")),
+        ("down", ("service",)),
+        ("down", ("pool c",)),
+        ("down", ("pool a", "pool b")),
+        ("down", ("role",)),
+    ]
+
+
+def test_a_pool_that_cannot_be_let_go_is_no_failure_before_the_way_down_comes_to_it() -> None:
+    def answer(step: Step) -> Answer:
+        return Answer({"pool a": "the kernel keeps it"} if step.direction is Direction.LET_GO else {})
+
+    taken, ending = steps(slave(HANGING), answer)
+    assert taken[-1] == ("down", ("role",))
+    assert (ending.outcome, dict(ending.failures)) == (Outcome.DONE, {})
+
+
+@pytest.mark.parametrize("sick", ["pool a", "pool b"])
+def test_only_the_pool_that_is_made_anew_is_let_go_before_what_stands_on_it(sick: str) -> None:
+    well = False
+
+    def answer(step: Step) -> Answer:
+        nonlocal well
+        well = well or step.direction is Direction.DOWN
+        found = {sick}.intersection(step.items) if step.direction is Direction.UP and not well else set()
+        return Answer(renew=frozenset(found))
+
+    taken, ending = steps(master(HANGING), answer)
+    assert ending.outcome is Outcome.DONE
+    assert taken[2] == (("let go", ("pool a",)) if sick == "pool a" else ("down", ("service",)))
+    assert [step for step in taken if step[0] == "let go"] == taken[2:3] * (sick == "pool a")
+
+
+@pytest.mark.parametrize("verb", list(Verb))
+def test_a_newer_request_is_heard_while_a_pool_is_let_go(verb: Verb) -> None:
+    def answer(step: Step) -> Answer:
+        sick = {"pool a"} if step.direction is Direction.UP else set()
+        return Answer(renew=frozenset(sick.intersection(step.items)), give_way=step.direction is Direction.LET_GO)
+
+    taken, ending = steps(plan(verb, HANGING), answer)
+    assert taken[-1][0] == "let go"
+    assert ending.outcome is Outcome.GAVE_WAY
+
+
 def test_a_newer_request_is_heard_while_a_part_is_made_anew() -> None:
     def answer(step: Step) -> Answer:
         if step.direction is Direction.DOWN:

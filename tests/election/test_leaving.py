@@ -136,6 +136,13 @@ def test_hastd_that_begins_anew_leaves_its_workers_and_the_service_stays(others:
         assert decide(replace(MASTER, ending=ending, jobs=jobs)).way is Way.KEEP
 
 
+def test_so_it_does_while_hastd_is_away_and_nobody_can_tell_what_the_new_carpd_will_find() -> None:
+    jobs = dict.fromkeys(EVERY_PROGRAM, Job.RESTART)
+    facts = Facts([], [replace(HERE, adoptable=False)], hastd=False, begun=True)
+    for ending in EVERY_PROGRAM:
+        assert decide(replace(facts, ending=ending, jobs=jobs)).way is Way.KEEP
+
+
 def test_a_restart_beside_a_daemon_that_stops_for_good_is_a_hand_over() -> None:
     jobs = {Program.CARPD: Job.RESTART, Program.DEVD: Job.STOP}
     assert decide(replace(MASTER, ending=Program.CARPD, jobs=jobs)).way is Way.HAND_OVER

@@ -15,6 +15,7 @@ from hast.cli.failover import main
 from hast.failover import report
 from hast.failover.devd.events import Event
 from hast.failover.devd.health_watch import ConfigurationFile, HealthWatch
+from hast.failover.pools import zfs
 
 
 class Node:
@@ -64,17 +65,19 @@ def test_a_service_that_ended_is_started_again(node: Node) -> None:
 
 
 def test_nobody_is_meddled_with_where_failover_never_ran_or_health_is_off(node: Node) -> None:
-    asyncio.run(node.watch(1.0))
+    asyncio.run(node.watch(0.6))
     assert main(["master", "-c", str(node.conf)]) == 0
     node.service.unlink()
     node.conf.write_text(node.conf.read_text().replace("health 0.2", "health 0"))
-    asyncio.run(node.watch(1.0))
+    asyncio.run(node.watch(0.6))
     assert node.events == []
     assert not node.service.exists()
 
 
 def test_a_program_that_hangs_holds_up_nobody(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "CHECK_S", 0.5)
+    monkeypatch.setattr(zfs, "LOOK_S", 0.2)
+    monkeypatch.setattr(zfs, "LIST_S", 0.2)
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "zpool").write_text("#!/bin/sh\nexec sleep 60\n")

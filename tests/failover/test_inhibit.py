@@ -12,7 +12,7 @@ from fake_hastd import FakeHastd
 from hast.failover.devd import inhibit
 from hast.failover.devd.inhibit import Inhibitor, somebody_there
 
-WHOLE = {"connected": True, "status": "complete"}
+WHOLE = {"connected": True, "peer_whole": True}
 LOGIND = {
     "systemd-inhibit": 'echo "$4" >>{dir}/asked\nfor last; do :; done\n"$last"\necho released >>{dir}/asked\n',
     "busctl": "while [ ! -e {dir}/stops ]; do sleep 0.05; done\n"

@@ -16,9 +16,30 @@ from hast.lab.laboratory import article_configuration
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-lab")]
 
 FAILOVER_CONF = "resources disk1 disk2 disk3\npool zhast { kill 2 }\nhealth 1\n"
-ETC = {"failover.conf": FAILOVER_CONF, "devd.conf": 'notify 0 { match "system" "NONE"; action "true"; };\n'}
+WRITER = """import os
+while True:
+    with open("/zhast/written", "w") as file:
+        file.write("x")
+        os.fsync(file.fileno())
+"""
+WRITER_CONF = (
+    FAILOVER_CONF
+    + """service writer { start "python3 /etc/writer.py >/dev/null 2>&1 & echo $! >/run/writer"
+    stop "kill -9 $(cat /run/writer); while kill -0 $(cat /run/writer) 2>/dev/null; do sleep 0.1; done; rm /run/writer"
+    status "test -e /run/writer" }
+"""
+)
+ETC = {
+    "failover.conf": FAILOVER_CONF,
+    "devd.conf": 'notify 0 { match "system" "NONE"; action "true"; };\n',
+    "writer.conf": WRITER_CONF,
+    "writer.py": WRITER,
+}
 BOUND_S = 40.0
 """Far below the deadline of a pool (120 s); a quiet machine needs a tenth."""
+
+HANGING_S = 15.0
+"""Far below the time that a service has to stop (60 s)."""
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +106,19 @@ def test_master_after_hastd_died_ends_with_a_pool_that_does_io(lab: Lab, busy: b
         code, text = status(lab.hast1)
         assert code == 1
         assert "pool zhast: imported, but " in text
+        before = len(lab.hast1.log())
         timed(lab.hast1, "master")
         write(lab.hast1, "after")
         assert {"before", "after"} <= files(lab.hast1)
         assert status(lab.hast1)[0] == 0, status(lab.hast1)[1]
+        assert "hast: Scrub of ZFS pool zhast started." in lab.hast1.log()[before:]
+        scrubbed(lab.hast1)
+
+
+def scrubbed(host: Host) -> None:
+    """Somebody has started a scrub; when it ends nothing is known to be wrong."""
+    host.wait_for("scrub", lambda: "scrub completed" in host.run("zpool status zhast").stdout, 20)
+    assert "errors: No known data errors" in host.run("zpool status zhast").stdout
 
 
 @pytest.mark.parametrize("busy", [True, False])
@@ -104,6 +134,26 @@ def test_slave_after_hastd_died_ends_secondary_and_the_other_node_serves(lab: La
         timed(lab.hast2, "slave")
         timed(lab.hast1, "master")
         assert {"before", "there"} <= files(lab.hast1)
+
+
+@pytest.mark.parametrize("verb", ["slave", "master"])
+def test_a_service_that_hangs_on_a_dead_pool_is_not_waited_for(lab: Lab, verb: str) -> None:
+    """A process in the middle of a write to a suspended pool cannot even be killed, before the pool is ended."""
+    host = lab.hast1
+    with served_by(host, lab.hast2):
+        timed(host, "master -c /etc/writer.conf")
+        for process in host.processes("^hastd"):
+            process.kill()
+        host.wait_for("the pool's trouble", lambda: "faulted" in host.run("zpool status zhast").stdout, 20)
+        host.run("hastd", check=True)
+        if verb == "master":
+            host.run("hastctl role secondary all", check=True)
+            timed(lab.hast2, "master")
+            timed(lab.hast2, "slave")
+        assert timed(host, f"{verb} -c /etc/writer.conf") < HANGING_S
+        assert host.path("/run/writer").exists() is (verb == "master")
+        timed(host, "slave -c /etc/writer.conf")
+        timed(host, "master")
 
 
 def test_a_pool_that_the_other_node_has_had_meanwhile_is_never_cleared(lab: Lab) -> None:

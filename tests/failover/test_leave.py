@@ -16,9 +16,8 @@ from fake_hastd import FakeHastd
 from hast.cli.failover import main
 from hast.election.leaving import Job, Program
 from hast.failover import console, jobs, leave
-from hast.failover.leave import lacking
 
-WHOLE = {"connected": True, "status": "complete"}
+WHOLE = {"connected": True, "peer_whole": True}
 
 
 class FakeCarpd:
@@ -27,6 +26,7 @@ class FakeCarpd:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.state = "MASTER"
+        self.master: dict[str, Any] | None = None
         self.told: list[dict[str, Any]] = []
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._server.bind(str(path))
@@ -55,7 +55,7 @@ class FakeCarpd:
 
     def _status(self) -> dict[str, Any]:
         vhid = {"vhid": 1, "interface": "pub", "state": self.state, "resources": ["disk1", "disk2", "disk3"]}
-        return {"error": None, "vhids": [{**vhid, "master": None}]}
+        return {"error": None, "vhids": [{**vhid, "master": self.master}]}
 
 
 @pytest.fixture
@@ -128,6 +128,7 @@ def test_the_address_goes_before_the_services(
     conf: Path, master: FakeHastd, carpd: FakeCarpd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
+    monkeypatch.setattr(leave, "SILENCE_S", 0.2)
     monkeypatch.setattr(leave.Leaving, "_take_down", lambda _self: seen.extend(carpd.commands()) or True)
     run(conf)
     assert seen == ["leave"]
@@ -158,9 +159,36 @@ def test_nobody_took_over(
     conf: Path, master: FakeHastd, carpd: FakeCarpd, shouted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leave, "SILENCE_S", 0.2)
-    monkeypatch.setattr(leave, "_is_served_there", lambda _entry: False)
+    monkeypatch.setattr(leave.Leaving, "_is_served_there", lambda *_: False)
     assert run(conf, "--stopping", "carpd") == 2
     assert "no other host has taken over yet" in shouted[0]
+
+
+@pytest.mark.parametrize(
+    "failed", [{"stale": True}, {"problems": [{"kind": "disk", "text": "The local disk failed."}]}]
+)
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_host_whose_own_disk_failed_is_told_of_its_successor_by_carpd(
+    conf: Path,
+    master: FakeHastd,
+    carpd: FakeCarpd,
+    monkeypatch: pytest.MonkeyPatch,
+    heard: bool,
+    failed: dict[str, Any],
+) -> None:
+    """As a secondary it has no copy to connect."""
+    monkeypatch.setattr(leave, "SILENCE_S", 0.5)
+    master.told = WHOLE | failed
+    take_down = leave.Leaving._take_down
+
+    def take_down_and_lose(leaving: leave.Leaving) -> bool:
+        done = take_down(leaving)
+        master.told = {"connected": False}
+        carpd.master = {"address": "10.10.10.182", "ago_s": 0.1} if heard else None
+        return done
+
+    monkeypatch.setattr(leave.Leaving, "_take_down", take_down_and_lose)
+    assert run(conf) == (0 if heard else 2)
 
 
 def test_a_restart_of_carpd_keeps_everything_and_tells_carpd(
@@ -194,23 +222,6 @@ def test_nothing_takes_longer_than_the_deadline(conf: Path, master: FakeHastd, c
     started = time.monotonic()
     assert run(conf, "--deadline", "1") in (0, 1, 2)
     assert time.monotonic() - started < 10
-
-
-@pytest.mark.parametrize(
-    ("entry", "expected"),
-    [
-        ({"status": "complete"}, ""),
-        ({"status": "degraded", "stale": True}, ""),
-        ({"remoteaddr": "none", "connected": False}, "there is no second node"),
-        ({"connected": False}, "the other node is not connected"),
-        ({"status": "synchronizing", "dirty": 4096}, "the other copy is being made, 4096 bytes to go"),
-        ({"status": "complete", "problems": [{"kind": "peer-disk", "text": "it failed"}]}, "it failed"),
-        ({"role": "secondary", "connected": False}, ""),
-        ({"status": "-"}, "the other copy does not have everything"),
-    ],
-)
-def test_what_the_other_copy_lacks(entry: dict[str, Any], expected: str) -> None:
-    assert lacking({"role": "primary", "connected": True, **entry}) == expected
 
 
 def test_jobs_of_systemd_tell_a_restart_from_a_stop() -> None:

@@ -17,7 +17,7 @@ SLACK_S = 10.0
 def writing(*lines: str, hosts: tuple[str, ...] = ()) -> Iterator[Cluster]:
     """A pair with hast1 as master, and a client that writes. At the end nothing may be missing, copies are equal."""
     with Cluster("timeout 5", *lines, hosts=hosts) as cluster:
-        cluster.bring_up()
+        cluster.bring_up(elected=False)
         cluster.start_writer()
         cluster.wait_written()
         with cluster.watched():

@@ -7,7 +7,7 @@ import time
 import pytest
 from failover_story import check_time, writing
 
-from hast.lab.cluster import Cluster, one_disk_failover
+from hast.lab.cluster import Cluster, one_disk_failover, status
 
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-lab")]
 
@@ -31,6 +31,26 @@ def test_hastd_of_the_master_killed_for_good() -> None:
         check_time(cluster, killed_s, 12.0)
         cluster.boot(cluster.hast1, "hastd")
         cluster.wait_settled(cluster.hast2)
+
+
+def test_hastd_alone_of_the_master_killed_for_good_moves_the_service_and_killed_for_a_moment_does_not() -> None:
+    with writing() as cluster:
+        kill_supervisor(cluster)
+        cluster.wait_written()
+        cluster.boot(cluster.hast1, "hastd")
+        cluster.wait_settled(cluster.hast1)
+        cluster.wait_written()
+        kill_supervisor(cluster)
+        cluster.hast1.wait_for("CARP of hast2", lambda: cluster.is_carp(cluster.hast2, "MASTER"), 20)
+        cluster.wait_written()
+        cluster.boot(cluster.hast1, "hastd")
+        cluster.wait_settled(cluster.hast2)
+
+
+def kill_supervisor(cluster: Cluster) -> None:
+    """hastd of hast1 without its workers."""
+    for process in cluster.hast1.processes("^hastd$"):
+        process.kill()
 
 
 @pytest.mark.slow
@@ -132,7 +152,8 @@ def test_a_master_with_a_large_advskew_whose_disk_fails_loses_the_address() -> N
 
 
 @pytest.mark.slow
-def test_disk_failure_on_the_master() -> None:
+@pytest.mark.parametrize("order", ["carpctl state 1 backup", "failover leave"])
+def test_disk_failure_on_the_master(order: str) -> None:
     with writing() as cluster:
         cluster.lab.fail_disk("hast1", "ad1")
         cluster.wait_written(50)
@@ -141,7 +162,8 @@ def test_disk_failure_on_the_master() -> None:
         assert "data: disk1 stale; adds 200" in cluster.hast1.run("carpctl status").stdout
         time.sleep(3)
         assert cluster.is_master(cluster.hast1)
-        cluster.hast1.run("carpctl state 1 backup", check=True)
+        assert status(cluster.hast1)["disk1"]["peer_whole"]
+        cluster.hast1.run(order, check=True, timeout_s=60)
         cluster.wait_master(cluster.hast2)
         cluster.wait_written()
         assert cluster.missing() == []

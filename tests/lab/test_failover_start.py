@@ -53,7 +53,7 @@ def both(at_s: float = 0.0) -> list[tuple[float, str, str]]:
     return [(at_s, host, program) for program in ("hast-devd", "carpd") for host in ("hast1", "hast2")]
 
 
-@pytest.mark.parametrize("serving", ["hast1", "hast2"])
+@pytest.mark.parametrize("serving", [pytest.param("hast1", marks=pytest.mark.slow), "hast2"])
 def test_both_hosts_at_once(serving: str) -> None:
     check(serving, both())
 

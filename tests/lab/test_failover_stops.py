@@ -47,7 +47,9 @@ def check_moved(cluster: Cluster, asked_s: float) -> None:
     assert not cluster.is_role(cluster.hast1, "primary")
 
 
-@pytest.mark.parametrize("program", DAEMONS)
+@pytest.mark.parametrize(
+    "program", ["hastd", *(pytest.param(name, marks=pytest.mark.slow) for name in ("hast-devd", "carpd"))]
+)
 def test_the_service_moves_away_before_a_daemon_of_the_master_ends(program: str) -> None:
     with writing() as cluster:
         asked_s = time.monotonic()
@@ -57,6 +59,7 @@ def test_the_service_moves_away_before_a_daemon_of_the_master_ends(program: str)
         cluster.wait_settled(cluster.hast2)
 
 
+@pytest.mark.slow
 def test_a_plain_signal_to_carpd_moves_the_service_too() -> None:
     with writing() as cluster:
         asked_s = time.monotonic()
@@ -102,6 +105,8 @@ def test_all_daemons_of_the_master_at_once_as_a_host_without_units_does_it() -> 
         check_moved(cluster, asked_s)
         cluster.boot(cluster.hast1)
         cluster.wait_settled(cluster.hast2)
+        for host in cluster.pair:
+            assert "plit-brain" not in host.log(), cluster.describe()
 
 
 def test_without_a_whole_copy_the_address_stays_and_all_stops_in_order() -> None:

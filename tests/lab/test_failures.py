@@ -14,7 +14,7 @@ from hast.lab.load import Writer
 pytestmark = [pytest.mark.lab, pytest.mark.device]
 
 DISK_BYTES = 64 << 20
-LOAD_S = 6
+LOAD_S = 4
 PROMOTION_S = 15.0
 """A few seconds on a quiet machine; far less than wait-for-peer, which is for hosts that boot."""
 WORKER = r"^hastd: disk1 \(primary\)"
@@ -28,7 +28,7 @@ FIO = (
 def lab() -> Iterator[Lab]:
     if shutil.which("fio") is None:
         pytest.skip("needs fio")
-    with Lab(configuration=one_disk.configuration("timeout 5"), disk_size_bytes=DISK_BYTES) as lab:
+    with Lab(configuration=one_disk.configuration("timeout 3"), disk_size_bytes=DISK_BYTES) as lab:
         one_disk.bring_up(lab)
         yield lab
 
@@ -55,7 +55,7 @@ def pause(host: Host, seconds: float) -> None:
 
 
 def test_kill_of_the_secondary_daemon_under_load(lab: Lab) -> None:
-    load = start_load(lab.hast1)
+    load = start_load(lab.hast1, LOAD_S + 1)
     for _ in range(2):
         pause(lab.hast1, 0.7)
         for process in lab.hast2.processes("hastd"):
@@ -69,8 +69,8 @@ def test_kill_of_the_secondary_daemon_under_load(lab: Lab) -> None:
 
 def test_kill_of_the_primary_worker_under_load(lab: Lab) -> None:
     load = start_load(lab.hast1)
-    for _ in range(4):
-        pause(lab.hast1, 1.0)
+    for _ in range(3):
+        pause(lab.hast1, 0.8)
         lab.hast1.wait_for("a primary worker", lambda: bool(lab.hast1.processes(WORKER)), 10)
         lab.hast1.processes(WORKER)[0].kill()
     finish_load(load, lab)
@@ -80,7 +80,7 @@ def test_kill_of_the_primary_worker_under_load(lab: Lab) -> None:
 
 def test_kill_of_both_supervisors_under_load_interrupts_nothing(lab: Lab) -> None:
     workers = [host.processes(r"^hastd: disk1 \(")[0].pid for host in (lab.hast1, lab.hast2)]
-    load = start_load(lab.hast1)
+    load = start_load(lab.hast1, LOAD_S + 1)
     for _ in range(3):
         pause(lab.hast1, 0.3)
         for host in (lab.hast1, lab.hast2):
@@ -96,7 +96,7 @@ def test_kill_of_both_supervisors_under_load_interrupts_nothing(lab: Lab) -> Non
 
 
 def test_power_cut_of_the_secondary_under_load(lab: Lab) -> None:
-    load = start_load(lab.hast1, LOAD_S + 6)
+    load = start_load(lab.hast1, LOAD_S + 3)
     pause(lab.hast1, 1.0)
     lab.hast2.power_off()
     pause(lab.hast1, 1.0)
@@ -125,7 +125,7 @@ def test_power_cut_of_the_primary_loses_no_acknowledged_write(lab: Lab) -> None:
 
 
 def test_pulled_replication_cable_under_load(lab: Lab) -> None:
-    load = start_load(lab.hast1, LOAD_S + 6)
+    load = start_load(lab.hast1, LOAD_S + 3)
     cable = lab.cable("hast1", "repl")
     pause(lab.hast1, 1.0)
     cable.pull()

@@ -38,13 +38,14 @@ def stop_in_order(cluster: Cluster, master: Host, order: tuple[str, ...], pause_
     master.wait_for("the end of the daemons", lambda: not master.processes(r"(^|/)(hastd|hast-devd|carpd)\b"), STOP_S)
 
 
-@pytest.mark.parametrize("pause_s", [0.0, pytest.param(0.4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("pause_s", [0.0, 0.4])
 @pytest.mark.parametrize(
     "order",
     [
         ("hastd", "hast-devd", "carpd"),
         ("hast-devd", "hastd", "carpd"),
-        pytest.param(("carpd", "hastd", "hast-devd"), marks=pytest.mark.slow),
+        ("carpd", "hastd", "hast-devd"),
     ],
     ids="-".join,
 )

@@ -13,7 +13,7 @@ import pytest
 from hast.election.adoption import Service
 from hast.election.demotion import MAX_SKEW, CopyState, judge
 from hast.format import control, frame, nv
-from hast.net.data import Copy, DataWatcher, copy_of, copy_state
+from hast.net.data import DataWatcher, copy_of, copy_state
 
 TABLE: list[tuple[dict[str, Any] | None, CopyState]] = [
     (None, CopyState.NOT_CONFIGURED),
@@ -64,7 +64,20 @@ def test_status_of_hastd_becomes_the_state_of_the_copy(status: dict[str, Any] | 
     ],
 )
 def test_status_of_hastd_says_who_serves_a_resource(status: dict[str, Any] | None, service: Service) -> None:
-    assert copy_of(status) == Copy(copy_state(status), service)
+    assert copy_of(status)[:2] == (copy_state(status), service)
+
+
+@pytest.mark.parametrize(
+    ("status", "alone"),
+    [
+        ({"role": "primary", "connected": True, "transition": "primary to secondary"}, False),
+        ({"role": "primary", "status": "degraded"}, True),
+        ({"role": "primary", "status": "degraded", "transition": "primary to secondary"}, True),
+        ({"role": "secondary", "status": "-"}, False),
+    ],
+)
+def test_a_primary_is_alone_until_it_has_let_go(status: dict[str, Any], alone: bool) -> None:
+    assert copy_of(status).alone is alone
 
 
 def test_every_state_of_a_copy_has_a_verdict_and_better_ones_never_weigh_more() -> None:

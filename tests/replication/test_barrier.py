@@ -102,6 +102,23 @@ def test_flush_without_the_operation_on_the_peer_succeeds_and_is_not_asked_again
     assert rig.sent(FLUSH), "a new link may have a new peer"
 
 
+@pytest.mark.parametrize("replication", [Replication.MEMSYNC, Replication.ASYNC])
+def test_s4_fua_write_beside_a_peer_without_flush_waits_for_the_final_word(replication: Replication) -> None:
+    rig = connected(replication=replication)
+    rig.flush()
+    rig.finish_local()
+    rig.answer_remote(error=EOPNOTSUPP)
+    request = rig.write(0, fua=True)
+    rig.store_all()
+    rig.finish_local()
+    rig.reply(rig.sent(WRITE)[0][1], received=True)
+    rig.finish_local()
+    assert request not in rig.finished
+    rig.answer_remote()
+    rig.finish_local()
+    assert request in rig.finished
+
+
 def test_flush_without_the_operation_locally_succeeds_and_is_not_asked_again() -> None:
     rig = connected()
     first = rig.flush()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from driver import EIO, EXTENT, MAP, SECTOR, SYNC_BEGIN, Pair, Rig, Shelf, image, metadata
+from driver import EIO, EXTENT, MAP, SECTOR, SYNC_BEGIN, SYNC_END, TAKE_LEAD, Pair, Rig, Shelf, image, metadata
 
 from hast.format.constants import OUR_FEATURES, Feature, Replication, SyncSource
 from hast.replication.core import Settings
@@ -404,6 +404,48 @@ def test_what_a_failed_flush_made_owed_here_is_not_taken_from_a_peer_that_lost_i
     rig.attach(boot_id=b"another boot 123")
     assert rig.engine.status()["local_missing"] == 0
     assert rig.engine.status()["peer_missing"] == 3 * EXTENT
+
+
+def test_s2_flush_begun_alone_that_fails_when_the_peer_is_back_leaves_what_it_covered_owed() -> None:
+    """Nothing was owed when the link went live, and the peer was not asked for this flush."""
+    rig = Rig()
+    rig.connect()
+    rig.write(0)
+    rig.work()
+    rig.lose()
+    rig.flush()
+    flush = next(request for request in rig.local if request.op == FLUSH)
+    rig.attach()
+    assert rig.engine.status()["peer_missing"] == 0
+    rig.finish_local(flush, error=EIO)
+    assert rig.engine.status()["peer_missing"] == EXTENT
+
+
+def test_s7_flush_that_fails_here_while_the_peer_takes_its_mark_off_makes_it_lead() -> None:
+    """Seed 59000277: while the mark was there the peer could not be given the lead, and later nobody thought of it."""
+    rig = Rig(metadata(localcnt=1), image(1))
+    rig.attach()
+    while not rig.sent(SYNC_END):
+        rig.store_all()
+        rig.finish_local()
+        for item in rig.sent(SYNC_BEGIN, WRITE, FLUSH):
+            rig.remote.remove(item)
+            rig.reply(item[1])
+    rig.remote.clear()
+    end = rig.engine.core.last_seq
+    rig.write(0)
+    rig.store_all()
+    rig.finish_local()
+    rig.reply(rig.sent(WRITE)[0][1])
+    rig.flush()
+    rig.finish_local(error=EIO)
+    rig.reply(rig.sent(FLUSH)[0][1])
+    rig.store_all()
+    assert not rig.saved.stale
+    rig.reply(end)
+    rig.store_all()
+    assert rig.saved.stale
+    assert rig.sent(TAKE_LEAD)
 
 
 def test_copy_unflushed_here_is_written_again_here_as_well() -> None:

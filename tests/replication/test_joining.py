@@ -124,6 +124,19 @@ def test_s8_peer_found_ahead_after_writes_went_on_alone_is_not_taken_as_source()
     assert rig.engine.second_hello()[1] == 1, "the next handshake tells the truth: split brain"
 
 
+def test_s8_peer_found_ahead_while_the_arbiter_is_asked_is_not_taken_as_source() -> None:
+    rig = Rig(settings=Settings(arbiter=True))
+    rig.call(rig.engine.begin_handshake)
+    rig.engine.second_hello()
+    rig.write(0)
+    rig.engine._joining.unhold()
+    rig.tick()
+    rig.work()
+    assert rig.asked
+    rig.call(rig.engine.attach, rig.peer(localcnt=1, syncsrc=SECONDARY, bitmap=image(0)))
+    assert rig.drops
+
+
 def test_failed_handshake_lets_writes_in() -> None:
     rig = Rig()
     rig.call(rig.engine.begin_handshake)
@@ -355,6 +368,22 @@ def test_disk_that_fails_before_the_handshake_is_not_used_and_the_peer_serves() 
     rig.answer_remote()
     assert rig.finished == [request]
     assert request.error == 0
+
+
+def test_s6_what_only_a_peer_has_that_tells_no_boot_is_not_read_from_a_broken_disk_after_the_link_was_lost() -> None:
+    rig = Rig()
+    rig.connect(Feature.NONE)
+    request = rig.write(0)
+    rig.store(error=EIO)
+    rig.answer_remote()
+    while rig.stores:
+        rig.store(error=EIO)
+    assert rig.finished == [request]
+    assert request.error == 0
+    assert rig.engine.status()["local_missing"] == EXTENT
+    rig.lose()
+    rig.attach(Feature.NONE, boot_id=b"")
+    assert rig.engine.status()["local_missing"] == EXTENT
 
 
 def test_disk_that_fails_while_the_peer_lacks_writes_leaves_no_whole_copy_to_write_to() -> None:

@@ -267,6 +267,17 @@ def test_s6_lead_is_durable_with_every_extent_marked_before_it_is_answered() -> 
     assert shelf.saved.localcnt == 1
 
 
+@pytest.mark.parametrize("good", [0, 1], ids=["map", "metadata"])
+def test_s8_lead_that_cannot_be_recorded_ends_the_connection(good: int) -> None:
+    """The next one is told what the disk says, and no raised counter that nobody knows of."""
+    shelf = Shelf().ready()
+    shelf.request(TAKE_LEAD, 5)
+    for _ in range(good):
+        shelf.store()
+    shelf.store(error=EIO)
+    assert shelf.drops
+
+
 def test_s6_lead_before_the_first_disk_request_is_not_wiped_by_it() -> None:
     shelf = Shelf()
     shelf.hello()

@@ -55,6 +55,7 @@ def reply_of(engine: Secondary) -> SecondReply:
 # -- the decision -----------------------------------------------------------------------------
 
 FEW_LATE, MANY_EARLY, NONE_LATE = Changes(2, 2000), Changes(5, 1000), Changes(0, 2000)
+ONE_LATE = Changes(1, 2000)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,7 @@ FEW_LATE, MANY_EARLY, NONE_LATE = Changes(2, 2000), Changes(5, 1000), Changes(0,
         (P.DISCARD_ZERO_CHANGES, NONE_LATE, MANY_EARLY, True),
         (P.DISCARD_ZERO_CHANGES, NONE_LATE, None, True),
         (P.DISCARD_ZERO_CHANGES, FEW_LATE, MANY_EARLY, False),
+        (P.DISCARD_ZERO_CHANGES, ONE_LATE, MANY_EARLY, False),
         (P.DISCARD_ZERO_CHANGES, MANY_EARLY, NONE_LATE, False),
         (P.DISCARD_LEAST_CHANGES, FEW_LATE, MANY_EARLY, True),
         (P.DISCARD_LEAST_CHANGES, MANY_EARLY, FEW_LATE, False),

@@ -55,6 +55,19 @@ def test_s6_peer_that_cannot_record_its_lead_makes_the_write_fail() -> None:
     assert request.error == EIO
 
 
+def test_s6_peer_that_could_not_record_its_lead_is_asked_again_by_the_next_write() -> None:
+    rig, _request = failed_locally()
+    rig.store_all()
+    rig.reply(rig.sent(TAKE_LEAD)[0][1], error=EIO)
+    rig.remote.clear()
+    second = rig.write(40 * EXTENT)
+    rig.store_all()
+    rig.finish_local(*[request for request in rig.local if request.op == WRITE], error=EIO)
+    rig.reply(rig.sent(WRITE)[0][1])
+    assert second not in rig.finished
+    assert rig.sent(TAKE_LEAD)
+
+
 def test_s6_link_lost_before_the_peer_knows_makes_the_write_fail() -> None:
     rig, request = failed_locally()
     rig.lose()
@@ -191,6 +204,28 @@ def test_s6_peer_that_lacks_other_writes_is_not_given_the_lead() -> None:
     assert rig.engine.status()["dirty"] == 0
 
 
+def test_s8_what_the_peer_missed_while_it_led_is_counted_once_this_copy_has_everything() -> None:
+    """Without that the next write that the peer misses would be taken for a second history."""
+    rig, _request = failed_locally()
+    rig.store_all()
+    rig.answer_remote()
+    missed = rig.write(40 * EXTENT)
+    rig.store_all()
+    rig.finish_local(*[request for request in rig.local if request.op == WRITE])
+    rig.reply(rig.sent(WRITE)[-1][1], error=EIO)
+    rig.store_all()
+    assert missed.error == EIO
+    rig.tick(1)
+    while rig.engine.status()["local_missing"]:
+        rig.store_all()
+        rig.answer_remote(data=bytes(EXTENT))
+        rig.finish_local()
+    rig.store_all()
+    peer = rig.engine.core.peer
+    assert peer is not None
+    assert rig.saved.localcnt > peer.remotecnt
+
+
 def test_s7_copy_that_is_the_better_of_two_with_gaps_is_not_called_inconsistent() -> None:
     rig = incomplete()
     rig.finish_local(error=EIO)
@@ -278,6 +313,24 @@ def test_s1_failed_map_write_keeps_the_data_write_off_this_disk() -> None:
     assert rig.engine.status()["local_disk"] == "failed"
 
 
+def test_s6_that_only_the_peer_is_good_is_noted_outside_a_disk_that_takes_no_record() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.write(0)
+    rig.store(error=EIO)
+    assert not rig.engine.effects.follows
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    assert rig.engine.effects.follows
+    assert not rig.finished
+
+
+def test_s6_a_disk_that_took_the_record_needs_no_note() -> None:
+    rig, _request = failed_locally()
+    rig.store_all()
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    assert not rig.engine.effects.follows
+
+
 def test_broken_disk_and_no_peer_refuse_writes() -> None:
     rig = Rig()
     request = rig.write(0)
@@ -357,6 +410,26 @@ def test_s11_arbiter_is_asked_before_the_counter_moves() -> None:
     rig.store_all()
     assert rig.finished == [request]
     assert rig.saved.localcnt == 1
+
+
+def test_s11_question_that_a_short_link_made_void_is_put_again_when_it_is_lost() -> None:
+    """Seed 53000237: who passes it on drops it when the peer is back; no handshake began while it was open."""
+    rig = Rig(settings=ARBITER)
+    rig.call(rig.engine.begin_handshake)
+    rig.engine.second_hello()
+    rig.engine._joining.unhold()
+    rig.tick()
+    request = rig.write(0)
+    rig.work()
+    assert rig.asked == [OUTDATE_PEER]
+    rig.call(rig.engine.attach, rig.peer())
+    rig.store_all()
+    assert rig.engine.core.connected
+    rig.lose()
+    assert rig.asked == [OUTDATE_PEER] * 2
+    rig.call(rig.engine.answered, OUTDATE_PEER, True)
+    rig.work()
+    assert rig.finished == [request]
 
 
 def test_s11_arbiter_is_asked_once() -> None:
@@ -447,6 +520,16 @@ def test_s11_thaw_asks_the_arbiter_again() -> None:
     rig.work()
     assert rig.finished == [request]
     assert request.error == 0
+
+
+def test_s11_answer_that_comes_when_nobody_waits_for_it_moves_no_counter() -> None:
+    rig, request = refused()
+    rig.attach()
+    rig.work()
+    assert request in rig.finished
+    rig.call(rig.engine.answered, OUTDATE_PEER, True)
+    rig.work()
+    assert rig.saved.localcnt == 0
 
 
 def test_s11_refusal_because_of_a_failing_peer_disk_ends_when_the_copies_are_in_step_again() -> None:

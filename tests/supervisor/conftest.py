@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from daemon_fixtures import daemon, make_daemon, standing_daemon
+from daemon_pair import pair
 
-__all__ = ["daemon", "make_daemon", "standing_daemon"]
+__all__ = ["daemon", "make_daemon", "pair", "standing_daemon"]

@@ -4,74 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemon_fixtures import MakeDaemon
+from daemon_pair import QEMU_IO, Pair, io, needs_qemu_io
 
 from daemon import Daemon, alive, wait_for
 from hast.worker import messages
 
-QEMU_IO = shutil.which("qemu-io")
-DATA_OFFSET = 4608
-SERVES_WITHIN_S = 1.0
-pytestmark = pytest.mark.skipif(QEMU_IO is None, reason="qemu-io (package qemu-utils) is not installed")
-
-
-class Pair:
-    """`one` is primary of disk1, `two` secondary."""
-
-    def __init__(self, one: Daemon, two: Daemon) -> None:
-        self.one, self.two = one, two
-
-    def wait_complete(self, deadline_s: float = 20.0) -> None:
-        def complete() -> bool:
-            states = [daemon.status() for daemon in (self.one, self.two)]
-            return all(state["status"] == "complete" and state["dirty"] == 0 and not state["sync"] for state in states)
-
-        wait_for(complete, "both nodes complete and in step", deadline_s)
-
-    def images(self) -> tuple[bytes, bytes]:
-        first, second = ((each.directory / "disk1.img").read_bytes()[DATA_OFFSET:] for each in (self.one, self.two))
-        return first, second
-
-
-def io(daemon: Daemon, *commands: str) -> None:
-    """Run qemu-io commands on the NBD socket of a primary, which serves whether hastd does or not."""
-    assert QEMU_IO is not None
-    argv = [QEMU_IO, "-f", "raw", *(part for command in commands for part in ("-c", command))]
-    path = daemon.run_directory / "disk1.nbd"
-    done = subprocess.run([*argv, f"nbd+unix:///?socket={path}"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "failed" not in done.stdout.lower(), done.stdout
-
-
-@pytest.fixture
-def pair(make_daemon: MakeDaemon) -> Iterator[Pair]:
-    one, two = make_daemon(fake=False), make_daemon(fake=False)
-    write_configs(one, two)
-    for daemon in (one, two):
-        assert daemon.hastctl("create", "disk1").returncode == 0
-        daemon.start()
-    assert two.role("secondary")["error"] is None
-    assert one.role("primary")["error"] is None
-    made = Pair(one, two)
-    made.wait_complete()
-    yield made
-    for daemon in (one, two):
-        assert "Traceback" not in daemon.log()
-        assert "Internal error" not in daemon.log(), daemon.log()
-
-
-def write_configs(one: Daemon, two: Daemon, inside: str = "timeout 5") -> None:
-    one.write_config({"disk1": f"remote tcp4://127.0.0.1:{two.port}"}, inside=inside)
-    two.write_config({"disk1": f"remote tcp4://127.0.0.1:{one.port}"}, inside=inside)
+pytestmark = needs_qemu_io
 
 
 def history(daemon: Daemon) -> list[str]:

@@ -54,9 +54,16 @@ def test_nonsense_is_no_word(parts: tuple[bytes | None, ...]) -> None:
     assert not answered(*parts)
 
 
-def test_nobody_there_is_no_word() -> None:
-    resource = Resource("disk1", "disk1", "/none", ("127.0.0.1:1", "bad::address:x"))
-    assert asyncio.run(ask_peer.ask(resource)) is PeerAnswer.NONE
+@pytest.mark.parametrize(
+    ("remotes", "expected"),
+    [
+        (("127.0.0.1:1", "bad::address:x"), PeerAnswer.REFUSED),
+        (("bad::address:x",), PeerAnswer.NONE),
+        ((), PeerAnswer.NONE),
+    ],
+)
+def test_a_host_without_a_hastd_is_told_from_nobody(remotes: tuple[str, ...], expected: PeerAnswer) -> None:
+    assert asyncio.run(ask_peer.ask(Resource("disk1", "disk1", "/none", remotes))) is expected
 
 
 def test_a_silent_peer_costs_a_deadline_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hast.supervisor import leftovers
+from hast.worker.worker_record import forget_worker, record_worker, start_time
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def sleeper(first: str = "") -> subprocess.Popen[bytes]:
 
 def test_recorded_worker_is_ended(tmp_path: Path) -> None:
     child = sleeper()
-    leftovers.record_worker("disk1", child.pid)
+    record_worker("disk1", child.pid)
     asyncio.run(leftovers.end_old_workers())
     assert child.wait(5) == -15
     assert not list(tmp_path.iterdir())
@@ -40,7 +41,7 @@ def test_recorded_worker_is_ended(tmp_path: Path) -> None:
 
 def test_recorded_worker_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     child = sleeper("signal.signal(signal.SIGTERM, signal.SIG_IGN)")
-    leftovers.record_worker("disk1", child.pid)
+    record_worker("disk1", child.pid)
     asyncio.run(leftovers.end_old_workers())
     assert child.wait(5) == -9
     assert not list(tmp_path.iterdir())
@@ -49,7 +50,7 @@ def test_recorded_worker_that_does_not_stop_is_killed(tmp_path: Path) -> None:
 def test_worker_that_is_kept_is_left_alone_with_its_files(tmp_path: Path) -> None:
     child = sleeper()
     try:
-        leftovers.record_worker("disk1", child.pid)
+        record_worker("disk1", child.pid)
         for name in ("disk1.nbd", "disk1.adopt", "disk2.nbd"):
             (tmp_path / name).touch()
         asyncio.run(leftovers.end_old_workers({"disk1"}))
@@ -83,7 +84,7 @@ def test_damaged_record_is_removed(tmp_path: Path, text: str) -> None:
 def test_start_time_of_what_is_gone() -> None:
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     child.wait()
-    assert leftovers.start_time(child.pid) is None
-    assert leftovers.start_time(os.getpid()) is not None
-    leftovers.record_worker("disk1", child.pid)
-    leftovers.forget_worker("disk1", os.getpid())
+    assert start_time(child.pid) is None
+    assert start_time(os.getpid()) is not None
+    record_worker("disk1", child.pid)
+    forget_worker("disk1", os.getpid())

@@ -145,6 +145,7 @@ def test_takeover_that_is_asked_for_during_the_stop_waits_for_it(pair: Pair) -> 
     pair.wait_complete(pair.two)
 
 
+@pytest.mark.slow
 def test_host_that_dies_while_it_stops_is_waited_for_no_longer_than_it_told(pair: Pair) -> None:
     writing = begin_a_write_that_hangs(pair)
     worker, other = pair.one.status()["workerpid"], pair.one.status("disk2")["workerpid"]

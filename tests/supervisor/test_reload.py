@@ -49,6 +49,7 @@ def test_bad_configuration_keeps_the_old_state_and_says_why(daemon: Daemon) -> N
     assert "Configuration not reloaded." in daemon.log()
 
 
+@pytest.mark.slow
 def test_a_configuration_that_cannot_be_read_in_time_is_not_waited_for_and_holds_up_no_stop(daemon: Daemon) -> None:
     text = daemon.config.read_text()
     daemon.config.unlink()

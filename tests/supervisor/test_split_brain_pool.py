@@ -78,7 +78,8 @@ class TornPool:
 
 
 @pytest.fixture
-def torn(tmp_path: Path) -> Iterator[TornPool]:
+def torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TornPool]:
+    monkeypatch.setenv("HAST_RECONNECT_S", "0.5")
     torn = TornPool(tmp_path)
     with torn.pair:
         yield torn

@@ -73,6 +73,21 @@ def test_a_primary_whose_disk_failed_is_degraded_and_connected() -> None:
     assert not build()["connected"]
 
 
+@pytest.mark.parametrize(
+    ("worker", "whole"),
+    [
+        (WORKER | {"peer_whole": True}, True),
+        (WORKER | {"peer_whole": True, "in_step": False, "problems": [{"kind": "disk", "text": "failed"}]}, True),
+        (WORKER | {"peer_whole": False}, False),
+        (WORKER | {"peer_whole": True, "status": "degraded"}, False),
+        ({"error": "The worker process did not answer within 2 s."}, False),
+        (None, False),
+    ],
+)
+def test_a_primary_says_whether_its_peer_has_everything(worker: dict[str, Any] | None, whole: bool) -> None:
+    assert build(worker=worker)["peer_whole"] is whole
+
+
 @pytest.mark.parametrize(("word", "told"), [("synchronizing", "degraded"), ("complete", "complete"), ("-", "-")])
 def test_reference_messages_know_only_the_words_of_the_reference(word: str, told: str) -> None:
     entry = build(worker=WORKER) | {"status": word, "workerpid": 1}

@@ -126,6 +126,26 @@ def test_worker_that_keeps_crashing_is_restarted_ever_more_slowly_and_can_be_giv
     assert len(starts(daemon)) == count
 
 
+@pytest.mark.parametrize("conduct", ["hold", "fail"])
+def test_crash_loop_ends_as_configured_and_an_order_begins_anew(make_daemon: MakeDaemon, conduct: str) -> None:
+    daemon = make_daemon()
+    daemon.write_config({"disk1": "remote none"}, inside=f"crash-loop {conduct}")
+    daemon.start()
+    daemon.role("primary")
+    daemon.order("disk1", die_after_s=0, die_with=-9)
+    os.kill(daemon.status()["workerpid"], signal.SIGKILL)
+    wait_for(lambda: "is not started again" in daemon.log(), "the end of the loop", 30.0)
+    count = len(starts(daemon))
+    assert count <= 10
+    assert "died more than 8 times" in str(daemon.status()["problems"])
+    assert daemon.status()["role"] == {"hold": "primary", "fail": "init"}[conduct]
+    time.sleep(1.0)
+    assert len(starts(daemon)) == count
+    daemon.order("disk1")
+    assert daemon.role("primary")["error"] is None
+    assert not daemon.status()["problems"]
+
+
 @pytest.mark.parametrize("code", [0, 66, 78])
 def test_primary_whose_worker_leaves_goes_to_init_and_runs_the_hook(make_daemon: MakeDaemon, code: int) -> None:
     daemon = make_daemon()
@@ -138,6 +158,7 @@ def test_primary_whose_worker_leaves_goes_to_init_and_runs_the_hook(make_daemon:
     assert "Changing resource role back to init." in daemon.log()
 
 
+@pytest.mark.slow
 def test_worker_that_ignores_stop_is_killed_and_the_role_changes(make_daemon: MakeDaemon) -> None:
     daemon = make_daemon()
     daemon.write_config({"disk1": "remote none"}, inside="timeout 1")

@@ -3,103 +3,55 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from typing import Any
 
-import pytest
-from daemon_fixtures import MakeDaemon
+from daemon_pair import Pair, io, needs_qemu_io, told
 
-from daemon import Daemon, wait_for
+from daemon import wait_for
+from hast.format.constants import SPLIT_BRAIN_TEXT
 
-QEMU_IO = shutil.which("qemu-io")
-pytestmark = pytest.mark.skipif(QEMU_IO is None, reason="qemu-io (package qemu-utils) is not installed")
+pytestmark = needs_qemu_io
 SLOW_BYTES_S = 128 << 10
 
 
-class Pair:
-    """Resource disk1; `one` is primary and `two` secondary, connected and in step at first."""
-
-    def __init__(self, one: Daemon, two: Daemon) -> None:
-        self.one, self.two = one, two
-
-    @property
-    def both(self) -> tuple[Daemon, Daemon]:
-        return self.one, self.two
-
-    def words(self) -> list[str]:
-        return [str(daemon.status()["status"]) for daemon in self.both]
-
-    def wait_complete(self) -> None:
-        wait_for(lambda: self.words() == ["complete", "complete"] and not self.one.status()["dirty"], "complete", 40)
-
-    def leave(self) -> None:
-        """The secondary goes; what is written then it lacks."""
-        self.two.role("init")
-        wait_for(lambda: self.one.status()["status"] == "degraded", "the loss")
-        write(self.one, "write -P 7 0 12M")
-
-    def copy_slowly(self) -> None:
-        """The secondary comes back, and the copying of what it lacks takes a while."""
-        self.one.ask({"command": "sync-rate", "resources": ["disk1"], "bytes_s": SLOW_BYTES_S})
-        self.two.role("secondary")
-        wait_for(lambda: self.one.status()["sync"], "a synchronisation under way", 40)
-
-    def copy_fast(self) -> None:
-        self.one.ask({"command": "sync-rate", "resources": ["disk1"], "bytes_s": 0})
-        self.wait_complete()
+def leave(pair: Pair) -> None:
+    """The secondary goes; what is written then it lacks."""
+    pair.two.role("init")
+    wait_for(lambda: pair.one.status()["status"] == "degraded", "the loss")
+    io(pair.one, "write -P 7 0 12M")
 
 
-def write(daemon: Daemon, command: str) -> None:
-    assert QEMU_IO is not None
-    url = f"nbd+unix:///?socket={daemon.status()['nbd_socket']}"
-    done = subprocess.run([QEMU_IO, "-f", "raw", "-c", command, url], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
+def copy_slowly(pair: Pair) -> None:
+    """The secondary comes back, and the copying of what it lacks takes a while."""
+    pair.one.ask({"command": "sync-rate", "resources": ["disk1"], "bytes_s": SLOW_BYTES_S})
+    pair.two.role("secondary")
+    wait_for(lambda: pair.words() == ["synchronizing"] * 2, "a synchronisation under way", 40)
 
 
-def told(daemon: Daemon, *names: str) -> list[dict[str, Any]]:
-    """The events of these names, oldest first."""
-    return [event for event in daemon.status()["history"] if event["event"] in names]
-
-
-@pytest.fixture
-def pair(make_daemon: MakeDaemon) -> Iterator[Pair]:
-    one, two = make_daemon(fake=False), make_daemon(fake=False)
-    for daemon, other in ((one, two), (two, one)):
-        exec_line = f"exec {daemon.write_hook()}"
-        daemon.write_config({"disk1": f"remote tcp4://127.0.0.1:{other.port}"}, inside=f"timeout 5\n{exec_line}")
-        assert daemon.hastctl("create", "disk1").returncode == 0
-        daemon.start()
-    assert two.role("secondary")["error"] is None
-    assert one.role("primary")["error"] is None
-    made = Pair(one, two)
-    made.wait_complete()
-    yield made
-    for daemon in (one, two):
-        assert "Traceback" not in daemon.log()
+def copy_fast(pair: Pair) -> None:
+    pair.one.ask({"command": "sync-rate", "resources": ["disk1"], "bytes_s": 0})
+    pair.wait_complete()
 
 
 def test_complete_is_not_said_on_either_node_while_a_copy_is_made(pair: Pair) -> None:
-    pair.leave()
-    pair.copy_slowly()
+    leave(pair)
+    copy_slowly(pair)
     assert pair.words() == ["synchronizing", "synchronizing"]
     for daemon in pair.both:
         assert "complete" not in daemon.hastctl("status").stdout
         assert "complete" not in daemon.hastctl("status", "--table").stdout
         assert "synchronizing" in daemon.hastctl("status", "--table").stdout
-    pair.copy_fast()
+    copy_fast(pair)
     for daemon in pair.both:
         assert "  status: complete\n  dirty: 0 (0B)\n" in daemon.hastctl("status").stdout
 
 
 def test_the_end_of_a_synchronisation_is_told_on_both_nodes(pair: Pair) -> None:
-    pair.leave()
-    pair.copy_slowly()
+    leave(pair)
+    copy_slowly(pair)
     assert [event["event"] for event in told(pair.two, "syncstart", "syncdone")] == ["syncstart"]
-    pair.copy_fast()
+    copy_fast(pair)
     for daemon in pair.both:
         assert [event["event"] for event in told(daemon, "syncstart", "syncdone")] == ["syncstart", "syncdone"]
         wait_for(lambda daemon=daemon: "syncdone disk1" in daemon.hooks(), "the hook")  # type: ignore[misc]
@@ -107,8 +59,8 @@ def test_the_end_of_a_synchronisation_is_told_on_both_nodes(pair: Pair) -> None:
 
 
 def test_an_interrupted_synchronisation_is_told_on_the_secondary_too(pair: Pair) -> None:
-    pair.leave()
-    pair.copy_slowly()
+    leave(pair)
+    copy_slowly(pair)
     pair.one.die()
     wait_for(lambda: told(pair.two, "syncintr"), "the end")
     wait_for(lambda: told(pair.two, "syncintr", "disconnect")[-1]["event"] == "disconnect", "the loss")
@@ -119,7 +71,7 @@ def test_a_node_that_takes_what_it_lacks_from_its_peer_tells_so_on_both(pair: Pa
     """The primary of before comes back as primary with the older copy, over a secondary that is ahead."""
     pair.one.role("init")
     assert pair.two.role("primary")["error"] is None
-    write(pair.two, "write -P 9 0 12M")
+    io(pair.two, "write -P 9 0 12M")
     pair.two.role("secondary")
     assert pair.one.role("primary")["error"] is None
     pair.wait_complete()
@@ -148,7 +100,7 @@ def test_a_peer_that_stopped_is_not_called_refusing(pair: Pair) -> None:
     pair.two.stop()
     assert wait_for(lambda: told(pair.one, "peer-stops"), "the word of it")
     lost = wait_for(lambda: told(pair.one, "disconnect"), "the loss")[0]
-    time.sleep(2.5)
+    time.sleep(1.5)
     assert pair.one.status()["not_connected"] == {"since": lost["time"], "reason": "the peer stopped in order"}
     assert "refused" not in pair.one.log()
 
@@ -169,10 +121,10 @@ def test_keepdirty_of_a_connected_secondary_is_that_of_its_disk(pair: Pair) -> N
 
 def split(pair: Pair) -> None:
     """Both write while apart, then meet again."""
-    pair.leave()
+    leave(pair)
     pair.one.role("init")
     assert pair.two.role("primary", force=True)["error"] is None
-    write(pair.two, "write -P 8 0 2M")
+    io(pair.two, "write -P 8 0 2M")
     pair.two.role("secondary")
     pair.one.role("primary", force=True)
     for daemon in pair.both:
@@ -192,7 +144,7 @@ def test_a_split_brain_is_seen_in_the_table_and_said_once(pair: Pair) -> None:
 def test_each_end_of_a_refused_connection_says_it_once_and_from_its_own_side(pair: Pair) -> None:
     pair.two.role("init")
     wait_for(lambda: "acts as init" in pair.one.log(), "the refusal")
-    time.sleep(3.0)
+    time.sleep(2.5)
     refusals = [line for line in pair.one.log().splitlines() if "acts as init" in line and "DEBUG" not in line]
     assert len(refusals) == 1
     assert "The peer refused: Remote node acts as init for the resource" in refusals[0]
@@ -209,13 +161,14 @@ def test_a_split_brain_is_no_failure_to_connect_and_one_line_for_each_attempt(pa
         detected = [line for line in lines if "Split-brain detected" in line]
         assert len(detected) in (attempts, attempts + 1), "one more may have come between the two looks"
         assert "Split-brain detected, exiting" not in daemon.log()
+        assert SPLIT_BRAIN_TEXT not in daemon.log()
 
 
 def test_a_refused_promotion_is_said_once_and_without_a_stammer(pair: Pair) -> None:
-    pair.leave()
+    leave(pair)
     pair.one.role("init")
     assert pair.two.role("primary", force=True)["error"] is None
-    write(pair.two, "write -P 8 0 2M")
+    io(pair.two, "write -P 8 0 2M")
     pair.two.role("secondary")
     refused = pair.one.hastctl("role", "primary", "disk1")
     assert refused.returncode == 69
@@ -230,3 +183,5 @@ def test_a_promotion_beside_a_living_primary_is_refused_without_a_stammer(pair: 
     assert refused.returncode == 69
     assert refused.stderr.startswith("[disk1] Unable to become primary: the peer is primary. ")
     assert "primary: Unable" not in pair.two.log() + pair.two.hastctl("status").stdout
+    assert pair.two.status()["role"] == "secondary"
+    pair.wait_complete()

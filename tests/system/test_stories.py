@@ -188,6 +188,18 @@ class TestOnPurpose:
             assert pair.master is master
 
     @pytest.mark.parametrize("who", WHO)
+    @pytest.mark.parametrize("units", [*itertools.combinations(UNITS, 2), UNITS], ids="+".join)
+    def test_several_are_restarted_at_once(self, tell: Tell, units: tuple[str, ...], who: str) -> None:
+        """Only hastd's restart is a hand-over; without it nobody notices."""
+        touched = PLANNED_S if "hastd" in units else UNTOUCHED_S
+        with tell(limit(who, touched)) as pair:
+            master = pair.master
+            chosen(pair, who).run(f"systemctl restart {' '.join(units)}", timeout_s=150)
+            pair.wait_written()
+            if who == "slave" or "hastd" not in units:
+                assert pair.serves(master), pair.describe()
+
+    @pytest.mark.parametrize("who", WHO)
     @pytest.mark.parametrize("units", itertools.permutations(UNITS, 2), ids=" ".join)
     def test_two_are_stopped(self, tell: Tell, units: tuple[str, str], who: str) -> None:
         with tell(limit(who, PLANNED_S)) as pair:
@@ -211,6 +223,7 @@ class TestOnPurpose:
         [
             ("carp.conf", "carpd", "s/ resource disk3//"),
             ("carp.conf", "carpd", "s/advskew 100/advskew 90/"),
+            ("carp.conf", "carpd", 's/pass [^ "]*/pass changed/'),
             ("devd.conf", "hast-devd", '$a notify 1 { match "system" "HAST"; action "true"; };'),
             ("failover.conf", "hast-devd", '$a hook after-master "true"'),
             ("failover.conf", "hastd", "s/kill 5/kill 4/"),

@@ -13,6 +13,7 @@ import pytest
 from worker_pair import create_image, start_primary
 
 from hast.worker import messages, worker
+from hast.worker.disk.flush_mark import FlushMark
 
 
 def test_started_by_hand_it_says_what_it_is() -> None:
@@ -92,6 +93,21 @@ def _resident_kib(pid: int) -> int:
 def _cpu_ticks(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return int(fields[11]) + int(fields[12])
+
+
+def test_s6_a_worker_is_told_by_the_one_before_it_that_only_the_peers_copy_is_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAST_RUN", str(tmp_path))
+    create_image(tmp_path / "image")
+    FlushMark(tmp_path / "disk1.flush").note_follows(True)
+    process, _ = start_primary(tmp_path / "image", (), tmp_path)
+    try:
+        said = process.expect(lambda message: message.get("say") == "refused")
+        assert "stale" in said["text"]
+        assert process.process.wait(10) == 69
+    finally:
+        process.kill()
 
 
 def test_a_worker_without_force_refuses_a_copy_that_is_inconsistent(tmp_path: Path) -> None:

@@ -76,6 +76,14 @@ def synced(worker: Worker) -> bool:
     return status["status"] == "complete" and status["sync"] is None and status["peer_missing"] == 0
 
 
+def test_a_primary_says_that_its_peer_is_whole_while_it_is_there_and_has_everything(pair: Pair) -> None:
+    worker, node, client = pair.up()
+    wait_until(lambda: worker.status()["peer_whole"], "a whole peer")
+    node.worker.kill()
+    wait_until(lambda: not worker.status()["peer_whole"], "no peer")
+    assert client.write(0, b"x" * 4096) == 0
+
+
 @pytest.mark.parametrize("replication", list(Replication))
 @pytest.mark.parametrize(
     ("checksum", "compression"),

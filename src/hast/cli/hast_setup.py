@@ -35,6 +35,8 @@ PLACES = {
     "examples": "share/doc/hast/examples",
 }
 """Folder of hast/share to folder below /usr/local."""
+SYSTEMD_S = 30.0
+"""Longest wait for one command of systemd."""
 BACKOFF = "backoff.conf"
 BACKOFF_SYSTEMD = 254
 HIDDEN_FROM_UNITS = ("/home/", "/root/", "/tmp/", "/run/user/")
@@ -135,8 +137,7 @@ def remove(root: Path) -> None:
         raise SetupError("nothing is installed", EX_UNAVAILABLE)
     units = [path.name for path in sorted(paths) if path.suffix in (".service", ".target")]
     if root == Path("/") and _running_systemd():
-        active = subprocess.run(["systemctl", "is-active", *units], capture_output=True, text=True, check=False)
-        for unit, state in zip(units, active.stdout.split(), strict=False):
+        for unit, state in zip(units, _ask_systemd("is-active", *units).split(), strict=False):
             if state not in ("inactive", "failed", "unknown"):
                 raise SetupError(f"{unit} is {state}: systemctl stop {' '.join(units)} first", EX_UNAVAILABLE)
         _tell_systemd(root, ["systemctl", "--quiet", "disable", *units])
@@ -170,19 +171,32 @@ def _running_systemd() -> bool:
 
 def _systemd_version() -> int:
     try:
-        told = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False).stdout
+        found = re.match(r"systemd (\d+)", _ask_systemd("--version"))
     except OSError:
         return 0
-    found = re.match(r"systemd (\d+)", told)
     return int(found[1]) if found else 0
 
 
+def _ask_systemd(*arguments: str) -> str:
+    """What systemctl prints. Raises SetupError when it does not answer, OSError when there is none."""
+    command = ["systemctl", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=SYSTEMD_S).stdout
+    except subprocess.TimeoutExpired:
+        raise SetupError(f"systemctl {arguments[0]} does not answer within {SYSTEMD_S:g} s", EX_UNAVAILABLE) from None
+
+
 def _tell_systemd(root: Path, *commands: list[str]) -> None:
+    """What does not end in time is named, and left to be run by hand."""
     if root != Path("/") or not _running_systemd():
         return
     for command in commands:
         if shutil.which(command[0]):
-            subprocess.run(command, check=False)
+            try:
+                subprocess.run(command, check=False, timeout=SYSTEMD_S)
+            except subprocess.TimeoutExpired:
+                words = " ".join(command)
+                print(f"hast-setup: no end within {SYSTEMD_S:g} s, run it again by hand: {words}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from hast.config.model import (
     Arbiter,
     ArbiterKind,
     Configuration,
+    CrashLoop,
     Device,
     Resource,
     SplitBrainPolicy,
@@ -339,6 +340,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[_Values, tuple[Word, ...]], Any]]] = {
     "disk_timeout": ("disk_timeout_s", lambda values, words: values.seconds(words[0])),
     "arbiter": ("arbiter", lambda values, words: values.arbiter(words)),
     "fence": ("fence_path", lambda values, words: values.program(words[0], "Fence path is too long.")),
+    "crash_loop": ("crash_loop", lambda _, words: CrashLoop(words[0].text)),
     "split_brain": ("split_brain_policy", lambda _, words: SplitBrainPolicy(words[0].text)),
 }
 """Statement → field of Resource, and how its values are read."""

@@ -56,6 +56,15 @@ class SplitBrainPolicy(StrEnum):
     DISCARD_OLDER_PRIMARY = "discard-older-primary"
 
 
+class CrashLoop(StrEnum):
+    """What becomes of a primary's device when its workers die again and again."""
+
+    HOLD = "hold"
+    """Its users wait until the role is ordered again."""
+    FAIL = "fail"
+    """The role is given up; its users get errors."""
+
+
 DEFAULT_WAIT_FOR_PEER_S = 30
 DEFAULT_DISK_TIMEOUT_S = 20
 
@@ -89,6 +98,7 @@ class Resource:
     fence_path: str | None = None
     """Command that makes sure that the peer is off before this node goes on alone."""
     split_brain_policy: SplitBrainPolicy = SplitBrainPolicy.MANUAL
+    crash_loop: CrashLoop = CrashLoop.HOLD
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Who has a block device open: for a line in the log. Looks into /proc, never at the device."""
+"""Who has a block device open: for a line in the log. Looks into /proc, never at the device or a file that may hang."""
 
 from __future__ import annotations
 
@@ -38,11 +38,16 @@ def _has_open(process: str, device: int) -> bool:
     for descriptor in descriptors:
         path = f"{folder}/{descriptor}"
         try:
-            if os.readlink(path).startswith("/dev/") and os.stat(path).st_rdev == device:
+            if os.readlink(path).startswith("/dev/") and _is_this(os.stat(path), device):
                 return True
         except OSError:
             continue
     return False
+
+
+def _is_this(status: os.stat_result, device: int) -> bool:
+    """A character device may have the number of a block device."""
+    return stat.S_ISBLK(status.st_mode) and status.st_rdev == device
 
 
 def _command(process: str) -> str:

@@ -45,7 +45,8 @@ from hast.election.carp_types import (
 from hast.election.counter import Counter
 from hast.election.demotion import MAX_SKEW, DataReport, Demotion
 from hast.election.replay import ReplayGuard
-from hast.format.carp import Advertisement, AuthenticationError, Authenticator
+from hast.election.signing import Signing
+from hast.format.carp import Advertisement, AuthenticationError
 
 DATA_WAIT_S = 30.0
 """How long a starting host waits to be told the state of its data before it counts as unknown."""
@@ -71,7 +72,7 @@ class Vhid:
     """
 
     settings: Settings
-    authenticator: Authenticator
+    signing: Signing
     demotion: Demotion
     started_s: float
     counter_start: int
@@ -123,7 +124,7 @@ class Vhid:
             self.counts.reflected += 1
             return
         try:
-            self.authenticator.verify(heard)
+            self.signing.verify(heard, now)
         except AuthenticationError as error:
             self.counts.bad_auth += 1
             self._note_once_per_power(self.counts.bad_auth, f"{source}: {error}")

@@ -113,13 +113,13 @@ _MAY_PREEMPT = frozenset({CopyState.LEADING, CopyState.COMPLETE})
 _NEWEST = frozenset({CopyState.LAST_PRIMARY, CopyState.UNKNOWN_NEWEST})
 
 
-def unheard(last: CopyState, service: Service) -> CopyState:
-    """What a copy counts as when hastd falls silent, by what it said last.
+def unheard(last: CopyState, alone: bool) -> CopyState:
+    """What a copy counts as when hastd falls silent, by what it said last; `alone`: primary without its peer.
 
     The address of a host whose copy the other host does not have is not offered to that old copy.
     """
-    alone = last is CopyState.LEADING and service is Service.HERE_ALONE
-    return CopyState.UNKNOWN_NEWEST if alone or last in _NEWEST else CopyState.UNKNOWN
+    newest = last in _NEWEST or (alone and last is CopyState.LEADING)
+    return CopyState.UNKNOWN_NEWEST if newest else CopyState.UNKNOWN
 
 
 def judge(copies: Iterable[tuple[str, CopyState]], services: Iterable[Service] = ()) -> DataReport:

@@ -11,13 +11,16 @@ is anything to do, so a run that was killed between any two steps is continued b
     slave    stage by stage downwards. A part that cannot be taken down holds up the parts it needs (a pool in use
              holds its resources in the primary role) and nothing else; one that is only a ghost, on devices that no
              longer exist, holds nothing.
+    Before anything is taken down that stands on a pool whose devices are dead, that pool is let go: what waits for it
+    waits in the kernel, where no deadline of a service reaches it. A failure there does not count: the way down comes
+    to the pool again.
     Both ask after each step whether a later request overrules them, and then end where they are: the later run begins
     with the true state and undoes or redoes what is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -34,6 +37,8 @@ class Direction(StrEnum):
 
     UP = "up"
     DOWN = "down"
+    LET_GO = "let go"
+    """Of parts whose devices are dead: end them, so that what hangs on them gets errors. Any other is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class Item:
     name: str
     needs: frozenset[str] = frozenset()
     """Names of items of earlier stages that must not be taken down while this one is up."""
+    can_hang: bool = False
+    """Whoever uses it while its devices are dead hangs, instead of getting errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,8 @@ def master(stages: Stages) -> Plan:
 
 def _clear_away(stages: Stages, renew: frozenset[str]) -> Generator[Step, Answer, Ending | None]:
     """Take down what stands above the first of `stages`, then those of it that are to be made anew."""
+    if (yield from _let_go([stages[0]], renew)):
+        return Ending(Outcome.GAVE_WAY)
     failures: dict[str, str] = {}
     for stage in [*reversed(stages[1:]), [item for item in stages[0] if item.name in renew]]:
         if not stage:
@@ -128,11 +137,23 @@ def _clear_away(stages: Stages, renew: frozenset[str]) -> Generator[Step, Answer
     return Ending(Outcome.FAILED, failures) if failures else None
 
 
+def _let_go(stages: Stages, chosen: Collection[str] | None = None) -> Generator[Step, Answer, bool]:
+    """True when a later request overrules the run."""
+    items = [item for stage in stages for item in stage if item.can_hang and (chosen is None or item.name in chosen)]
+    if not items:
+        return False
+    answer = yield Step(Direction.LET_GO, tuple(item.name for item in items))
+    _check(answer, items)
+    return answer.give_way
+
+
 def slave(stages: Stages) -> Plan:
     """Take everything down, the last stage first."""
     failures: dict[str, str] = {}
     held: dict[str, str] = {}
     loose: set[str] = set()
+    if (yield from _let_go(stages)):
+        return Ending(Outcome.GAVE_WAY)
     for stage in reversed(stages):
         failures |= {item.name: f"held by {held[item.name]}" for item in stage if item.name in held}
         free = [item for item in stage if item.name not in held]

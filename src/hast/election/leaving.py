@@ -110,8 +110,10 @@ def _comes_back(facts: Facts) -> bool:
         return False
     if Job.STOP in facts.jobs.values():
         return False
-    carpd = facts.jobs.get(Program.CARPD) is Job.RESTART
-    return not carpd or (facts.carpd and all(vhid.adoptable for vhid in facts.vhids if vhid.master))
+    if facts.jobs.get(Program.CARPD) is not Job.RESTART:
+        return True
+    away = not facts.hastd and facts.jobs.get(Program.HASTD) is Job.RESTART
+    return facts.carpd and (away or all(vhid.adoptable for vhid in facts.vhids if vhid.master))
 
 
 class Action(StrEnum):

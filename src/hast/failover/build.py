@@ -47,7 +47,7 @@ class Stages:
 
     def add(self, *stage: tuple[Part, frozenset[str]]) -> None:
         """Append a stage of parts and the names that each needs."""
-        self.items.append([Item(part.name, needs) for part, needs in stage])
+        self.items.append([Item(part.name, needs, part.can_hang) for part, needs in stage])
         self.parts |= {part.name: part for part, _ in stage}
 
 

@@ -1,4 +1,4 @@
-"""Who keeps a file system or a device busy: a scan of /proc, and an end to those processes when that is configured.
+"""Who keeps a file system busy: a scan of /proc, and an end to those processes when that is configured.
 
 Covers open files, working directories, roots, mapped files and memory; what the kernel itself holds (an NFS export, a
 loop device, a nested mount, swap) has no process and is named as such by the caller.
@@ -45,27 +45,6 @@ def of_mount(mountpoint: str) -> list[Holder]:
     namespace = _namespace("self")
     inside = mountpoint.rstrip("/") + "/"
     return [holder for pid in _processes() if (holder := _holds(pid, device, mountpoint, inside, namespace))]
-
-
-def of_device(path: str) -> list[Holder]:
-    """Processes that have the block device `path` open."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return []
-    if not stat.S_ISBLK(status.st_mode):
-        return []
-    found = []
-    for pid in _processes():
-        for name in _entries(f"/proc/{pid}/fd"):
-            try:
-                other = os.stat(f"/proc/{pid}/fd/{name}")
-            except OSError:
-                continue
-            if stat.S_ISBLK(other.st_mode) and other.st_rdev == status.st_rdev:
-                found.append(Holder(pid, _command(pid), f"has {path} open"))
-                break
-    return found
 
 
 def called(name: str) -> list[int]:

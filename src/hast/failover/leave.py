@@ -25,6 +25,7 @@ from hast.failover.hastd import Hastd, HastdAbsent, HastdError
 from hast.failover.jobs import jobs
 from hast.failover.log import Log
 from hast.failover.state import RunFiles
+from hast.failover.successor import has_lost_disk, lacking
 
 DEADLINE_S = 120.0
 ASK_S = 5.0
@@ -65,6 +66,7 @@ class Leaving:
         self._carpd = Carpd(request.carpd)
         self._ends_at_s = time.monotonic() + request.deadline_s
         self._served: list[str] = []
+        self._without_disk: set[str] = set()
         self._gave_address = False
         self.failures: dict[str, str] = {}
 
@@ -114,6 +116,7 @@ class Leaving:
         except CarpdError:
             vhids, carpd = (), False
         last = self._files.load()
+        self._without_disk = {name for name, entry in entries.items() if has_lost_disk(entry)}
         resources = [Resource(name, entry.get("role") == "primary", lacking(entry)) for name, entry in entries.items()]
         return Facts(
             [resource for resource in resources if resource.primary and self._is_ours(resource.name)],
@@ -208,12 +211,19 @@ class Leaving:
                 entries = self._hastd.roles(ASK_S)
             except HastdError:
                 return False
-            if all(_is_served_there(entries.get(name, {})) for name in self._served):
+            if all(self._is_served_there(name, entries) for name in self._served):
                 return True
             if time.monotonic() - began_s > SILENCE_S and not self._another_master():
                 return False
             self._pause()
         return False
+
+    def _is_served_there(self, name: str, entries: Mapping[str, Mapping[str, Any]]) -> bool:
+        """A secondary is connected only to a primary. Where this host has no disk to connect, carpd's word counts."""
+        entry = entries.get(name, {})
+        if entry.get("role") != "secondary" or entry.get("transition"):
+            return False
+        return bool(entry.get("connected")) or (name in self._without_disk and self._another_master())
 
     def _another_master(self) -> bool:
         try:
@@ -231,39 +241,11 @@ class Leaving:
         time.sleep(min(POLL_S, self._left_s()))
 
 
-def lacking(entry: Mapping[str, Any]) -> str:
-    """Why the other copy of a primary could not serve in its place, by its status object; empty when it could."""
-    if entry.get("role") != "primary":
-        return ""
-    if entry.get("remoteaddr") == "none":
-        return "there is no second node"
-    if not entry.get("connected"):
-        missed = entry.get("not_connected") or {}
-        since = missed.get("since")
-        when = f" since {time.strftime('%H:%M:%S', time.localtime(since))}" if isinstance(since, (int, float)) else ""
-        return (
-            f"the other node is not connected{when}{': ' if missed.get('reason') else ''}{missed.get('reason') or ''}"
-        )
-    problems = {str(each.get("kind")): str(each.get("text")) for each in entry.get("problems") or ()}
-    if "peer-disk" in problems:
-        return problems["peer-disk"]
-    if entry.get("status") == "complete" or entry.get("stale") or "disk" in problems:
-        return ""
-    if entry.get("status") == "synchronizing":
-        return f"the other copy is being made, {entry.get('dirty') or 0} bytes to go"
-    return "the other copy does not have everything"
-
-
 def _vhid(each: Mapping[str, Any], entries: Mapping[str, Mapping[str, Any]]) -> Vhid:
     names = [str(name) for name in each.get("resources") or ()]
     held = bool(names) and all(entries.get(name, {}).get("role") == "primary" for name in names)
     label = f"{each.get('vhid')}@{each.get('interface')}"
     return Vhid(label, each.get("state") == "MASTER", bool(names), held)
-
-
-def _is_served_there(entry: Mapping[str, Any]) -> bool:
-    """A secondary is connected only to a primary."""
-    return entry.get("role") == "secondary" and bool(entry.get("connected")) and not entry.get("transition")
 
 
 def control_of(path: str, load: Callable[[], FailoverConfiguration | None]) -> str:

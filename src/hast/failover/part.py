@@ -87,6 +87,15 @@ class Part(Protocol):
         """Put right what `ailment` told, in place; False: it has to be taken down and brought up. Raises PartError."""
         return False
 
+    @property
+    def can_hang(self) -> bool:
+        """Whether its users hang, instead of getting errors, when its devices are dead."""
+        return False
+
+    def let_go(self, context: Context) -> None:
+        """Before what stands on it is taken down: end it if its devices are dead, else nothing. Raises PartError."""
+        return
+
     def is_up(self, context: Context) -> bool | None:
         """Look at the machine; None: cannot be told, so up and down are always carried out. Raises PartError."""
         ...

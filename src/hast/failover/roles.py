@@ -6,10 +6,12 @@ import stat
 import time
 from pathlib import Path
 
-from hast.failover import blockdev, holders
+from hast.device.users import users_of
+from hast.failover import blockdev
 from hast.failover.hastd import Abandoned, Hastd, HastdAbsent, HastdError
 from hast.failover.isolation import Isolation
 from hast.failover.part import Context, GiveWay, Part, PartError
+from hast.worker.worker_record import end_orphan
 
 RETRY_S = 0.2
 STATUS_S = 5.0
@@ -72,16 +74,25 @@ class RolePart(Part):
             context.pause(RETRY_S)
 
     def down(self, context: Context) -> None:
-        """Become secondary."""
+        """Become secondary. Where hastd is dead its worker ends in order: until then the other is refused the role."""
         try:
             self._hastd.set_role(self._resource, "secondary", context.left_s())
+        except HastdAbsent as error:
+            if not end_orphan(self._resource, context.left_s()):
+                self._say_unable(context)
+                raise PartError(str(error)) from None
+            context.log.error(f"hastd does not run here; its worker of {self._resource} has let go.")
+            return
         except HastdError as error:
-            context.log.debug(f"Unable to switch role to secondary for resource {self._resource}.")
-            users = holders.listed(holders.of_device(str(self._device)))
+            self._say_unable(context)
+            users = users_of(str(self._device))
             raise PartError(f"{error}; {self._device} is in use by {users}" if users else str(error)) from None
         context.log.debug(f"Role switched to secondary for resource {self._resource}.")
         if self._isolation is not None:
             self._isolation.settle(self._resource)
+
+    def _say_unable(self, context: Context) -> None:
+        context.log.debug(f"Unable to switch role to secondary for resource {self._resource}.")
 
     def summary(self, up: bool) -> str:
         """One line for --plan."""

@@ -133,10 +133,11 @@ class Run:
             failure = worker.result()
             gave_way = gave_way or worker.gave_way
             if failure is None:
-                self._state["done"] += [] if worker.to_renew else [worker.part.name]
+                self._state["done"] += [worker.part.name] if worker.is_done else []
             else:
                 failures[worker.part.name] = failure
-        self._state["failures"] |= failures
+        if step.direction is not Direction.LET_GO:
+            self._state["failures"] |= failures
         if step.direction is Direction.UP and not failures and self._stages.switched_after in step.items:
             self._log.debug(f"Role for HAST resources {' '.join(self._stages.resources)} switched to primary.")
         renew = frozenset(worker.part.name for worker in workers if worker.to_renew)
@@ -175,10 +176,16 @@ class _Worker:
     def __init__(self, part: Part, direction: Direction, context: Callable[[float], Context]) -> None:
         self.part = part
         self.gave_way = self.to_renew = self.is_ghost = False
+        self._direction = direction
         self._up = direction is Direction.UP
         self._context = context(part.timeout_s)
         self._failure: str | None = None
         self._thread = threading.Thread(target=self._work, name=part.name, daemon=True)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the part, which did not fail, is where the run wants it."""
+        return not self.to_renew and self._direction is not Direction.LET_GO
 
     def start(self) -> None:
         """Begin."""
@@ -193,6 +200,9 @@ class _Worker:
 
     def _work(self) -> None:
         try:
+            if self._direction is Direction.LET_GO:
+                self.part.let_go(self._context)
+                return
             if self.part.is_up(self._context) is self._up:
                 self._look_after()
                 return

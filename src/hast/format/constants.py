@@ -11,7 +11,6 @@ DEFAULT_EXTENT_SIZE_BYTES = 2 * 1024 * 1024
 DEFAULT_KEEPDIRTY = 64
 DEFAULT_TIMEOUT_S = 20
 KEEPALIVE_S = 10
-RECONNECT_S = 10
 TOKEN_SIZE_BYTES = 16
 REFERENCE_MAX_DATA_BYTES = 131072
 """Largest data block of one request that the reference secondary takes."""

@@ -152,11 +152,18 @@ class Cluster:
         for program in programs or ("hastd", "hast-devd", "carpd"):
             host.run(program, check=True)
 
-    def bring_up(self, timeout_s: float = MASTER_TIMEOUT_S) -> None:
-        """Create, boot both, wait until hast1 is master and both copies are the same. Raises LabError."""
+    def bring_up(self, timeout_s: float = MASTER_TIMEOUT_S, elected: bool = True) -> None:
+        """Create, boot both, wait until hast1 is master and both copies are the same. Raises LabError.
+
+        Not `elected`: by hand, which saves the seconds in which a booting host listens.
+        """
         self.create()
         for host in self.pair:
             self.boot(host)
+        if not elected:
+            self._wait(self.hast1, "carpd to know the copies", lambda: knows_copies(self.hast1), timeout_s)
+            for order in ("master", "auto"):
+                self.hast1.run(f"carpctl state 1 {order}", check=True)
         self.wait_master(self.hast1, timeout_s)
         self.wait_settled(self.hast1, timeout_s)
 
@@ -262,9 +269,9 @@ class Cluster:
         self._wait(client, "an acknowledged record", went_on, timeout_s)
         return found[0] - moment_s
 
-    def longest_pause_s(self) -> float:
-        """The longest time so far between two acknowledged records that followed each other."""
-        times = [at for _, at in self.journal().acknowledged]
+    def longest_pause_s(self, since_s: float = 0.0) -> float:
+        """The longest time since then between two acknowledged records that followed each other."""
+        times = [at for _, at in self.journal().acknowledged if at >= since_s]
         return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
     def stop_writer(self) -> None:
@@ -409,6 +416,12 @@ def carp_state(host: Host) -> str:
     """State of the only vhid; empty while carpd does not answer."""
     vhids = carp_status(host).get("vhids") or [{}]
     return str(vhids[0].get("state") or "")
+
+
+def knows_copies(host: Host) -> bool:
+    """Whether carpd of this host listens and was told of the data by hastd."""
+    vhids = carp_status(host).get("vhids") or [{}]
+    return vhids[0].get("state") == "BACKUP" and vhids[0].get("data") is not None
 
 
 def listens(host: Host, port: int) -> bool:

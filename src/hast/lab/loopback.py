@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from hast.cli.client import ControlClient, ControlError
 from hast.lab.processes import LabError, wait_until
 
 START_TIMEOUT_S = 20.0
@@ -69,7 +70,7 @@ class Node:
         return {**os.environ, "PATH": programs, "HAST_RUN": run, "HAST_DEV": f"{run}/dev", "HAST_STATE": f"{run}/state"}
 
     def start(self) -> None:
-        """Start hastd in the foreground and wait until hastctl reaches it. Raises LabError."""
+        """Start hastd in the foreground and wait until it answers. Raises LabError."""
         with (self.directory / "hastd.log").open("ab") as log:
             self._daemon = subprocess.Popen(
                 ["hastd", "-F", "-c", str(self.configuration)],
@@ -82,8 +83,11 @@ class Node:
         for _ in wait_until(f"hastd of {self.name}", START_TIMEOUT_S):
             if self._daemon.poll() is not None:
                 raise LabError(f"hastd of {self.name} ended: {self.log()[-2000:]}")
-            if self.run(["hastctl", "-c", str(self.configuration), "status"]).returncode == 0:
+            try:
+                ControlClient(str(self.directory / "run" / "hastctl")).ask({"command": "version"}, START_TIMEOUT_S)
                 return
+            except ControlError:
+                continue
 
     def hastctl(self, *arguments: str, timeout_s: float = 60.0) -> str:
         """Run hastctl; returns what it printed. Raises LabError unless it exits 0."""

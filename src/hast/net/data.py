@@ -56,12 +56,16 @@ class Copy(NamedTuple):
 
     state: CopyState
     service: Service = Service.NOT_KNOWN
+    alone: bool = False
+    """Primary, also one that is letting go, without a connection: the other node lacks what was written."""
 
 
 def copy_of(status: dict[str, Any] | None) -> Copy:
     """What one status object means; None for a resource that was not in the answer."""
     state = copy_state(status)
-    return Copy(state, _service(status) if status is not None and state is not CopyState.FROZEN else Service.NOT_KNOWN)
+    if status is None or state is CopyState.FROZEN:
+        return Copy(state)
+    return Copy(state, _service(status), status.get("role") == "primary" and not _is_connected(status))
 
 
 def _service(status: dict[str, Any]) -> Service:
@@ -158,7 +162,7 @@ class DataWatcher:
             if self._failing_since_s is None:
                 self._failing_since_s = now
             if self._last and now - self._failing_since_s >= GRACE_S:
-                self._report({name: Copy(unheard(*copy)) for name, copy in self._last.items()})
+                self._report({name: Copy(unheard(copy.state, copy.alone)) for name, copy in self._last.items()})
             return
         if self.error is not None:
             _log.info("hastd answers on %s.", self._control_path)

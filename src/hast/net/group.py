@@ -12,8 +12,8 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -33,9 +33,10 @@ from hast.election.carp_types import (
 )
 from hast.election.counter import COUNTS_PER_US
 from hast.election.demotion import CopyState, Demotion, judge
+from hast.election.signing import OVERLAP_S, Signing
 from hast.format.carp import Advertisement, Authenticator, encode
 from hast.net.data import Copy
-from hast.net.netlink import LinkView, Netlink, NetworkError, source_address
+from hast.net.netlink import Interface, LinkView, Netlink, NetworkError, source_address
 from hast.net.record import AddressRecord
 from hast.net.sockets import SegmentSockets
 
@@ -51,9 +52,30 @@ def settings_of(config: VirtualHost, was_master: bool) -> Settings:
     return Settings(label, config.advbase_s, config.advskew, config.preempt, bool(config.resources), was_master)
 
 
-def identity(config: VirtualHost) -> VirtualHost:
-    """What cannot change while a vhid keeps its state: its place, its addresses and how it is signed."""
-    return replace(config, advbase_s=1, advskew=0, preempt=False, resources=())
+def identity(config: VirtualHost) -> tuple[str, int, str]:
+    """What cannot change while a vhid keeps its state: its name and its place."""
+    return config.name, config.vhid, config.interface
+
+
+def signature_of(config: VirtualHost) -> Authenticator:
+    """What its advertisements are signed with."""
+    return Authenticator(config.password.encode(), config.vhid, (each.ip for each in config.addresses))
+
+
+def changes(before: VirtualHost, after: VirtualHost) -> str:
+    """What differs, for the log. A pass phrase is named and never shown."""
+    texts = []
+    for field in fields(VirtualHost):
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        if old == new:
+            continue
+        shown = "" if field.name == "password" else f" {_text(old)} -> {_text(new)}"
+        texts.append(f"{field.name.removesuffix('_s')}{shown}")
+    return ", ".join(texts)
+
+
+def _text(value: object) -> str:
+    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 class Group:
@@ -84,9 +106,11 @@ class Group:
         self._timer: asyncio.TimerHandle | None = None
         self._queue: asyncio.Queue[Effect] = asyncio.Queue()
         self._failed_address = ""
+        self._dropped: list[Interface] = []
+        """Addresses that are no longer configured and not taken away yet."""
         self.vhid = Vhid(
             settings_of(config, was_master),
-            Authenticator(config.password.encode(), config.vhid, (each.ip for each in config.addresses)),
+            Signing(signature_of(config)),
             demotion,
             loop.time(),
             time.time_ns() // 1000 * COUNTS_PER_US + secrets.randbelow(COUNTS_PER_US),
@@ -107,10 +131,30 @@ class Group:
         if identity(config) != identity(self.config):
             return False
         if config != self.config:
-            self.config = config
+            _log.log(logs.NOTICE, "%s: changed: %s.", self.label, changes(self.config, config))
+            before, self.config = self.config, config
             self.vhid.reconfigure(settings_of(config, was_master=False), self._now())
+            self._sign(before)
+            self._move_addresses(before)
             self.pump()
         return True
+
+    def _sign(self, before: VirtualHost) -> None:
+        if (before.password, before.addresses) == (self.config.password, self.config.addresses):
+            return
+        self.vhid.signing.change(signature_of(self.config), self._now())
+        _log.log(
+            logs.NOTICE, "%s: the former pass phrase and addresses are understood for %g s.", self.label, OVERLAP_S
+        )
+
+    def _move_addresses(self, before: VirtualHost) -> None:
+        """Those that are no longer configured go; new ones come at once where this host is master."""
+        dropped = [address for address in before.addresses if address not in self.config.addresses]
+        added = [address for address in self.config.addresses if address not in before.addresses]
+        self._dropped += dropped
+        if dropped or added:
+            master = self.vhid.state is State.MASTER
+            self.vhid.effects += [SetAddresses(master), *([Announce()] if master and added else [])]
 
     # Happenings
 
@@ -222,12 +266,13 @@ class Group:
             source = self._sources.get(version)
             if source is None and version == 4:
                 source = IPv4Address(0)
-            counter = self.vhid.next_counter(self._now())
-            payload = encode(Advertisement(self.config.vhid, advskew, advbase, counter), self.vhid.authenticator)
             try:
                 if self._sockets is None or source is None:
                     raise OSError(0, "the interface has no link-local address" if self._sockets else "no interface")
-                self._sockets.advertise(payload, source, self.config.vhid)
+                for key in self.vhid.signing.keys(self._now()):
+                    counter = self.vhid.next_counter(self._now())
+                    payload = encode(Advertisement(self.config.vhid, advskew, advbase, counter), key)
+                    self._sockets.advertise(payload, source, self.config.vhid)
             except OSError as error:
                 ok = False
                 if self.vhid.counts.send_errors % 100 == 0:
@@ -238,14 +283,20 @@ class Group:
     async def _set_addresses(self, present: bool) -> None:
         if self._link is None:
             return
+        dropped, self._dropped = self._dropped, []
+        await self._remove(dropped)
         if present:
             there = {view.interface for view in self._link.addresses}
             if not there.issuperset(self.config.addresses):
                 await self._hold_addresses()
             return
-        for address in self.config.addresses:
+        await self._remove(self.config.addresses)
+
+    async def _remove(self, addresses: Sequence[Interface]) -> None:
+        for address in addresses:
             if (self.config.interface, address) in self._record.entries:
                 with self._complaining():
+                    assert self._link is not None
                     await self._netlink.remove(self._link, address)
                     self._record.discard(self.config.interface, address)
 

@@ -159,7 +159,7 @@ class Joining:
         amap = self._core.map
         meta = self._core.meta
         if not (peer.boot_id and peer.boot_id == self._suspect_boot):
-            if not (inbound or meta.stale or meta.inconsistent):
+            if not (inbound or meta.stale or meta.inconsistent) and self._core.local_ok:
                 # Owed here since a flush failed: the peer has lost its cache, ours still shows what was written.
                 amap.owed_remote.unite(amap.owed_local)
                 amap.owed_local.clear()

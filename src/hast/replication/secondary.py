@@ -83,6 +83,8 @@ class Secondary:
         self._answer = Answer(self, image, self._features, policy, held_back)
         self._opened = False
         self._lead = False
+        self._lead_jobs: list[Store] = []
+        """The records of the lead that was taken last."""
         self._open_job: Store | None = None
         self._held: list[WireRequest] = []
         self._marks: dict[Store, tuple[int, int]] = {}
@@ -201,6 +203,9 @@ class Secondary:
         if job is self._mark_job:
             self._mark_job = None
             self._go_on(error, "the local disk does not say that a synchronisation begins")
+        if job in self._lead_jobs and error:
+            # A raised counter that the primary does not know of would be taken for a second history (S8).
+            self.effects.drop = Drop("the local disk does not say that this copy leads")
         answer = self._marks.pop(job, None)
         if answer is not None:
             self.effects.replies.append((answer[0], error or answer[1], False, None))
@@ -419,11 +424,12 @@ class Secondary:
             job = self.store_metadata("sync ended")
         else:
             self._opened = self._lead = True
-            self._store_map(0xFF)
+            filled = self._store_map(0xFF)
             since_s = self.meta.ahead_since_s or int(self._now + self._wall_offset_s)
             localcnt, remotecnt = self.meta.localcnt + 1, max(self.meta.remotecnt, number)
             self.meta = replace(self.meta, localcnt=localcnt, remotecnt=remotecnt, ahead_since_s=since_s)
             job = self.store_metadata("this copy leads")
+            self._lead_jobs = [filled, job]
             self.event("take-lead", "The primary's own disk failed: this copy is now the one to trust.", "warning")
         self._marks[job] = (seq, 0)
 
@@ -432,9 +438,11 @@ class Secondary:
         self.meta = replace(self.meta, unflushed=True)
         return self.store_metadata("flush failed")
 
-    def _store_map(self, value: int) -> None:
+    def _store_map(self, value: int) -> Store:
         image = bytes([value]) * (self.meta.offset_bytes - MAP_OFFSET_BYTES)
-        self.effects.stores.append(Store("activemap", offset_bytes=MAP_OFFSET_BYTES, data=image))
+        job = Store("activemap", offset_bytes=MAP_OFFSET_BYTES, data=image)
+        self.effects.stores.append(job)
+        return job
 
     def _guess_consistent(self) -> None:
         """The reference primary is done with the synchronisation that was seen. A copy that was bad before and saw none

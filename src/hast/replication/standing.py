@@ -90,9 +90,12 @@ class Standing:
         self._ahead_missed = True
 
     def link_lost(self) -> None:
-        """The peer's counters will be told anew, its lead included."""
+        """The peer's counters will be told anew, its lead included; so is a question to the arbiter that was open when
+        the link came up, since the link made it void."""
         if self.peer_leads is Record.DURABLE:
             self.peer_leads = Record.ABSENT
+        if self._asking:
+            self._core.effects.ask.append(OUTDATE_PEER)
 
     def abandon(self) -> None:
         """What waits to be answered alone fails, unless its record is on its way: the peer leads, or we stop."""
@@ -141,12 +144,16 @@ class Standing:
     def ask_anew(self) -> None:
         """The question may have been lost, and so may the memory that it was answered: have it put again."""
         core = self._core
-        asking = self.ahead is Record.UNDER_WAY and self._ahead_job is None
         alone = self.ahead is Record.DURABLE and not core.connected
-        if core.settings.arbiter and (asking or alone):
+        if self._asking or (core.settings.arbiter and alone):
             core.effects.ask.append(OUTDATE_PEER)
         elif self.ahead is Record.ABSENT:
             self.ask_again()
+
+    @property
+    def _asking(self) -> bool:
+        """The arbiter's word is waited for."""
+        return self._core.settings.arbiter and self.ahead is Record.UNDER_WAY and self._ahead_job is None
 
     def answered(self, agreed: bool) -> None:
         """The arbiter's word on OUTDATE_PEER. A refusal leaves the writes held; the engine freezes."""
@@ -226,6 +233,8 @@ class Standing:
 
     def _settle_lead(self) -> None:
         if self._lead_command is None and self._stale_job is None:
+            if self.peer_leads is Record.DURABLE and not self._core.local_ok:
+                self._core.effects.follows = True
             self._release(self._waiting_lead, True)
 
     def _raise_localcnt(self) -> None:

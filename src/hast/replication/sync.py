@@ -72,6 +72,10 @@ class Owner(Protocol):
         """Our disk says that this copy lacks something, where that was to be recorded."""
         ...
 
+    def hand_over_lead(self) -> None:
+        """This copy lacks something that only the peer has, and the peer took its mark off just now."""
+        ...
+
     def in_step(self) -> Store:
         """Both copies are equal: write the counters; returns the job."""
         ...
@@ -311,6 +315,8 @@ class Sync:
             self._core.peer_marked = False
             self.stage = Stage.OFF
             self._retry_at_s = self._core.now + RETRY_S
+            if self._core.map.owed_local:
+                self._owner.hand_over_lead()
         elif self.stage is Stage.CLOSING:
             self._core.peer_marked = False
             self._close_job = self._owner.in_step()

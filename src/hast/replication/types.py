@@ -138,7 +138,8 @@ class Effects:
 
     `local` requests for the provider; `remote` wire requests (primary) and `replies` wire replies (secondary) for the
     link; `finished` client requests to be answered; `stores` durable writes; `events`; `drop` close the link.
-    `ask` are questions to the arbiter (answered by `engine.answered`); `save` a record to be made durable.
+    `ask` are questions to the arbiter (answered by `engine.answered`); `save` a record to be made durable. `follows`:
+    the peer leads and our disk takes no record of it: the next worker has to know before anything is answered (S6).
     """
 
     local: list[Request] = field(default_factory=list)
@@ -150,6 +151,7 @@ class Effects:
     ask: list[str] = field(default_factory=list)
     drop: Drop | None = None
     save: Discarded | None = None
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

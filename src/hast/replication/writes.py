@@ -373,6 +373,10 @@ class Writes:
         asked, durable = meta.stale or meta.inconsistent, saved.stale or saved.inconsistent
         return durable or not asked or not self._core.local_ok
 
+    def hand_over_lead(self) -> None:
+        """The peer holds what this copy lacks (S6)."""
+        self.standing.hand_over_lead()
+
     @property
     def flushing(self) -> bool:
         """A flush is under way."""
@@ -424,6 +428,8 @@ class Writes:
             self.sync.retry_later()
         else:
             self._tell_once("flush-failed", "Local flush failed; what it covered is written again in the next sync.")
+            amap.owed_remote.unite_but(amap.armed, amap.owed_local)
+            self.sync.retry_later()
 
     def _remote_flush_failed(self, error: int) -> None:
         """The peer's kernel told it once (S2): what it covered is written to the peer again."""

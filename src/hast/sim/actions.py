@@ -15,15 +15,18 @@ from hast.replication.standing import Record
 from hast.replication.sync import Stage
 from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO
 from hast.sim.clients import Habits
-from hast.sim.disk import STORE
+from hast.sim.disk import SECTOR_BYTES, STORE
+from hast.sim.expectations import expect_answer, expect_drop, expect_link
 from hast.sim.node import Node
-from hast.sim.small import fresh_metadata
+from hast.sim.small import EXTENT_BYTES, fresh_metadata
 
 if TYPE_CHECKING:
     from hast.sim.run import Run
 
 OPERATIONS = {"read": READ, "write": WRITE, "flush": FLUSH, "store": STORE, "zero": ZERO, "discard": DELETE}
 PROMOTE_AGAIN_S = 4.0
+LONE_DRAIN_S = 8.0
+"""Nobody is waited for but the arbiter, which refuses within 3 s, and a slow disk."""
 
 # -- time and clients -------------------------------------------------------------------------------------------
 
@@ -51,6 +54,15 @@ def until(run: Run, what: str, most_s: float) -> bool:
 def operation(run: Run, op: str, sector: int = 0, sectors: int = 1, fua: bool = False) -> None:
     """One operation of a client."""
     run.clients.submit(OPERATIONS[op], sector, sectors, fua)
+
+
+def write_beside_copy(run: Run) -> bool:
+    """A client writes to that part of an extent that is copied already, while the rest of it is not."""
+    extent = _half_copied(run)
+    if extent < 0:
+        return False
+    run.clients.submit(WRITE, extent * EXTENT_BYTES // SECTOR_BYTES, 1)
+    return True
 
 
 def settle(run: Run) -> None:
@@ -81,6 +93,29 @@ def _copied(run: Run) -> Callable[[], bool]:
     def there() -> bool:
         engine = run.engine()
         return engine is not None and engine.sync.stage is Stage.COPYING and engine.sync.done_bytes > 0
+
+    return there
+
+
+def _half_copied(run: Run) -> int:
+    """An extent of which one piece is copied and another was not begun, or -1."""
+    engine = run.engine()
+    if engine is None or engine.sync.stage is not Stage.COPYING:
+        return -1
+    for extent, progress in engine.sync._extents.items():
+        if progress.left == 0 and not progress.failed and extent << engine.map.shift < progress.next < progress.end:
+            return extent
+    return -1
+
+
+def _between_pieces(run: Run) -> Callable[[], bool]:
+    """Something is copied that no flush covers, and neither a piece nor a flush is under way."""
+
+    def there() -> bool:
+        engine = run.engine()
+        if engine is None or engine.sync.stage is not Stage.COPYING:
+            return False
+        return engine.sync._unflushed > 0 and engine.sync._in_flight == 0 and not engine.barrier.running
 
     return there
 
@@ -123,6 +158,8 @@ UNTIL: dict[str, Callable[[Run], Callable[[], bool]]] = {
     "opening": _stage(Stage.OPENING),
     "copying": _stage(Stage.COPYING),
     "copied": _copied,
+    "between pieces": _between_pieces,
+    "half copied": lambda run: lambda: _half_copied(run) >= 0,
     "flushing": _stage(Stage.FLUSHING),
     "closing": _stage(Stage.CLOSING),
     "handshake": _in_handshake,
@@ -169,6 +206,14 @@ def latency(run: Run, seconds: float) -> None:
     """Another route, on which a message takes up to so long."""
     run.cluster.cut("another route")
     run.cluster.latency_s = seconds
+
+
+def rate(run: Run, bytes_s: int) -> None:
+    """The limit on a synchronisation is changed live; 0 for none."""
+    run.cluster.settings = replace(run.cluster.settings, sync_rate_bytes_s=bytes_s)
+    engine = run.engine()
+    if engine is not None:
+        engine.reconfigure(run.cluster.settings, run.world.now)
 
 
 # -- hosts and processes ----------------------------------------------------------------------------------------
@@ -271,13 +316,37 @@ def take_over(run: Run, keep: float = 0.5) -> bool:
     run.truth.states.add("fail-over")
     if not _promote_in_time(run, peer):
         run.truth.states.add("fail-over refused")
-        if not run.schedule.arbiter:
+        if not run.schedule.arbiter and not _still_stale(run, peer):
             run.truth.wrong(f"{peer.name} cannot take over, although its copy is whole")
         node.boot()
         return _back(run, node, peer)
     run.world.run_for(1.0)
     node.boot()
     return True
+
+
+def take_over_unlinked(run: Run, keep: float = 0.5) -> bool:
+    """The primary loses power when the link is gone already, and nothing was written since: the copies are equal."""
+    node, engine = run.node("primary"), run.engine()
+    peer = run.cluster.other(node)
+    if engine is None or run.cluster.link is not None or not peer.up or run.clients.open:
+        return False
+    if engine.map.owed_remote or engine.map.owed_local or node.disk.data() != peer.disk.data():
+        return False
+    run.clients.server_gone()
+    run.cluster.crash(node.name, keep)
+    run.cluster.roles[node.name] = Role.SECONDARY
+    promoted = _promote_in_time(run, peer)
+    if promoted:
+        run.truth.states.add("fail-over without a link")
+        run.world.run_till(lambda: run.cluster.admitting, PROMOTE_AGAIN_S)
+    node.boot()
+    return promoted or _back(run, node, peer)
+
+
+def _still_stale(run: Run, node: Node) -> bool:
+    """A copy that was stale once, and filled by a reference primary, is told only later that it is good again."""
+    return not run.features and node.disk.metadata.stale
 
 
 def _back(run: Run, node: Node, peer: Node) -> bool:
@@ -389,7 +458,7 @@ def succeed(run: Run) -> bool:
         if not run.heir and node.name not in cluster.stopping:
             return False
         if run.world.now >= limit_s:
-            if run.heir and not run.schedule.arbiter:
+            if run.heir and not run.schedule.arbiter and not _still_stale(run, peer):
                 run.truth.wrong(f"{peer.name} cannot take over from {node.name}, although it is gone")
             return False
         run.world.run_for(0.2)
@@ -407,8 +476,11 @@ def switch(run: Run) -> bool:
     node, engine = run.node("primary"), run.engine()
     if engine is None:
         return False
+    began_s, alone = run.world.now, run.cluster.link is None
     if not run.cluster.drain(node.name):
         run.truth.wrong("S10: a demotion did not come to its end")
+    if alone and run.world.now - began_s > LONE_DRAIN_S:
+        run.truth.wrong(f"S10: a demotion without a peer took more than {LONE_DRAIN_S:g} s")
     if node.engine is not engine or run.cluster.roles[node.name] is not Role.PRIMARY:
         return False
     habits, working = run.clients.habits, run.clients.working
@@ -483,7 +555,7 @@ def replace_disk(run: Run, node: str) -> bool:
             return False
         run.clients.server_gone()
         run.cluster.demote(target.name, Role.INIT)
-        if not run.cluster.may_promote(other.name):
+        if not run.cluster.may_promote(other.name) and not _still_stale(run, other):
             run.truth.wrong("the copy that took over from a broken disk may not be used")
         run.cluster.promote(other.name, force=True)
     elif not (target.disk.broken or run.protected()):
@@ -492,6 +564,7 @@ def replace_disk(run: Run, node: str) -> bool:
         run.cluster.demote(target.name, Role.INIT)
     run.world.run_for(0.5)
     target.disk.recreate(fresh_metadata(), target.rng)
+    target.flush_doubtful = target.follows = False
     run.truth.apart[target.name].clear()
     run.cluster.roles[target.name] = Role.SECONDARY
     return True
@@ -599,6 +672,7 @@ def heal(run: Run) -> None:
     cluster.latency_s = 0.003
     cluster.witness.reach = {"a": True, "b": True}
     cluster.witness.delay_s = 0.05
+    rate(run, run.schedule.sync_rate_bytes_s)
     restart_hastd(run)
     run.world.run_till(lambda: not cluster.stopping, 60.0)
     for name in list(cluster.stopped):
@@ -621,6 +695,18 @@ def heal(run: Run) -> None:
         for name in (cluster.serving, cluster.other(cluster.nodes[cluster.serving]).name):
             if _serve_in_time(run, cluster.nodes[name]):
                 break
+        else:
+            _choose_by_hand(run)
+
+
+def _choose_by_hand(run: Run) -> None:
+    """Both copies say that they are stale, the one filled by a reference primary without reason: a person uses it."""
+    cluster = run.cluster
+    last = cluster.nodes[cluster.serving]
+    other = cluster.other(last)
+    if not run.features and last.disk.metadata.stale and _still_stale(run, other):
+        run.truth.states.add("a stale copy is used by hand")
+        _promoted(run, other, force=True)
 
 
 def _serve_in_time(run: Run, node: Node) -> bool:
@@ -640,15 +726,18 @@ ACTIONS: dict[str, Callable[..., bool | None]] = {
         wait,
         until,
         operation,
+        write_beside_copy,
         settle,
         network,
         cut,
         silence,
         latency,
+        rate,
         kill,
         power_off,
         power_on,
         take_over,
+        take_over_unlinked,
         site_power_off,
         stop,
         start,
@@ -672,6 +761,9 @@ ACTIONS: dict[str, Callable[..., bool | None]] = {
         expect_split_brain,
         discard,
         forget,
+        expect_link,
+        expect_answer,
+        expect_drop,
         heal,
     )
 }

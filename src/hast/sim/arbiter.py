@@ -94,7 +94,7 @@ class Dealings:
                 self._question += 1
                 self._lift()
             self._judge()
-        elif name in ("syncdone", "in-sync") and self._tenure.sole:
+        elif name in ("syncdone", "in-sync"):
             self._call(self._clear)
 
     def ask(self) -> None:

@@ -61,6 +61,11 @@ class History:
         for place in range(after + 1, len(known)):
             known[place] = Write(known[place].value, known[place].began_s, number, number)
 
+    def recall(self, number: int, value: int) -> None:
+        """This sector may show the value again, though the history has pruned it."""
+        if self.place(number, value) < 0:
+            self.sectors[number].insert(0, Write(value, -math.inf, number, number))
+
     def restart(self, image: memoryview, unanswered: memoryview, now: float) -> None:
         """From now on this is what was written; where `unanswered` differs, that too, by a write without an answer."""
         for number, (value, other) in enumerate(zip(image.cast("Q"), unanswered.cast("Q"), strict=True)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hast.replication.primary import Primary
 from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO, Request
 from hast.sim.checker import History, Write
-from hast.sim.cluster import Cluster
+from hast.sim.cluster import Cluster, Link
 from hast.sim.disk import SECTOR_BYTES
 from hast.sim.node import Node
 from hast.sim.truth import Truth
@@ -55,8 +55,11 @@ class Clients:
         self._unflushed: list[tuple[Request, Write]] = []
         """Answered writes that no flush has covered yet. `request.left`: copies that have it still to confirm."""
         self._round = 0
-        self._told_s = -1.0
-        """When a flush was last answered with an error: nothing asked for before that is promised to become durable."""
+        self._told: list[float] = [-1.0]
+        """When flushes were answered with an error: nothing asked for before that is promised to become durable, but by
+        a flush that had been asked for when that one failed."""
+        self._served: dict[Request, Link] = {}
+        """Unanswered operation → the link over which the peer could serve it when it was asked for."""
         for node in cluster.nodes.values():
             node.on_finished = self._finished
 
@@ -86,16 +89,23 @@ class Clients:
     def server_gone(self) -> None:
         """The worker that served is gone: what was open is never answered."""
         self._open.clear()
+        self._served.clear()
 
     def start_over(self) -> None:
         """The history begins anew: reads under way are not judged, writes under way may still come."""
         now = self.world.now
         self._open = {request: opened for request, opened in self._open.items() if request.op != READ}
-        again = {request: write.value for request, (write, _began_s, _fua) in self._open.items() if write is not None}
+        again: list[tuple[int, Request, int]] = []
+        newest = 0
+        for request, (opened, _began_s, _fua) in self._open.items():
+            if opened is not None:
+                newest = max(newest, opened.value)
+                again.append((newest, request, opened.value))
         for request, error in self.direct.items():
             if error is None and request.data is not None:
-                again[request] = int.from_bytes(request.data, sys.byteorder)
-        for request, value in sorted(again.items(), key=lambda item: item[1]):
+                value = int.from_bytes(request.data, sys.byteorder)
+                again.append((value, request, value))
+        for _order, request, value in sorted(again, key=lambda each: each[0]):  # zeroing has no number of its own
             write = self.history.begin(request.offset, request.length, value, now)
             if request in self._open:
                 self._open[request] = (write, now, self._open[request][2])
@@ -167,12 +177,16 @@ class Clients:
         self.history.horizon_s = min((began_s for _write, began_s, _fua in self._open.values()), default=now)
         write = None if op == READ else self.history.begin(offset, length, value, now)
         self._open[request] = (write, now, fua)
+        node = self.cluster.primary()
+        link = None if node is None else self.truth.whole_peer(node)
+        if link is not None:
+            self._served[request] = link
         return request
 
     def _finished(self, node: Node, batch: list[Request]) -> None:
         now = self.world.now
         for request in batch:
-            opened = self._open.pop(request, None)
+            opened, served = self._open.pop(request, None), self._served.pop(request, None)
             if opened is None:
                 if request in self.direct:
                     self.direct[request] = request.error
@@ -183,9 +197,11 @@ class Clients:
             if request.error:
                 self.errors += 1
                 if fua or request.op == FLUSH:
-                    self._told_s = now
+                    self._told.append(now)
+                else:
+                    self.truth.failed(node, request, served)
                 continue
-            self.truth.answered(node)
+            self.truth.answered(node, request, began_s)
             if write is not None:
                 self._written(node, request, write, fua)
             elif request.op == READ:
@@ -200,17 +216,26 @@ class Clients:
         write.ended_s = self.world.now
         self.writes_answered += 1
         self.truth.acknowledged(node, request, write)
-        if fua:
-            self.truth.flushed(node, [write] if write.began_s > self._told_s else [])
+        if fua and write.began_s > self._told_to(write.began_s):
+            self.truth.flushed(node, [write])
             write.safe = True
         else:
             self._unflushed.append((request, write))
 
     def _flushed(self, node: Node, began_s: float) -> None:
-        """Everything answered before this flush was asked for can not be lost any more."""
+        """Everything answered before this flush was asked for can not be lost any more, but for what a failed one
+        covered."""
         self.flushes_answered += 1
-        covered = [write for _request, write in self._unflushed if write.ended_s < began_s]
-        self.truth.flushed(node, [write for write in covered if write.began_s > self._told_s])
+        told_s = self._told_to(began_s)
+        covered = [write for _request, write in self._unflushed if write.ended_s < began_s and write.began_s > told_s]
+        self.truth.flushed(node, covered)
         for write in covered:
             write.safe = True
-        self._unflushed = [entry for entry in self._unflushed if entry[1].ended_s >= began_s]
+        self._unflushed = [
+            entry for entry in self._unflushed if entry[1].ended_s >= began_s or entry[1].began_s <= told_s
+        ]
+
+    def _told_to(self, began_s: float) -> float:
+        """When an error was told last that a flush asked for at `began_s` need not make up for."""
+        limit_s = began_s if self.truth.flush_failed_s > began_s else self.world.now
+        return next(told_s for told_s in reversed(self._told) if told_s <= limit_s)

@@ -87,6 +87,10 @@ class HandshakeWatcher(Watcher, Protocol):
         """Clients of this node are let in."""
         ...
 
+    def chosen(self, node: Node) -> None:
+        """This node becomes primary, and nobody forced it."""
+        ...
+
 
 class Cluster:
     """Nodes `a` and `b`. Clients use the one that was promoted last, `serving`; a primary connects to a secondary."""
@@ -155,7 +159,7 @@ class Cluster:
 
     def may_promote(self, name: str) -> bool:
         """What the supervisor would say, without force. Without our extensions "inconsistent" is only a guess."""
-        meta = self.nodes[name].disk.metadata
+        meta = self.nodes[name].metadata
         if not self.features:
             meta = replace(meta, inconsistent=False)
         return may_use_copy(meta, force=False, resume=False).allowed
@@ -180,6 +184,8 @@ class Cluster:
                 return False
             self._end_dealings(name)
             self.dealings[name] = Dealings(self.witness, _Patron(self, name), lease)
+        if not force:
+            self.watcher.chosen(self.nodes[name])
         self.cut("role change")
         node = self.nodes[name]
         self.world.run_till(lambda: node.idle, 10.0)
@@ -204,7 +210,7 @@ class Cluster:
             connected = self.link is not None and self.link.secondary.name == name
             if not (connected or departure.is_awaited(now)):
                 return True
-            return not departure.holds_role(self.ask_peer(name), now)
+            return not departure.holds_role(self.ask_peer(name), now, connected)
 
         left_s = (departure.until_s or 0.0) - self.world.now
         return self.world.run_till(gone, max(self.settings.timeout_s, left_s) + RETRY_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from hast.replication.primary import Primary, Settings
@@ -67,6 +68,8 @@ class Node:
         self.boot_id = self.rng.getrandbits(128).to_bytes(16, "big")
         self.flush_doubtful = False
         """A worker of this boot may have been told of a failed flush, and not have noted it."""
+        self.follows = False
+        """In this boot the peer came to hold what this copy lacks, and the disk took no record of it."""
         self.life = 0
         """Counts engines: what an earlier one started is not reported to a later one."""
         self.up = True
@@ -82,8 +85,14 @@ class Node:
         self._reading: set[Request] = set()
         self._under_way = 0
 
-    def start_primary(self, settings: Settings, force: bool = False) -> Primary:
+    @property
+    def metadata(self) -> Metadata:
+        """What a worker reads, with what the run directory says."""
         meta = self.disk.metadata
+        return replace(meta, stale=True) if self.follows else meta
+
+    def start_primary(self, settings: Settings, force: bool = False) -> Primary:
+        meta = self.metadata
         image = self.disk.map()
         resuid = self.rng.getrandbits(63) + 1
         self.stop()
@@ -107,13 +116,15 @@ class Node:
     def start_secondary(self, features: int) -> Secondary:
         self.stop()
         engine = self.engine = Secondary(
-            self.disk.metadata,
+            self.metadata,
             self.disk.map(),
             sectorsize_bytes=SECTOR_BYTES,
             features=features,
             flush_doubtful=self.flush_doubtful,
             wall_offset_s=1e9,
         )
+        if self.follows:
+            engine.store_metadata("copy is stale")
         self.sync_seqs = set()
         self._tick(self.life)
         return engine
@@ -166,7 +177,7 @@ class Node:
         """Power cut; returns the sectors of the data area whose newest content was lost."""
         self.stop()
         self.up = False
-        self.flush_doubtful = False
+        self.flush_doubtful = self.follows = False
         self.world.note(f"{self.name}: power cut")
         return self.disk.crash(self.rng, keep)
 
@@ -181,6 +192,8 @@ class Node:
         if engine is None:
             return
         effects = engine.effects
+        if effects.follows:
+            effects.follows, self.follows = False, True
         if effects.stores:
             stores, effects.stores = effects.stores, []
             for job in stores:
@@ -257,6 +270,8 @@ class Node:
         self._stores.popleft()
         if job.metadata is not None and job.metadata.unflushed and not failed:
             self.flush_doubtful = False
+        if job.metadata is not None and job.metadata.stale and not failed:
+            self.follows = False
         self.engine.stored(job, errno.EIO if failed else 0, self.world.now)
         self._next_store()
         self.pump()

@@ -51,7 +51,7 @@ class Orphans:
         if cluster.roles[name] is Role.PRIMARY and isinstance(engine, Primary) and cluster.settings.arbiter:
             if not engine.core.connected:
                 engine.freeze(REGAINING, cluster.world.now)
-            self._regain(name, cluster.nodes[name].life, cluster.world.now + STEP_DOWN_S)
+            self._regain(name, cluster.world.now + STEP_DOWN_S)
 
     def lost_worker(self, name: str) -> None:
         """Nobody replaces it: a primary's device is gone with it."""
@@ -77,11 +77,11 @@ class Orphans:
         node.pump()
         cluster.world.after(POLL_S, self._watch, name, life, orphan)
 
-    def _regain(self, name: str, life: int, until_s: float) -> None:
+    def _regain(self, name: str, until_s: float) -> None:
         cluster = self._cluster
         node = cluster.nodes[name]
         engine, now = node.engine, cluster.world.now
-        if name in self.names or node.life != life or not isinstance(engine, Primary):
+        if name in self.names or name in cluster.dealings or not isinstance(engine, Primary):
             return
         if cluster.regain_lease(name):
             engine.ask_anew(now)
@@ -90,4 +90,4 @@ class Orphans:
         elif not engine.core.connected and now >= until_s:
             cluster.stop_hastd(name)
         else:
-            cluster.world.after(ASK_AGAIN_S, self._regain, name, life, until_s)
+            cluster.world.after(ASK_AGAIN_S, self._regain, name, until_s)

@@ -20,6 +20,8 @@ from hast.sim.truth import Truth
 from hast.sim.world import World
 
 SETTLE_S = 90.0
+MOST_PAUSES = 2
+"""So often may a pass leave something to the next one, where no operation failed and clients rest."""
 TIMEOUT_S = 5.0
 
 
@@ -137,16 +139,30 @@ class Run:
         """Clients rest, the copies become equal; False, and a complaint, when that takes too long."""
         self.clients.rest()
         limit_s = self.world.now + SETTLE_S
+        pauses, pausing = 0, False
         while not self.in_step():
+            before, pausing = pausing, self._pauses()
+            pauses += pausing and not before
+            if pauses > MOST_PAUSES:
+                self.truth.wrong("S9: nothing failed, and pass after pass leaves something to the next")
+                return False
             if self.world.now >= limit_s:
                 self.truth.wrong(f"the copies did not become equal: {self._why_not()}")
                 return False
             if self.cluster.primary() is None:
                 actions.heal(self)
+            actions.restart_hastd(self)
             self.world.run_for(0.2)
         self.compare()
         self.truth.together()
         return True
+
+    def _pauses(self) -> bool:
+        """Something is owed, nothing ever stood in the way, and it is not copied."""
+        engine = self.engine()
+        if engine is None or not self.linked() or any(node.disk.failed for node in self.cluster.nodes.values()):
+            return False
+        return bool(engine.map.owed_remote or engine.map.owed_local) and not engine.sync.active
 
     def compare(self) -> None:
         """S9, S4: both copies hold the same, and it is what clients were told."""

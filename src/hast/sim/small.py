@@ -23,7 +23,7 @@ SMALL = (
     (sync, "PIECE_BYTES", 2 * SECTOR_BYTES),
     (sync, "PIECES_IDLE", 6),
     (sync, "PIECES_BUSY", 2),
-    (sync, "WINDOW_BYTES", 12 * EXTENT_BYTES),
+    (sync, "WINDOW_BYTES", 6 * EXTENT_BYTES),
     (sync, "RETRY_S", 3.0),
     (sync, "FIRST_RETRY_S", 1.0),
     (core, "REFERENCE_MAX_DATA_BYTES", 4 * SECTOR_BYTES),

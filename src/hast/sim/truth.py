@@ -15,9 +15,9 @@ from hast.replication.answer import SecondHello, SecondReply
 from hast.replication.core import SYNC
 from hast.replication.primary import Primary
 from hast.replication.secondary import Secondary
-from hast.replication.types import FLUSH, Event, Metadata, Request, Store
+from hast.replication.types import FLUSH, READ, Event, Metadata, Request, Store
 from hast.sim.checker import History, Write
-from hast.sim.cluster import Cluster
+from hast.sim.cluster import Cluster, Link
 from hast.sim.disk import MAP_OFFSET_BYTES, SECTOR_BYTES, Disk
 from hast.sim.node import Node
 
@@ -42,6 +42,10 @@ class Truth:
         """Nodes that began to synchronise while they stopped: that is not waited for."""
         self.spoiled = False
         """An operation of a disk failed in this run."""
+        self.flush_failed_s = -1.0
+        """When a flush of a primary's disk failed last."""
+        self._frozen: dict[str, tuple[int, float]] = {}
+        """Node → the life of its engine, and since when that holds writes by order."""
         self.apart: dict[str, dict[int, int]] = {"a": {}, "b": {}}
         """Node → sector → value that was acknowledged there while the nodes were apart, by hand."""
 
@@ -79,8 +83,14 @@ class Truth:
         link, other = self.cluster.link, self.cluster.other(node)
         if link is None or link.primary is not other or not isinstance(other.engine, Primary):
             return
-        if other.engine.core.local_ok and not other.disk.broken and not self._shows(node, request):
+        if self._shows(node, request):
+            return
+        if other.engine.core.local_ok and not other.disk.broken:
             self._check_marked(other, node, request)
+        elif Feature.TAKE_LEAD in self.cluster.features and not other.engine.core.local_ok:
+            for extent in self._extents(node, request.offset, request.length):
+                if not (node.disk.is_marked(extent) or other.disk.is_marked(extent)):
+                    self.wrong(f"S6: {node.name} writes extent {extent} for a broken disk, and no map names it")
 
     def _check_marked(self, node: Node, writer: Node, request: Request) -> None:
         for extent in self._extents(node, request.offset, request.length):
@@ -136,6 +146,15 @@ class Truth:
             if not forced and Feature.SYNC_MARK in self.cluster.features and node.disk.unsettled(node.copied):
                 self.wrong(f"S7: {node.name} calls its copy good, and what was copied into it is not on its medium")
             node.copied.clear()
+        if job.reason == "copy is stale" and self.cluster.other(node).disk.failed:
+            # The peer leads from now on, and has perhaps failed what it had received before: two failures.
+            self.doubt_unconfirmed()
+        if job.reason == "in step" and job.metadata is not None and self._says_bad(job.metadata):
+            self.wrong(f"S7: {node.name} calls the copies in step, and its own bad")
+        if job.reason == "sync begins" and Feature.SYNC_MARK in self.cluster.features:
+            source = self.cluster.other(node)
+            if source.up and isinstance(source.engine, Primary) and self._says_bad(source.disk.durable_metadata):
+                self.wrong(f"S7: {node.name} is to be overwritten, and the disk of {source.name} calls itself bad")
         if job.reason == "in step" and isinstance(node.engine, Primary) and self._alive(node):
             differing = [e for e in self._differing() if e not in node.engine.map.inflight]
             if differing:
@@ -144,6 +163,10 @@ class Truth:
     def happened(self, node: Node, event: Event) -> None:
         """S3: when a link goes live, every extent that differs is known to be owed."""
         self.states.add(event.name)
+        if event.name == "frozen":
+            self._frozen[node.name] = node.life, self.cluster.world.now
+        elif event.name == "thawed":
+            self._frozen.pop(node.name, None)
         if event.name == "syncstart" and node.name in self.cluster.stopping:
             self.resynced_stops.add(node.name)
         engine = node.engine
@@ -169,6 +192,8 @@ class Truth:
         durable = secondary.disk.durable_metadata
         if reply.virgin and not hello.virgin and not durable.inconsistent:
             self.wrong(f"S7: {secondary.name} will be copied as a whole with no mark on its disk")
+        if reply.discards is not None and not durable.inconsistent:
+            self.wrong(f"S7: {secondary.name} gives its changes up with no mark on its disk")
         if reply.syncsrc is SyncSource.SECONDARY and durable.inconsistent:
             self.wrong(f"S7: {secondary.name} is inconsistent and becomes the source")
 
@@ -209,6 +234,12 @@ class Truth:
         if not forced and other.name in self.cluster.stopping and isinstance(other.engine, Primary) and other.up:
             self.wrong(f"S10: {node.name} serves before {other.name} has let go")
 
+    def chosen(self, node: Node) -> None:
+        """S7: a copy that calls itself bad is not served unless by force. To a reference node it does not say so."""
+        meta = node.disk.metadata
+        if meta.stale or (meta.inconsistent and Feature.SYNC_MARK in self.cluster.features):
+            self.wrong(f"S7: {node.name} becomes primary without force, and its copy calls itself bad")
+
     def cut(self, primary: Node) -> None:
         """A peer that leads, and is lost: what it had not confirmed for good is then only on a copy that missed
         something (memsync and async, in which that may be acknowledged)."""
@@ -221,6 +252,7 @@ class Truth:
         self.spoiled = True
         other = self.cluster.other(node)
         if not isinstance(node.engine, Secondary):
+            self.flush_failed_s = self.cluster.world.now if request.op == FLUSH else self.flush_failed_s
             return
         if request.op != FLUSH and self._peer_leads(other):
             self.doubt_unconfirmed()
@@ -237,11 +269,47 @@ class Truth:
 
     # -- answers to clients ----------------------------------------------------------------------------------------
 
-    def answered(self, node: Node) -> None:
-        """S10: a primary that was demoted, or refused, answers nothing with success."""
+    def answered(self, node: Node, request: Request, began_s: float) -> None:
+        """S10: a primary that was demoted, or refused, answers nothing with success. S11: one that holds what changes
+        data lets nothing of it in."""
         engine = node.engine
         if isinstance(engine, Primary) and engine.drained:
             self.wrong(f"S10: {node.name} answers after its demotion")
+        life, since_s = self._frozen.get(node.name, (-1, 0.0))
+        if life == node.life and began_s > since_s and request.op != READ:
+            self.wrong(f"S11: {node.name} holds writes, and answers one that came later")
+
+    def whole_peer(self, node: Node) -> Link | None:
+        """The link to a peer that has everything, as this primary sees it, and whose disk never failed."""
+        engine = node.engine
+        if not isinstance(engine, Primary) or not engine.core.connected or not engine.core.peer_whole:
+            return None
+        return self._good_link(node)
+
+    def _good_link(self, node: Node) -> Link | None:
+        link = self.cluster.link
+        if link is None or link.primary is not node or not link.alive or link.silent or link.secondary.disk.failed:
+            return None
+        return link
+
+    def failed(self, node: Node, request: Request, link: Link | None) -> None:
+        """S6: nobody is told an error if the peer had everything at the time of the request, and is there still.
+
+        What the primary says of its peer now is not asked: that may be what is wrong. Not judged: the moment in which
+        the peer takes its mark off, what a failed flush of the primary made doubtful, and a primary whose disk took no
+        record beside a peer that cannot be told of it.
+        """
+        engine = node.engine
+        unled = (
+            isinstance(engine, Primary) and not engine.core.local_ok and Feature.TAKE_LEAD not in self.cluster.features
+        )
+        if unled:
+            return
+        if link is None or self._good_link(node) is not link or not isinstance(engine, Primary):
+            return
+        leaving = engine.writes.draining or engine.writes.withholding
+        if engine.core.connected and not (leaving or engine.core.peer_marked or self.flush_failed_s >= 0):
+            self.wrong(f"S6: {node.name} answers {request} although its peer could serve it")
 
     def acknowledged_apart(self, node: Node, request: Request) -> None:
         """A write made by hand was answered. An early answer, in async mode, promises nothing where the arbiter may
@@ -408,6 +476,7 @@ class Truth:
             return
         self.states.add("forgets that only the peer is good")
         for number, value in enumerate(node.disk.data().cast("Q")):
+            self.history.recall(number, value)
             self.history.doubt_sector(number, self.history.place(number, value))
 
     # -- helpers -----------------------------------------------------------------------------------------------------

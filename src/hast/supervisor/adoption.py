@@ -20,10 +20,10 @@ from hast.daemon.logs import in_words
 from hast.device import device
 from hast.format.constants import Role
 from hast.supervisor import leftovers
-from hast.supervisor.leftovers import WorkerRecord
 from hast.supervisor.worker_pool import Foundling, Spawned
 from hast.worker import messages
 from hast.worker.successor import STATE_VERSION, user_of
+from hast.worker.worker_record import WorkerRecord, records
 
 log = logging.getLogger("hast.supervisor")
 
@@ -71,8 +71,7 @@ class Offer:
 
 async def find() -> dict[str, Offer]:
     """Every worker that can be taken over, by its resource. Raises NotUnderstood."""
-    records = leftovers.records()
-    results = await asyncio.gather(*(_ask(record) for record in records), return_exceptions=True)
+    results = await asyncio.gather(*(_ask(record) for record in records()), return_exceptions=True)
     offers = {each.name: each for each in results if isinstance(each, Offer)}
     for result in results:
         if isinstance(result, NotUnderstood):

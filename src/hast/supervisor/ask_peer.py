@@ -25,13 +25,16 @@ READ_BYTES = 65536
 
 async def ask(resource: Resource) -> PeerAnswer:
     """Whether the peer says that it is primary. Takes at most a few seconds."""
+    otherwise = PeerAnswer.NONE
     for remote in resource.remotes:
         try:
             primary = await _ask(parse_address(remote), resource)
             return PeerAnswer.PRIMARY if primary else PeerAnswer.NOT_PRIMARY
+        except ConnectionRefusedError:
+            otherwise = PeerAnswer.REFUSED
         except (OSError, TimeoutError, AddressError, FrameError, HandshakeError):
             continue
-    return PeerAnswer.NONE
+    return otherwise
 
 
 async def _ask(address: Address, resource: Resource) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from hast.config.model import ArbiterKind, Resource
 from hast.daemon.logs import context
 from hast.device.export_device import ExportDevice
-from hast.format.constants import Role
+from hast.format.constants import SPLIT_BRAIN_TEXT, Role
 from hast.supervisor import arbiter_link, memory
 from hast.supervisor.adoption import Offer
 from hast.supervisor.announcer import Announcer, event_name
@@ -177,6 +177,9 @@ class ResourceState:
         try:
             async with self._lock:
                 old = self.role
+                if new is Role.PRIMARY is old and self._revival.held:
+                    await self._retry()
+                    return old
                 plan = role_change.change(self._facts(new, force, rendezvous is not None))
                 ending = await self._runner.run(plan, f"{old} to {new}", new is Role.PRIMARY, rendezvous)
                 if ending.role is Role.PRIMARY is not old:
@@ -186,6 +189,11 @@ class ResourceState:
         finally:
             if rendezvous is not None:
                 rendezvous.leave(self.name)
+
+    async def _retry(self) -> None:
+        """After a crash loop, by order. Raises RoleError."""
+        if not await self._revival.retry():
+            raise RoleError(self.last_error or "The worker does not serve; see the log.")
 
     async def retire(self) -> None:
         """The resource was removed: role init with its hook, and nothing after it. Raises RoleError."""
@@ -353,7 +361,8 @@ class ResourceState:
     def _secondary_ended(self, dead: WorkerProcess) -> None:
         if dead.refused is not None or dead.exit_code not in (0, 75):
             self.last_error = dead.refused or f"The worker process ended ({dead.how_it_ended()})."
-            log.error("%s", self.last_error, extra=self._extra())
+            if dead.refused != SPLIT_BRAIN_TEXT:  # the event of it was logged with more
+                log.error("%s", self.last_error, extra=self._extra())
         self._secondary_gone("The worker process ended.")
 
     def _secondary_gone(self, text: str) -> None:

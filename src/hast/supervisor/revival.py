@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from hast.config.model import CrashLoop
 from hast.daemon.logs import context
 from hast.format.constants import Role
 from hast.supervisor.announcer import Announcer
@@ -16,6 +17,7 @@ from hast.supervisor.live_settings import LiveSettings
 from hast.supervisor.role_runner import RoleRunner
 from hast.supervisor.worker_process import WorkerProcess
 
+NO_DISK_POLL_S = 0.2
 log = logging.getLogger("hast.supervisor")
 
 
@@ -32,6 +34,8 @@ class Revival:
         tried: Callable[[Refusal | None], None],
         given_up: Callable[[Ending], None],
     ) -> None:
+        self.held = False
+        """No worker is started any more until the role is ordered again."""
         self.restarts = 0
         """Workers replaced since hastd started."""
         self._runner = runner
@@ -45,7 +49,11 @@ class Revival:
     async def run(self, dead: WorkerProcess) -> None:
         """Replace this worker, and those that die in its place, until one serves or the role is given up."""
         while restart.may_restart(restart.Death(dead.exit_code, dead.refused)):
-            delay_s = self._backoff.next_delay_s(asyncio.get_running_loop().time())
+            await self._await_disk(dead)
+            delay_s = self._backoff.next_delay_s(asyncio.get_running_loop().time(), dead.served_s)
+            if delay_s is None:
+                await self._end_crash_loop(dead)
+                return
             log.warning("Restarting the worker in %g s.", delay_s, extra=self._extra())
             await asyncio.sleep(delay_s)
             async with self._lock:
@@ -56,6 +64,29 @@ class Revival:
         async with self._lock:
             if self._is_concerned(dead):
                 await self._give_up(dead.refused or f"The worker process ended ({dead.how_it_ended()}); see the log.")
+
+    async def _await_disk(self, dead: WorkerProcess) -> None:
+        """No worker can do without it; that is no crash loop."""
+        while self._runner.no_disk is not None and self._is_concerned(dead):
+            await asyncio.sleep(NO_DISK_POLL_S)
+
+    async def retry(self) -> bool:
+        """Ordered by hand after a crash loop: begin anew. False when no worker serves. The caller holds the lock."""
+        self.held = False
+        self._backoff = restart.Backoff()
+        return await self._replace()
+
+    async def _end_crash_loop(self, dead: WorkerProcess) -> None:
+        async with self._lock:
+            if not self._is_concerned(dead):
+                return
+            if self._settings.resource.crash_loop is CrashLoop.FAIL:
+                await self._give_up(restart.FAILED)
+                return
+            self.held = True
+            refusal = Refusal(restart.HELD, restart.HELD, publish=True)
+            self._tried(refusal)
+            self._announce.refused(Role.PRIMARY, refusal)
 
     def _is_concerned(self, dead: WorkerProcess) -> bool:
         return self._runner.primary is not None and self._runner.primary.worker is dead

@@ -207,7 +207,7 @@ class RoleRunner:
             return self._answer()
         answer = await ask_peer.ask(self._settings())
         awaited = self.departure.is_awaited(now_s())
-        holds = (self.connected or awaited) and self.departure.holds_role(answer, now_s())
+        holds = (self.connected or awaited) and self.departure.holds_role(answer, now_s(), self.connected)
         return self._answer(peer_is_primary=holds, peer_until_s=self.departure.until_s if awaited else None)
 
     async def _wait_for_peer(self, step: Step) -> None:

@@ -49,6 +49,7 @@ def build(
         | {
             "status": _status(state, known),
             "connected": _is_connected(known),
+            "peer_whole": _is_connected(known) and (known or {}).get("peer_whole") is True,
             "not_connected": _not_connected(state, known, contact),
             "workerpid": state.worker.pid if state.worker is not None and state.worker.alive else 0,
             "dirty": int((known or {}).get("dirty") or 0),

@@ -231,6 +231,10 @@ class Supervisor:
         settling = [asyncio.ensure_future(state.settled()) for state in self._states.values()]
         if settling:
             await asyncio.wait(settling, timeout=SETTLE_LIMIT_S)
+        await self._close_doors()
+
+    async def _close_doors(self) -> None:
+        """Nobody is let in any more, and what runs beside the workers ends."""
         for listener in self._listeners.values():
             listener.close()
         await self._environment.pool.close()
@@ -252,15 +256,9 @@ class Supervisor:
         log.info("Stopping.")
         self._environment.stopping = True
         await self._let_go()
-        for listener in self._listeners.values():
-            listener.close()
-        await self._environment.pool.close()
-        await self._environment.hooks.finish(HOOK_GRACE_S)
-        if self._control is not None:
-            await self._control.close()
+        await self._close_doors()
         self._journal.remove()
         config_record.remove(self.configuration.path)
-        sockets.unlink_control(self.configuration.control)
         for pidfile in (self._opened.pidfile, self._opened.run_lock):
             if pidfile is not None:
                 pidfile.close()
@@ -328,6 +326,10 @@ class Supervisor:
             return None
 
     async def _change_resources(self, plan: reload_plan.ReloadPlan, new: Configuration) -> None:
+        for name in (*plan.restarted, *plan.live):
+            state = self._states[name]
+            what = reload_plan.changes(state.resource, new.resources[name])
+            log.info("Resource changed: %s.", what, extra=context(name, state.role))
         await asyncio.gather(
             *(self._remove(name) for name in plan.removed),
             *(self._restart(self._states[name], new.resources[name]) for name in plan.restarted),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -15,9 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hast.daemon.logs import in_words
-from hast.supervisor import leftovers
 from hast.supervisor.worker_pool import Spawned, WorkerPool
 from hast.worker import messages
+from hast.worker.worker_record import forget_worker, record_worker, start_time
 
 log = logging.getLogger("hast.supervisor")
 
@@ -49,6 +50,9 @@ class WorkerProcess:
         self._pool = pool
         self.ready: dict[str, Any] | None = None
         self.refused: str | None = None
+        self.served_s = 0.0
+        """How long it has served, once it has ended; 0 when it never did."""
+        self._ready_s = math.inf
         self.stopping = False
         self.ended = asyncio.Event()
         self.changed = asyncio.Event()
@@ -77,12 +81,13 @@ class WorkerProcess:
                 spawned.close()
                 if last_attempt or isinstance(error, ValueError):
                     raise WorkerError(f"Unable to hand the resource to its worker: {in_words(error)}.") from None
-        leftovers.record_worker(self.name, spawned.process.pid)
+        record_worker(self.name, spawned.process.pid)
         self._hold(spawned)
 
     async def adopt(self, spawned: Spawned, ready: dict[str, Any]) -> None:
         """Take over a worker that waits for a supervisor. Raises WorkerError; then it waits on, or has ended."""
         self.ready = ready
+        self._ready_s = -math.inf
         self._hold(spawned)
         await self.ask("adopt", ADOPT_DEADLINE_S)
 
@@ -234,7 +239,7 @@ class WorkerProcess:
 
     def _is_over(self) -> bool:
         """It runs nothing of its own any more."""
-        return self.alive and leftovers.start_time(self.pid) is None
+        return self.alive and start_time(self.pid) is None
 
     def _has_left(self, code: int, reason: str) -> None:
         """It runs no more, but its process is not gone."""
@@ -244,7 +249,7 @@ class WorkerProcess:
 
     async def _reap(self, spawned: Spawned) -> None:
         await spawned.process.wait()
-        leftovers.forget_worker(self.name, spawned.process.pid)
+        forget_worker(self.name, spawned.process.pid)
         while self._sock is not None and self._receive_one(self._sock):
             pass
         if self.lingers is not None:
@@ -256,6 +261,7 @@ class WorkerProcess:
 
     def _conclude(self) -> None:
         """The end: nobody waits for it any more."""
+        self.served_s = max(0.0, asyncio.get_running_loop().time() - self._ready_s)
         self._close_socket()
         self.ended.set()
         self.changed.set()
@@ -298,6 +304,7 @@ class WorkerProcess:
         say = message.get("say")
         if say == "ready":
             self.ready = message
+            self._ready_s = asyncio.get_running_loop().time()
         elif say == "refused":
             self.refused = str(message.get("text") or "The worker refused the role.")
         elif say == "left":

@@ -41,17 +41,17 @@ Worker to supervisor
 The worker logs by daemon/logs.py (`setup` with its resource and role), the supervisor only logs and runs hooks for
 events it hears of; an event is therefore logged by the supervisor and not by the worker. A worker that reads end of
 file here has lost its supervisor: if it holds its role it goes on and waits for the next one (worker/successor.py),
-else it drains, closes and exits 0. Exit codes: 0 stopped as asked; 75 link lost
-(secondary), or start me again (primary); anything else, the role cannot be held. The `status` object of a worker (sizes
-in bytes; keys that do not apply may be absent): "status": "complete" (connected) | "degraded", "in_step": bool (both
-copies are equal, as far as this node knows), "link": {"reason": why it is not connected, ...}, "dirty", "datasize",
-"extentsize", "keepdirty", "resuid", "localcnt", "remotecnt", "statistics": {"reads", "writes", "deletes", "flushes",
-"activemap_updates", "read_errors", "write_errors", "delete_errors", "flush_errors"}, "queues": {"local", "send",
-"recv", "done", "idle"}, "sync": null | {"direction": "to-peer"|"from-peer", "total_bytes", "done_bytes",
-"rate_bytes_s", "left_s"|null}, "problems": [{"kind": "split-brain"|"stale"|"inconsistent"|"refused"|"disk"|"peer-
-disk"|"frozen", "text": "..."}], "inconsistent": bool, "stale": bool, "peer": "..." (address in use), "protocol": n,
-"replication": mode in effect. What hastctl --json shows is made of it by supervisor/status.py; docs/control.md names
-every field there.
+else it drains, closes and exits 0. Exit codes: 0 stopped as asked; 75 link lost (secondary), or start me again
+(primary); anything else, the role cannot be held. The `status` object of a worker
+(sizes in bytes; keys that do not apply may be absent): "status": "complete" (connected) | "degraded", "in_step": bool
+(both copies are equal, as far as this node knows), "peer_whole": bool (of a primary: the peer's copy lacks nothing),
+"link": {"reason": why it is not connected, ...}, "dirty", "datasize", "extentsize", "keepdirty", "resuid", "localcnt",
+"remotecnt", "statistics": {"reads", "writes", "deletes", "flushes", "activemap_updates", "read_errors",
+"write_errors", "delete_errors", "flush_errors"}, "queues": {"local", "send", "recv", "done", "idle"}, "sync": null |
+{"direction": "to-peer"|"from-peer", "total_bytes", "done_bytes", "rate_bytes_s", "left_s"|null}, "problems": [{"kind":
+"split-brain"|"stale"|"inconsistent"|"refused"|"disk"|"frozen", "text": "..."}], "inconsistent": bool, "stale": bool,
+"peer": "..." (address in use), "protocol": n, "replication": mode in effect. What hastctl --json shows is made of it
+by supervisor/status.py; docs/control.md names every field there.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from hast.config.model import Arbiter, ArbiterKind, Device, Resource, SplitBrainPolicy
+from hast.config.model import Arbiter, ArbiterKind, CrashLoop, Device, Resource, SplitBrainPolicy
 from hast.format.constants import Checksum, Compression, Replication
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -112,5 +112,6 @@ def resource_from_json(value: dict[str, Any]) -> Resource:
             "device": Device(value["device"]),
             "arbiter": Arbiter(ArbiterKind(value["arbiter"]["kind"]), tuple(value["arbiter"]["targets"])),
             "split_brain_policy": SplitBrainPolicy(value["split_brain_policy"]),
+            "crash_loop": CrashLoop(value["crash_loop"]),
         }
     )

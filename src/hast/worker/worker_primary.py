@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 from hast.config.model import ArbiterKind, Resource
-from hast.election.orphan import REASON, Conduct, Orphan
 from hast.format.constants import PROTOCOL_VERSION
 from hast.replication.handshake import PeerChanges
 from hast.replication.primary import MAX_ACTIVE, Primary, Settings
@@ -24,8 +23,9 @@ from hast.worker.disk.patient_open import NoAnswer, open_and_read
 from hast.worker.disk.provider_open import ProviderError
 from hast.worker.disk_change import DiskChange
 from hast.worker.export.export import NbdExport
-from hast.worker.interfaces import Client, FrontEnd, Timer
+from hast.worker.interfaces import Client, FrontEnd
 from hast.worker.link.primary_link import Outcome, PrimaryLink, Stage
+from hast.worker.orphan_watch import OrphanWatch
 from hast.worker.reactor import EpollReactor
 from hast.worker.start_gate import StartGate
 from hast.worker.successor import Offer
@@ -36,7 +36,6 @@ log = logging.getLogger("hast.worker")
 MAX_UNSENT_BYTES = 32 * 1024 * 1024
 """With more than this waiting to be sent to the peer, clients are not read: what async mode may be behind."""
 DRAIN_POLL_S = 0.02
-ORPHAN_POLL_S = 0.2
 ORPHAN_QUIET_S = 2.0
 """How long users may take to fall silent when hastd is gone."""
 EXIT_UNAVAILABLE = 69
@@ -64,8 +63,7 @@ class PrimaryWorker(Worker):
         self._sync_rate_bytes_s = self.resource.sync_rate_bytes_s
         self._stop_deadline_s = 0.0
         self._disk_change = DiskChange(self, self.resource.name)
-        self._orphan: Orphan | None = None
-        self._orphan_watch: Timer | None = None
+        self._orphan_watch = OrphanWatch(reactor, self.end_orphaned)
 
     # -- start
 
@@ -86,6 +84,9 @@ class PrimaryWorker(Worker):
         assert found.opened is not None
         assert found.contents is not None
         opened, (metadata, image) = found.opened, found.contents
+        provider = self.use_provider(opened, metadata.offset_bytes)
+        if provider.follows:
+            metadata = replace(metadata, stale=True)
         force, resume = bool(self._start.get("force")), bool(self._start.get("resume"))
         verdict = may_use_copy(metadata, force, resume)
         if not verdict.allowed:
@@ -95,7 +96,6 @@ class PrimaryWorker(Worker):
         if forced:
             log.warning("The local copy is %s; it is used as it is, as demanded.", _faults(metadata))
             metadata = replace(metadata, inconsistent=False, stale=False)
-        provider = self.use_provider(opened, metadata.offset_bytes)
         engine = Primary(
             self._settings(),
             metadata,
@@ -214,6 +214,10 @@ class PrimaryWorker(Worker):
         """Requests to the peer first, so that both copies work at the same time; then answers to clients."""
         link = self._link
         assert link is not None
+        if effects.follows:
+            assert self.provider is not None
+            effects.follows = False
+            self.provider.note_follows()
         if effects.remote:
             remote, effects.remote = effects.remote, []
             link.send(remote)
@@ -293,32 +297,10 @@ class PrimaryWorker(Worker):
         return told, list(self._descriptors)
 
     def supervisor_changed(self, there: bool) -> None:
-        """Without a supervisor nobody renews the arbiter's leave (S11); with one, it says whether writes are held."""
-        if self._orphan_watch is not None:
-            self._orphan_watch.cancel()
-        arbitrated = self.resource.arbiter.kind is not ArbiterKind.NONE
-        self._orphan = None if there else Orphan(arbitrated, self.reactor.now())
-        self._watch_leave()
-
-    def _watch_leave(self) -> None:
-        engine, orphan = self.engine, self._orphan
-        if engine is None or orphan is None or self.stopping:
-            return
-        now = self.reactor.now()
-        conduct = orphan.conduct(engine.core.connected, now)
-        if conduct is Conduct.STEP_DOWN:
-            self.end_orphaned(f"Stepping down: {REASON}.")
-            return
-        if conduct is Conduct.HOLD_WRITES:
-            engine.freeze(REASON, now)
-        else:
-            self._thaw_orphan()
-        self._orphan_watch = self.reactor.call_later(ORPHAN_POLL_S, self._watch_leave)
-
-    def _thaw_orphan(self) -> None:
-        assert self.engine is not None
-        if self.engine.writes.frozen == REASON:
-            self.engine.thaw(self.reactor.now())
+        """Without a supervisor nobody renews the arbiter's leave."""
+        self._orphan_watch.end()
+        if not there and self.engine is not None:
+            self._orphan_watch.begin(self.engine, self.resource.arbiter.kind is not ArbiterKind.NONE)
 
     def reload(self, resource: Resource) -> None:
         if resource.sync_rate_bytes_s != self.resource.sync_rate_bytes_s:
@@ -346,6 +328,7 @@ class PrimaryWorker(Worker):
         if self.stopping:
             return
         self.stopping = True
+        self._orphan_watch.end()
         if self._gate is not None:
             self._gate.cancel()
         self._stop_deadline_s = self.reactor.now() + deadline_s
@@ -431,6 +414,7 @@ class PrimaryWorker(Worker):
             "replication": str(self.resource.replication),
             "link": link.status(),
             "in_step": self._in_step(engine, state),
+            "peer_whole": self._peer_is_whole(engine),
             "clients": sum(_clients(front_end) for front_end in self._front_ends),
             "polling": {"windows": self.reactor.poller.windows, "hits": self.reactor.poller.hits},
         }
@@ -440,6 +424,13 @@ class PrimaryWorker(Worker):
         """Neither copy lacks anything, and the peer's disk says so too."""
         owed = state["local_missing"] or state["peer_missing"] or engine.core.peer_marked
         return not (owed or engine.sync.active or state["inconsistent"] or state["stale"] or engine.core.meta.unflushed)
+
+    @staticmethod
+    def _peer_is_whole(engine: Primary) -> bool:
+        """Whether the peer could serve alone, whatever this copy lacks."""
+        sync = _sync_status(engine.sync.status())
+        being_made = sync is not None and sync["direction"] == "to-peer"
+        return engine.core.connected and engine.core.peer_whole and not being_made
 
     def _problems(self, state: dict[str, Any]) -> list[dict[str, str]]:
         problems = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import select
 import socket
+from dataclasses import replace
 from typing import Any
 
 from hast.config.model import Resource
@@ -110,6 +111,8 @@ class SecondaryWorker(Worker):
         for sock in (self._a, self._b):
             tune(sock, self.resource.timeout_s)
         provider = self.use_provider(opened, metadata.offset_bytes)
+        if provider.follows:
+            metadata = replace(metadata, stale=True)
         engine = Secondary(
             metadata,
             image,
@@ -122,6 +125,8 @@ class SecondaryWorker(Worker):
             wall_offset_s=wall_offset_s(self.reactor.now()),
         )
         self.engine = engine
+        if provider.follows:
+            engine.store_metadata("copy is stale")
         counters = (hello.resuid, hello.localcnt, hello.remotecnt, hello.virgin, hello.boot_id)
         engine.answer(SecondHello(*counters, hello.changes, hello.ahead_since_s), self.reactor.now())
         self.start_ticking()

@@ -35,7 +35,28 @@ def test_who_holds_the_role(heard: tuple[str, ...], answer: PeerAnswer, after_s:
     departure = Departure()
     for name in heard:
         departure.heard(name, {"within_s": 20.0} if name == "peer-leaves" else None, 100.0)
-    assert departure.holds_role(answer, 100.0 + after_s) is holds
+    for connected in (False, True):
+        assert departure.holds_role(answer, 100.0 + after_s, connected) is holds
+
+
+@pytest.mark.parametrize(
+    ("heard", "connected", "holds"),
+    [
+        (NOTHING, True, True),
+        (NOTHING, False, False),
+        (BACK, True, True),
+        (LEFT, True, False),
+        ((*LEFT, "connect"), True, True),
+        (LEAVES, False, True),
+    ],
+)
+def test_a_primary_whose_hastd_is_gone_holds_the_role_while_its_worker_is_connected(
+    heard: tuple[str, ...], connected: bool, holds: bool
+) -> None:
+    departure = Departure()
+    for name in heard:
+        departure.heard(name, {"within_s": 20.0} if name == "peer-leaves" else None, 100.0)
+    assert departure.holds_role(PeerAnswer.REFUSED, 105.0, connected) is holds
 
 
 @pytest.mark.parametrize("within", [None, "soon", -5.0])

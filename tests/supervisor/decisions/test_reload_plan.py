@@ -9,7 +9,7 @@ import pytest
 
 from hast.config.model import Configuration, Resource
 from hast.format.constants import Compression, Replication, Role
-from hast.supervisor.decisions.reload_plan import keep_present, needs_restart, plan
+from hast.supervisor.decisions.reload_plan import changes, keep_present, needs_restart, plan
 
 OLD = Resource("disk1", "disk1", "/dev/a", ("peer",))
 BASE = Configuration("/etc/hast.conf", resources={"disk1": OLD})
@@ -37,6 +37,12 @@ def test_which_changes_take_a_resource_through_init(change: dict[str, Any], prim
     assert needs_restart(OLD, new, Role.PRIMARY) is primary
     assert needs_restart(OLD, new, Role.SECONDARY) is secondary
     assert needs_restart(OLD, new, Role.INIT) is secondary
+
+
+def test_what_changed_is_said_with_both_values() -> None:
+    new = replace(OLD, timeout_s=7, remotes=(), exec_path="/x")
+    assert changes(OLD, new) == f"exec_path none -> /x, remotes peer -> none, timeout {OLD.timeout_s} -> 7"
+    assert changes(OLD, OLD) == ""
 
 
 def test_plan_names_what_changed() -> None:

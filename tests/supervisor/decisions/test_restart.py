@@ -7,7 +7,10 @@ from role_node import STUCK, Node, standing
 
 from hast.format.constants import Role
 from hast.supervisor.decisions.restart import (
+    FIRST_DELAY_S,
+    MAX_DEATHS,
     MAX_DELAY_S,
+    SHORT_LIFE_S,
     STABLE_AFTER_S,
     Backoff,
     Death,
@@ -20,20 +23,37 @@ from hast.supervisor.decisions.steps import Do, Ending, Refusal
 REPLACE = [Do.RESUME_WORKER, Do.AWAIT_READY, Do.HAND_OVER_DEVICE]
 
 
-def test_first_restart_is_at_once_and_crashes_in_a_row_wait_ever_longer() -> None:
+def delays_s(times_s: list[float]) -> list[float | None]:
     backoff = Backoff()
-    delays = [backoff.next_delay_s(0.0) for _ in range(30)]
-    assert delays[0] <= 0.05
-    assert delays[1] <= 1.0
-    assert delays == sorted(delays)
-    assert delays[-1] == MAX_DELAY_S
+    return [backoff.next_delay_s(now_s) for now_s in times_s]
+
+
+def test_first_restart_is_at_once_crashes_in_a_row_wait_ever_longer_and_a_crash_loop_ends() -> None:
+    first, second, *more, last = delays_s([0.0] * (MAX_DEATHS + 1))
+    assert first is not None
+    assert second is not None
+    assert (first <= 0.05, second <= 1.0) == (True, True)
+    numbers = [delay_s for delay_s in more if delay_s is not None]
+    assert len(numbers) == len(more)
+    assert numbers == sorted(numbers)
+    assert numbers[-1] <= MAX_DELAY_S
+    assert last is None
 
 
 def test_worker_that_ran_for_a_while_is_restarted_at_once_again() -> None:
+    later_s = STABLE_AFTER_S + 3.0
+    delays = delays_s([0.0, 1.0, 2.0, later_s])
+    assert delays[-1] == delays[0]
+
+
+def test_a_worker_that_served_for_a_while_is_replaced_at_once_however_often() -> None:
     backoff = Backoff()
-    for now in (0.0, 1.0, 2.0):
-        backoff.next_delay_s(now)
-    assert backoff.next_delay_s(2.0 + STABLE_AFTER_S + 1.0) <= 0.05
+    assert {backoff.next_delay_s(float(second), SHORT_LIFE_S) for second in range(500)} == {FIRST_DELAY_S}
+    assert backoff.next_delay_s(500.0, 0.0) == FIRST_DELAY_S
+
+
+def test_deaths_that_are_far_between_are_no_crash_loop() -> None:
+    assert None not in delays_s([number * STABLE_AFTER_S / (MAX_DEATHS - 1) for number in range(40)])
 
 
 @pytest.mark.parametrize(

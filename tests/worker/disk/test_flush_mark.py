@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hast.worker.disk.flush_mark import FlushMark
+from hast.worker.disk.flush_mark import FlushMark, forget
 
 
 @pytest.fixture
@@ -64,3 +64,24 @@ def test_directory_that_is_not_there_costs_the_memory_and_nothing_else(tmp_path:
     mark.begin()
     mark.end(good=False)
     mark.close()
+
+
+def test_s6_that_only_the_peers_copy_is_good_outlives_the_worker_until_the_metadata_says_so(path: Path) -> None:
+    mark = FlushMark(path)
+    mark.note_follows(True)
+    mark.begin()
+    mark.end(good=True)
+    mark.close()
+    later = FlushMark(path)
+    assert (later.follows, later.doubtful) == (True, False)
+    later.note_follows(False)
+    later.close()
+    assert not path.exists()
+
+
+def test_a_new_disk_knows_nothing_of_the_former_one(path: Path) -> None:
+    mark = FlushMark(path)
+    mark.failed()
+    mark.note_follows(True)
+    forget(path)
+    assert (FlushMark(path).follows, FlushMark(path).doubtful) == (False, False)

@@ -13,8 +13,7 @@ import os
 import shlex
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from hast.config.failover_model import FailoverConfiguration
 from hast.config.failoverconf import load
@@ -24,7 +23,7 @@ from hast.daemon.in_thread import in_thread
 from hast.daemon.paths import run_directory
 from hast.election.failover import Verb
 from hast.election.health import Action, Facts, Health, Kind, Repair, Tell
-from hast.failover.build import Stages, build
+from hast.failover.build import build
 from hast.failover.carpd import Carpd, CarpdError
 from hast.failover.devd.events import Event
 from hast.failover.devd.runner import run_command
@@ -32,6 +31,7 @@ from hast.failover.former import leftover, remembered
 from hast.failover.hastd import Hastd, HastdError
 from hast.failover.report import last_run, look, verdict, word
 from hast.failover.state import RunFiles, StateError
+from hast.failover.successor import can_take_over
 
 OFF_POLL_S = 5.0
 """How often the configuration is looked for where there is none, or where it says that nobody is to look."""
@@ -153,7 +153,8 @@ class HealthWatch:
         states = look(stages, files, self._hanging)
         found = verdict({**last, "verb": wanted}, 0, stages, states)
         ill = {name: word(states[name]) for name in found.wrong}
-        can_move = bool(ill) and wanted is Verb.MASTER and bool(vhids) and _peer_is_whole(stages, entries)
+        may_ask = bool(ill) and wanted is Verb.MASTER and bool(vhids)
+        can_move = may_ask and can_take_over(entries.get(name, {}) for name in stages.resources)
         return Facts(wanted, ill=ill, can_hand_over=can_move)
 
     def _vhids(self) -> list[str]:
@@ -162,9 +163,3 @@ class HealthWatch:
             return [str(each.get("state")) for each in self._carpd.vhids() if each.get("resources")]
         except CarpdError:
             return []
-
-
-def _peer_is_whole(stages: Stages, entries: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether the other node has every block of every resource and is there."""
-    mine = [entries.get(name, {}) for name in stages.resources]
-    return bool(mine) and all(entry.get("connected") and entry.get("status") == "complete" for entry in mine)

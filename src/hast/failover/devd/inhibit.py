@@ -16,7 +16,7 @@ from pathlib import Path
 from hast.election.leaving import Hold, Resource, hold
 from hast.failover.hastd import Hastd, HastdError
 from hast.failover.jobs import RUNNING
-from hast.failover.leave import lacking
+from hast.failover.successor import lacking
 
 LOOK_S = 10.0
 """How often hastd is asked without an event of its."""

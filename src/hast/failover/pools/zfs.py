@@ -34,6 +34,8 @@ CLEARS_S = (1.5, 3.0, 6.0, 10.0)
 """How long each `zpool clear` may take. zfs-fuse finds out about a dead device during one, which then never ends and
 is ended by the next, and finds some devices only at the second."""
 SETTLE_S = 0.3
+SCRUB_S = 5.0
+"""For its start, not for the scrub."""
 GHOST_SUFFIX = "ghost"
 
 
@@ -51,6 +53,11 @@ class Look:
     def is_dead(self) -> bool:
         """Whether it can do no I/O, or cannot do it for long."""
         return self.status is None or self.status.suspended or bool(self.not_ours or self.missing)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its devices are dead, not only its answers slow."""
+        return bool(self.not_ours or self.missing) or (self.status is not None and self.status.suspended)
 
     @property
     def is_well(self) -> bool:
@@ -91,7 +98,14 @@ class ZfsPool(Part):
         return "" if look.is_well else f"imported, but {look.status.state}; see zpool status {name}"
 
     def mend(self, context: Context, ailment: str) -> bool:
-        """Clear and go on, if the devices are there and the pool was in nobody else's hands."""
+        """Clear and go on, if the devices are there and the pool was in nobody else's hands; then scrub."""
+        if not self._clear(context):
+            return False
+        if self._look(context).is_well:
+            self._scrub(context)
+        return True
+
+    def _clear(self, context: Context) -> bool:
         look = self._look(context)
         if look.is_dead and (look.missing or self._was_elsewhere(context)):
             return False
@@ -107,6 +121,14 @@ class ZfsPool(Part):
         ailment = self.ailment(context)
         context.log.error(f"Pool {self._pool.name} does I/O, but a person is needed: {ailment}.", POOL_TAG)
         return True
+
+    def _scrub(self, context: Context) -> None:
+        """Look for what the failed devices did not take. Not before an export: zfs-fuse forgets a scrub with it."""
+        result = context.commands.run(("zpool", "scrub", self._pool.name), min(SCRUB_S, context.left_s()))
+        if result.code == 0:
+            context.log.debug(f"Scrub of ZFS pool {self._pool.name} started.", POOL_TAG)
+        else:
+            context.log.error(f"Scrub of ZFS pool {self._pool.name} not started: {result.problem()}.", POOL_TAG)
 
     def up(self, context: Context) -> None:
         """Import, by force since the pool remembers the other node."""
@@ -177,6 +199,16 @@ class ZfsPool(Part):
 
     # A pool that outlived its devices
 
+    @property
+    def can_hang(self) -> bool:
+        """Reads and writes wait for ever, also those of a process that was killed."""
+        return True
+
+    def let_go(self, context: Context) -> None:
+        """Clear a pool whose devices are dead, where that may be; else end it, so that who uses it gets errors."""
+        if self._look(context).is_lost and self._is_dead(context):
+            self._bury(context)
+
     def _look(self, context: Context) -> Look:
         daemon = zfs_fuse.find()
         argv = ("zpool", "status", *(() if daemon else ("-P",)), self._pool.name)
@@ -185,6 +217,8 @@ class ZfsPool(Part):
             status = parse_status(result.output)
         except ValueError:
             status = None
+        if status is None and self._devices and result.code == LATE:
+            return Look(None, missing=() if any(map(_is_there, self._devices)) else self._devices)
         listed = {path if path.startswith("/") else f"/dev/{path}" for path, _ in status.vdevs} if status else set()
         mine = [path for path in self._devices if path in listed]
         missing = tuple(path for path in mine if not _is_there(path))
@@ -196,7 +230,7 @@ class ZfsPool(Part):
         if not look.is_dead:
             return False
         context.log.error(f"{self.name}: {self.ailment(context)}.")
-        return not (self.mend(context, "") and not self._look(context).is_dead)
+        return not (self._clear(context) and not self._look(context).is_dead)
 
     def _was_elsewhere(self, context: Context) -> bool:
         """Whether somebody else may have had the pool since it was imported here. What cannot be told counts as yes."""

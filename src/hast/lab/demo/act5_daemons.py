@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from hast.lab import Lab
@@ -13,6 +14,7 @@ from hast.lab.records import SLOTS
 
 TITLE = "Act 5: carpd, hast-devd, failover; a client writes"
 MASTER_TIMEOUT_S = 40.0
+LONGEST_PAUSE_S = 1.0
 VOLUME_BYTES = SLOTS * 4096
 
 FAILOVER_CONF = """\
@@ -55,3 +57,16 @@ def play(stage: Stage, lab: Lab, pool: Pool) -> None:
     cluster.start_writer()
     cluster.wait_written(100)
     stage.check(f"{len(cluster.journal().acknowledged)} records are acknowledged; it goes on", True)
+    _kill_hastd(stage, lab, cluster)
+
+
+def _kill_hastd(stage: Stage, lab: Lab, cluster: Cluster) -> None:
+    """hastd of the master dies under the pool, and the next one takes over what it left."""
+    stage.say("hast1: hastd is killed under the pool; its workers go on, and the next hastd takes them over")
+    began_s = time.monotonic()
+    stage.run(lab.hast1, "kill -9 $(cat /var/run/hastd.pid)")
+    cluster.wait_written(50)
+    stage.run(lab.hast1, "hastd && hastctl status --table", "primary")
+    cluster.wait_written(50)
+    pause_s = cluster.longest_pause_s(began_s)
+    stage.check(f"the client wrote on; its longest pause was {pause_s:.2f} s", pause_s < LONGEST_PAUSE_S)

@@ -7,6 +7,8 @@ A host that stops closes its sockets at some moment, and "connection refused" sa
     nobody answers, it said that it goes, time is left      it holds the role: it may still serve
     nobody answers, it said that it goes, time is over      it is dead: whatever it held ended by its own deadline
     nobody answers, it said that it has let go              it does not
+    its host refuses, its worker is connected still         it holds the role: its hastd died or begins anew; workers go
+                                                            on without one (of a dead worker the connection ends)
     nobody answers, it said nothing                         it is dead, or cut off (worker/start_gate.py waits a little)
 """
 
@@ -25,6 +27,8 @@ class PeerAnswer(Enum):
 
     PRIMARY = auto()
     NOT_PRIMARY = auto()
+    REFUSED = auto()
+    """Its host is there, and no hastd on it."""
     NONE = auto()
 
 
@@ -34,6 +38,7 @@ class Departure:
     def __init__(self) -> None:
         self.until_s: float | None = None
         """When a peer that is letting go will have done so at the latest; None where it said nothing, or is done."""
+        self._has_left = False
 
     def heard(self, name: str, details: Mapping[str, Any] | None, now_s: float) -> None:
         """An event of docs/control.md."""
@@ -43,11 +48,16 @@ class Departure:
             self.until_s = now_s + min(max(told_s, 0.0), MAX_WITHIN_S)
         elif name in ("peer-left", "connect"):
             self.until_s = None
+        if name in ("peer-left", "connect"):
+            self._has_left = name == "peer-left"
 
     def is_awaited(self, now_s: float) -> bool:
         """It said that it goes, has not let go, and its time is not over."""
         return self.until_s is not None and now_s < self.until_s
 
-    def holds_role(self, answer: PeerAnswer, now_s: float) -> bool:
-        """Whether it has to be waited for before this node may serve."""
-        return answer is PeerAnswer.PRIMARY or (answer is PeerAnswer.NONE and self.is_awaited(now_s))
+    def holds_role(self, answer: PeerAnswer, now_s: float, connected: bool) -> bool:
+        """Whether it has to be waited for before this node may serve. `connected`: its worker with ours."""
+        if answer in (PeerAnswer.PRIMARY, PeerAnswer.NOT_PRIMARY):
+            return answer is PeerAnswer.PRIMARY
+        goes_on = answer is PeerAnswer.REFUSED and connected and not self._has_left
+        return goes_on or self.is_awaited(now_s)

@@ -11,7 +11,16 @@ from hast.format.constants import Role
 RESTART_PRIMARY = frozenset({"provider_name", "local", "device"})
 """Changes that a primary cannot take live: its device goes and comes back."""
 LIVE_ALWAYS = frozenset(
-    {"device", "sync_rate_bytes_s", "wait_for_peer_s", "disk_timeout_s", "arbiter", "fence_path", "split_brain_policy"}
+    {
+        "device",
+        "sync_rate_bytes_s",
+        "wait_for_peer_s",
+        "disk_timeout_s",
+        "arbiter",
+        "fence_path",
+        "split_brain_policy",
+        "crash_loop",
+    }
 )
 """Keywords that the reference does not know; they never cost a secondary its connection."""
 
@@ -35,6 +44,21 @@ class ReloadPlan:
 def changed_fields(old: Resource, new: Resource) -> frozenset[str]:
     """Names of the settings that differ."""
     return frozenset(each.name for each in fields(Resource) if getattr(old, each.name) != getattr(new, each.name))
+
+
+def changes(old: Resource, new: Resource) -> str:
+    """What differs, for the log: `timeout 20 -> 7`."""
+    texts = []
+    for name in sorted(changed_fields(old, new)):
+        before, after = _text(getattr(old, name)), _text(getattr(new, name))
+        texts.append(f"{name.removesuffix('_s')} {before} -> {after}")
+    return ", ".join(texts)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def needs_restart(old: Resource, new: Resource, role: Role) -> bool:

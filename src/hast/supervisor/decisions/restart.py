@@ -17,6 +17,12 @@ SECOND_DELAY_S = 0.5
 QUICK_RESTARTS = 5
 MAX_DELAY_S = 30.0
 STABLE_AFTER_S = 60.0
+MAX_DEATHS = 8
+SHORT_LIFE_S = 0.5
+"""A worker that served for less counts for the crash loop; kill -9 by hand now and then is none."""
+CRASH_LOOP = f"Its worker died more than {MAX_DEATHS} times within {STABLE_AFTER_S:g} s and is not started again"
+HELD = f"{CRASH_LOOP}; users of the device wait. See the log, and order the role again."
+FAILED = f"{CRASH_LOOP}; see the log."
 EXIT_CODES = (1, 70, 75)
 """Exit codes after which a primary is started again: a crash (1, 70) or its own wish (75). Signals count as crashes."""
 
@@ -32,14 +38,21 @@ class Death:
 
 @dataclass(slots=True)
 class Backoff:
-    """Delay before the next restart: short for the first few within STABLE_AFTER_S, then doubling."""
+    """Delay before the next restart. One that served for a while is replaced at once. After those that did not it is
+    short for the first few within STABLE_AFTER_S, then doubles, and is None after MAX_DEATHS of them: what kills this
+    worker will kill the next one."""
 
     times: list[float] = field(default_factory=list)
 
-    def next_delay_s(self, now_s: float) -> float:
+    def next_delay_s(self, now_s: float, served_s: float = 0.0) -> float | None:
+        """`served_s`: how long the dead one had served."""
         self.times = [when_s for when_s in self.times if now_s - when_s < STABLE_AFTER_S]
+        if served_s >= SHORT_LIFE_S:
+            return FIRST_DELAY_S
         self.times.append(now_s)
         count = len(self.times)
+        if count > MAX_DEATHS:
+            return None
         if count == 1:
             return FIRST_DELAY_S
         doublings = min(max(count - QUICK_RESTARTS, 0), 10)

@@ -1,8 +1,10 @@
-"""One byte that outlives its worker: a flush may have failed, and the metadata may not say so yet.
+"""Two bits that outlive their worker: what the metadata does not say, yet or for good.
 
-The kernel tells a failed flush to one process, once. A worker that is killed between hearing of it and noting it would
-take that knowledge with it, so the byte is set before each flush and cleared after a good one. It lies in a mapped file
-in the run directory: setting it costs no system call, and it lives as long as the kernel's cache that it speaks of.
+A flush may have failed: the kernel tells that to one process, once. A worker that is killed between hearing of it and
+noting it would take that knowledge with it, so the bit is set before each flush and cleared after a good one.
+The copy follows: the peer holds writes that it lacks, and its disk took no record of that.
+Both lie in a mapped file in the run directory: setting one costs no system call, and it lives as long as the kernel's
+cache that the first speaks of.
 """
 
 from __future__ import annotations
@@ -12,11 +14,18 @@ import mmap
 import os
 from pathlib import Path
 
-_CLEAR, _SET = 0, 1
+_CLEAR, _DOUBTFUL, _FOLLOWS = 0, 1, 2
+
+
+def forget(path: Path) -> None:
+    """The disk is a new one: what was noted of the former does not hold for it."""
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 class FlushMark:
-    """`doubtful`: how the worker before this one left it. Without a writable run directory nothing is remembered."""
+    """`doubtful` and `follows`: how the worker before this one left it. Without a writable run directory nothing is
+    remembered."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -28,33 +37,41 @@ class FlushMark:
                 self._byte = mmap.mmap(fd, 1)
             finally:
                 os.close(fd)
-        self.doubtful = self._byte[0] != _CLEAR
+        self.doubtful = bool(self._byte[0] & _DOUBTFUL)
+        self.follows = bool(self._byte[0] & _FOLLOWS)
         self._failed = self.doubtful
         self._flushing = False
 
     def begin(self) -> None:
         """A flush is about to start."""
         self._flushing = True
-        self._byte[0] = _SET
+        self._byte[0] |= _DOUBTFUL
 
     def end(self, good: bool) -> None:
         """It ended."""
         self._flushing = False
         if good and not self._failed:
-            self._byte[0] = _CLEAR
+            self._byte[0] &= ~_DOUBTFUL
         elif not good:
             self.failed()
 
     def failed(self) -> None:
         """Something did not reach the medium."""
         self._failed = True
-        self._byte[0] = _SET
+        self._byte[0] |= _DOUBTFUL
 
     def noted(self) -> None:
         """The metadata says so, durably."""
         self._failed = False
         if not self._flushing:
-            self._byte[0] = _CLEAR
+            self._byte[0] &= ~_DOUBTFUL
+
+    def note_follows(self, follows: bool) -> None:
+        """The peer's copy is the only one to trust; or the metadata says so by now."""
+        if follows:
+            self._byte[0] |= _FOLLOWS
+        else:
+            self._byte[0] &= ~_FOLLOWS
 
     def close(self) -> None:
         """The end of the worker. A mark that is set stays for the next one."""

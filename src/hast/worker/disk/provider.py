@@ -79,6 +79,8 @@ class LocalProvider:
         """In this boot a worker before this one may have been told that a flush failed, and not have noted it."""
         self._reads_inline = True
         self._writes_inline = True
+        self.follows = mark.follows
+        """In this boot the peer came to hold writes that this copy lacks, and the disk took no record of it."""
         self._write_flags = os.RWF_NOWAIT
         self._write_credit = NOWAIT_CREDIT
         self._slow_until_s = 0.0
@@ -285,7 +287,13 @@ class LocalProvider:
             self._mark.failed()
         elif job.metadata is not None and job.metadata.unflushed:
             self._mark.noted()
+        if not error and job.metadata is not None and job.metadata.stale:
+            self._mark.note_follows(False)
         self._stored(job, error)
+
+    def note_follows(self) -> None:
+        """To be known to the next worker, whatever becomes of this one."""
+        self._mark.note_follows(True)
 
     # A disk that hangs
 

@@ -9,10 +9,12 @@ import errno
 import os
 
 from hast.config.model import Resource
+from hast.daemon import paths
 from hast.format import metadata as metadata_format
 from hast.format.constants import DEFAULT_EXTENT_SIZE_BYTES, DEFAULT_KEEPDIRTY, METADATA_SIZE_BYTES
 from hast.format.geometry import Geometry, GeometryError
 from hast.replication.types import Metadata
+from hast.worker.disk.flush_mark import forget
 from hast.worker.disk.provider_open import OpenedProvider, ProviderError, open_provider
 
 _CHUNK_BYTES = 1 << 20
@@ -28,6 +30,7 @@ def create(resource: Resource, extentsize_bytes: int = 0, keepdirty: int = 0, me
             _write(opened.fd, metadata)
         except OSError as error:
             raise ProviderError(f"Unable to write metadata to {resource.local}: {error.strerror}.", 74) from None
+        forget(paths.resource_file(resource.name, "flush"))
         return metadata
     finally:
         os.close(opened.fd)

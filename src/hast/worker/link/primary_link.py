@@ -7,6 +7,7 @@ Every step has a deadline. Decides nothing about data: what is said in the hands
 from __future__ import annotations
 
 import logging
+import os
 import select
 import socket
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from hast.config.model import Resource
-from hast.format.constants import MAX_BODY_BYTES, MAX_DATA_BYTES, RECONNECT_S
+from hast.format.constants import MAX_BODY_BYTES, MAX_DATA_BYTES
 from hast.format.frame import Frame, FrameDecoder, FrameError
 from hast.format.handshake import HandshakeError
 from hast.format.reply import ReplyDecoder
@@ -30,6 +31,8 @@ from hast.worker.outbox import Outbox
 
 log = logging.getLogger("hast.link")
 
+RECONNECT_S = float(os.environ.get("HAST_RECONNECT_S", "10"))
+"""Between two attempts at a peer that answers and says no; tests shorten it."""
 QUICK_RETRY_S = 1.0
 QUICK_RETRIES = 10
 IDLE_RETRY_S = 2.0
@@ -362,7 +365,7 @@ class PrimaryLink:
 
     def _schedule(self, outcome: Outcome, was_up: bool) -> None:
         """When to try again: soon while the peer says `wait`, starts, or was lost just now, else every RECONNECT_S."""
-        delay_s = float(RECONNECT_S)
+        delay_s = RECONNECT_S
         if was_up:
             self._quick_retries = QUICK_RETRIES
         if outcome.busy:

@@ -1,0 +1,1 @@
+"""One disaster a function: a short list of steps, drawn by chance. families.py strings them together."""
