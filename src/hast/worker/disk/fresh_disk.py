@@ -43,9 +43,7 @@ async def run(resource: Resource, datasize_bytes: int, extentsize_bytes: int, ke
 
 def write(name: str, path: str, datasize_bytes: int, extentsize_bytes: int, keepdirty: int) -> dict[str, Any]:
     """The process's work."""
-    from hast.daemon import paths
     from hast.format.geometry import mediasize_for
-    from hast.worker.disk import flush_mark
     from hast.worker.disk.provider_open import ProviderError, open_provider
     from hast.worker.disk.provision import create
     from hast.worker.disk.replacement import refuse_foreign
@@ -61,7 +59,6 @@ def write(name: str, path: str, datasize_bytes: int, extentsize_bytes: int, keep
         if media_bytes > opened.size_bytes:
             return {"error": f"{path} is too small: {opened.size_bytes} bytes, and {media_bytes} are needed."}
         create(Resource(name, name, path, ()), extentsize_bytes, keepdirty, media_bytes)
-        flush_mark.forget(paths.resource_file(name, "flush"))
     except ProviderError as error:
         return {"error": str(error)}
     return {"error": None}
