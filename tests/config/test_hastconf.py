@@ -317,12 +317,13 @@ def test_a_device_name_cannot_be_the_directory_of_another() -> None:
 
 def test_the_linux_keywords_set_their_fields() -> None:
     resource = in_resource(
-        "device fuse sync-rate 50M wait-for-peer 5 arbiter witness 10.0.0.9 fence /sbin/fence "
+        "device fuse sync-rate 50M wait-for-peer 5 disk-timeout 7 arbiter witness 10.0.0.9 fence /sbin/fence "
         "split-brain discard-least-changes"
     )
     assert resource.device is Device.FUSE
     assert resource.sync_rate_bytes_s == 50 * 1024 * 1024
     assert resource.wait_for_peer_s == 5
+    assert resource.disk_timeout_s == 7
     assert resource.arbiter == Arbiter(ArbiterKind.WITNESS, ("10.0.0.9",))
     assert resource.fence_path == "/sbin/fence"
     assert resource.split_brain_policy is SplitBrainPolicy.DISCARD_LEAST_CHANGES
@@ -446,6 +447,7 @@ def configurations(draw: st.DrawFn) -> Configuration:
                 st.sampled_from(Device),
                 st.integers(0, 2**63 - 1),
                 st.integers(0, 2**31 - 1),
+                st.integers(0, 2**31 - 1),
                 arbiters,
                 st.none() | paths,
                 st.sampled_from(SplitBrainPolicy),
@@ -472,6 +474,7 @@ def printed_resource(resource: Resource) -> list[str]:
     words = ["replication", resource.replication, "checksum", resource.checksum, "compression", resource.compression]
     words += ["timeout", str(resource.timeout_s), "metaflush", "on" if resource.metaflush else "off"]
     words += ["local", resource.local, "sync-rate", rate, "wait-for-peer", str(resource.wait_for_peer_s)]
+    words += ["disk-timeout", str(resource.disk_timeout_s)]
     words += ["arbiter", resource.arbiter.kind, *resource.arbiter.targets, "split-brain", resource.split_brain_policy]
     words += ["exec", resource.exec_path] if resource.exec_path else []
     words += ["fence", resource.fence_path] if resource.fence_path else []

@@ -108,6 +108,24 @@ class PrimaryMachine(RuleBasedStateMachine):
         if self.rig.drops and (self.shaking or self.linked):
             self.lose()
 
+    @precondition(lambda self: not self.engine.why_not_release_disk())
+    @rule()
+    def release_disk(self) -> None:
+        self.rig.call(self.engine.release_disk)
+
+    @precondition(lambda self: self.engine.standing.disk_leaves)
+    @rule(go_on=st.booleans())
+    def drop_or_keep_disk(self, go_on: bool) -> None:
+        if not go_on:
+            self.rig.call(self.engine.keep_disk)
+        elif self.engine.disk_released:
+            self.rig.call(self.engine.drop_disk)
+
+    @precondition(lambda self: not self.engine.core.local_ok and not self.rig.stores and not self.rig.local)
+    @rule(everything=st.booleans(), doubtful=st.booleans())
+    def take_disk(self, everything: bool, doubtful: bool) -> None:
+        self.rig.call(self.engine.take_disk, everything, doubtful)
+
     @precondition(lambda self: self.rig.asked)
     @rule(agreed=st.booleans())
     def arbiter(self, agreed: bool) -> None:

@@ -87,4 +87,4 @@ def test_start_time_of_what_is_gone() -> None:
     assert start_time(child.pid) is None
     assert start_time(os.getpid()) is not None
     record_worker("disk1", child.pid)
-    forget_worker("disk1")
+    forget_worker("disk1", os.getpid())

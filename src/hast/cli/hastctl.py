@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from hast.cli import completion
-from hast.cli.session import STATUS_TIMEOUT_S, Failure, Session, say_error
+from hast.cli.session import DISK_TIMEOUT_S, STATUS_TIMEOUT_S, Failure, Session, say_error
 
 if TYPE_CHECKING:
     from hast.config.model import Configuration
@@ -256,6 +256,39 @@ def sync_rate(context: click.Context, rate: str, names: tuple[str, ...]) -> None
         if entry.get("error"):
             say_error(f"[{entry['name']}] {entry['error']}")
     context.exit(first_code(entries))
+
+
+def _order(context: click.Context, names: Sequence[str], **request: Any) -> None:
+    entries = _session(context).ask({"resources": list(names), **request}, DISK_TIMEOUT_S).get("resources") or []
+    for entry in entries:
+        if entry.get("error"):
+            say_error(f"[{entry['name']}] {entry['error']}")
+    code = first_code(entries)
+    if code:
+        context.exit(code)
+
+
+@_command
+@_REQUIRED_NAMES
+def detach(context: click.Context, names: tuple[str, ...]) -> None:
+    """Take the local disks of NAMES out of service for planned work; a primary goes on with the other host's copy."""
+    _order(context, names, command="detach")
+
+
+@_command
+@_REQUIRED_NAMES
+def attach(context: click.Context, names: tuple[str, ...]) -> None:
+    """Take the local disks of NAMES into service again; they take what they lack from the other host."""
+    _order(context, names, command="attach")
+
+
+@_command
+@click.argument("name", shell_complete=_resource_names)
+@click.argument("path", type=click.Path())
+def replace(context: click.Context, name: str, path: str) -> None:
+    """Put the disk PATH in the place of NAME's local disk while it serves; PATH is overwritten with the other copy."""
+    _order(context, [name], command="replace", path=path)
+    print(f"{name} uses {path} now. Write it into hast.conf (local {path}), before hastd is started again.")
 
 
 @_command

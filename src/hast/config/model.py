@@ -66,6 +66,7 @@ class CrashLoop(StrEnum):
 
 
 DEFAULT_WAIT_FOR_PEER_S = 30
+DEFAULT_DISK_TIMEOUT_S = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ class Resource:
     """Limit on synchronisation in bytes per second; 0 is no limit."""
     wait_for_peer_s: int = DEFAULT_WAIT_FOR_PEER_S
     """How long the first promotion after a start of hastd waits to hear from the peer; 0 is not at all."""
+    disk_timeout_s: int = DEFAULT_DISK_TIMEOUT_S
+    """How long the local disk may take for one operation before it is given up; 0 is any time."""
     arbiter: Arbiter = Arbiter()
     fence_path: str | None = None
     """Command that makes sure that the peer is off before this node goes on alone."""

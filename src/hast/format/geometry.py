@@ -80,6 +80,14 @@ class Geometry:
         return self.mediasize_bytes - self.offset_bytes
 
 
+def mediasize_for(datasize_bytes: int, extentsize_bytes: int, sectorsize_bytes: int) -> int:
+    """How large a provider has to be for exactly this data area. Raises GeometryError."""
+    size_bytes = datasize_bytes + METADATA_SIZE_BYTES
+    while (missing := datasize_bytes - Geometry(size_bytes, extentsize_bytes, sectorsize_bytes).datasize_bytes) > 0:
+        size_bytes += missing
+    return size_bytes
+
+
 def human_size(size_bytes: int) -> str:
     """`size_bytes` as status, list and dump show it: 0B, 999B, 1.0KB, 9.8KB, 10KB, 977KB (section 9.4)."""
     value, rest, divisions = size_bytes, 0, 0

@@ -194,6 +194,10 @@ class Activemap:
         self._touch(cleared.next(0), cleared.last())
         return True
 
+    def show_again(self) -> None:
+        """The disk is another one, or missed what was to be written: all of the image is to be stored."""
+        self._touch(0, self.extents - 1)
+
     def take_image(self) -> tuple[int, bytes] | None:
         """What has to be written to make the disk's map equal to the image: (offset within the map, bytes)."""
         if self._changed is None:

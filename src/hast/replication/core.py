@@ -98,6 +98,8 @@ class Core:
         """The peer was told that its copy is inconsistent, and not yet that it is good again."""
         self.local_ok = True
         """False once the local provider failed a map or metadata write: it is not used any more."""
+        self.local_away = False
+        """There is no local disk to be asked: it hangs, or was taken out of service."""
         self.pending: dict[int, Request] = {}
         self._pieces: dict[int, int] = {}
         self.last_sent_s = 0.0

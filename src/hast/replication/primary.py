@@ -26,6 +26,7 @@ from hast.replication.core import (
     Core,
     Settings,
 )
+from hast.replication.disk_service import DiskService
 from hast.replication.handshake import PeerChanges
 from hast.replication.joining import Joining
 from hast.replication.leaving import Leaving
@@ -92,6 +93,7 @@ class Primary:
         self.barrier = self.writes.barrier
         self.sync = self.writes.sync
         self._leaving = Leaving(self.core, self.writes)
+        self._disk_service = DiskService(self.core, self.writes)
         self._drain_job: Store | None = None
         self._cleaned_s = 0.0
         self._drain_cleaning = False
@@ -187,6 +189,49 @@ class Primary:
             self._drain_job = None
             self._drained = True
             self._leaving.let_go()
+        self._settle()
+
+    def disk_lost(self, text: str, now: float) -> None:
+        """The shell gave the local disk up: nothing of it will be used any more."""
+        self.core.now = now
+        self.core.local_away = True
+        self._disk_broken(text)
+        self._settle()
+
+    def why_not_release_disk(self) -> str:
+        """Why the local disk cannot be taken out of service now; empty when it can."""
+        return self._disk_service.why_not_release()
+
+    def release_disk(self, now: float) -> None:
+        """Prepare for going on without it; then `disk_released`."""
+        self.core.now = now
+        self._disk_service.release()
+        self._settle()
+
+    @property
+    def disk_released(self) -> bool:
+        """`drop_disk` may be called."""
+        return self._disk_service.released
+
+    def keep_disk(self, now: float) -> None:
+        """It is not let go after all."""
+        self.core.now = now
+        self._disk_service.keep()
+        self._settle()
+
+    def drop_disk(self, now: float) -> None:
+        """Nothing more goes to the local disk."""
+        self.core.now = now
+        self._disk_service.drop()
+        self._settle()
+
+    def take_disk(self, everything: bool, flush_doubtful: bool, now: float) -> None:
+        """Another local disk, or the same again, is open. `everything`: all of it is to be taken from the peer.
+
+        `flush_doubtful`: as at the start.
+        """
+        self.core.now = now
+        self._disk_service.take(everything, flush_doubtful)
         self._settle()
 
     # -- the peer -------------------------------------------------------------------------------------------------
@@ -386,7 +431,7 @@ class Primary:
             "remotecnt": meta.remotecnt,
             "inconsistent": meta.inconsistent,
             "stale": meta.stale,
-            "local_disk": "ok" if core.local_ok else "failed",
+            "local_disk": "ok" if core.local_ok else "away" if core.local_away else "failed",
             "frozen": self.writes.frozen,
             "sync": self.sync.status(),
             "active": self.writes.active,

@@ -17,7 +17,7 @@ class Reads:
 
     def enter(self, request: Request) -> None:
         """A client's read."""
-        if self._core.map.owed_local and self._lacks(request):
+        if self._core.local_away or (self._core.map.owed_local and self._lacks(request)):
             request.local_error = EIO
             self._ask_peer(request)
         else:

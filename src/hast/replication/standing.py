@@ -40,6 +40,8 @@ class Standing:
         """This node acknowledged writes that the peer lacks."""
         self.peer_leads = Record.ABSENT
         """The peer holds writes that this node's disk lacks, and knows it."""
+        self.disk_leaves = False
+        """The lead is handed over on purpose: it is not taken back."""
         self._ahead_job: Store | None = None
         self._waiting_ahead: list[Request] = []
         self._waiting_lead: list[Request] = []
@@ -71,7 +73,7 @@ class Standing:
     def settle(self) -> None:
         """The end of every call: who leads follows the facts (S8)."""
         core = self._core
-        if core.map.owed_local or self._lead_command is not None or self._stale_job is not None:
+        if self.disk_leaves or core.map.owed_local or self._lead_command is not None or self._stale_job is not None:
             return
         if (core.meta.stale or core.meta.inconsistent) and core.connected and core.local_ok:
             self._take_lead_back()

@@ -106,8 +106,8 @@ class Event(NamedTuple):
     """Something an operator, a hook or a log wants to know of. `name` as in section 8.7, or one of ours."""
 
     name: str
-    """connect disconnect syncstart syncdone syncintr split-brain split-brain-resolved disk-failed peer-disk-failed
-    frozen thawed peer-leaves peer-left peer-stops"""
+    """connect disconnect syncstart syncdone syncintr split-brain split-brain-resolved disk-hung disk-failed
+    peer-disk-failed frozen thawed peer-leaves peer-left peer-stops"""
     text: str
     level: str = "info"
     """debug info warning error"""

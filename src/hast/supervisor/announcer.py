@@ -22,6 +22,12 @@ RESOLUTIONS = {
     resolve.ABANDON: "The order to discard this copy's changes was taken back.",
 }
 
+DISK_CHANGES = {
+    "detach": "The local disk was taken out of service.",
+    "attach": "The local disk is in service again.",
+    "replace": "The local disk is {path} from now on.",
+}
+
 
 class Announcer:
     """For one resource, whose settings may change."""
@@ -71,6 +77,12 @@ class Announcer:
         text = "The worker was restarted; the device was kept."
         log.info("%s", text, extra=context(self.name, role))
         self._events.publish("restarted", self.name, text, "warning")
+
+    def disk_changed(self, role: Role, order: str, path: str) -> None:
+        """`hastctl detach`, `attach` or `replace` was carried out."""
+        text = DISK_CHANGES[order].format(path=path)
+        log.warning("%s", text, extra=context(self.name, role))
+        self._events.publish(order, self.name, text, "warning", role=str(role))
 
     def resolution(self, role: Role, order: str, reason: str, details: dict[str, Any]) -> None:
         """An order about a split brain (`resolve.DISCARD` or `ABANDON`) was carried out."""

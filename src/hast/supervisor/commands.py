@@ -76,6 +76,13 @@ class Commands:
                 return await self._tell_each(request, lambda state: state.tell_primary("freeze", reason=reason))
             case "thaw":
                 return await self._tell_each(request, lambda state: state.tell_primary("thaw"))
+            case "detach" | "attach" as order:
+                return await self._tell_each(request, lambda state: state.change_disk(order))
+            case "replace":
+                path = str(request.get("path") or "")
+                if not path.startswith("/"):
+                    return {"error": "The path of the disk does not begin with /."}
+                return await self._tell_each(request, lambda state: state.change_disk("replace", path))
             case "resolve":
                 try:
                     return await self._resolve(request)
@@ -111,7 +118,11 @@ class Commands:
         states = {name: self._states[name] for name in names if name in self._states}
         answers = await asyncio.gather(*(state.worker_status() for state in states.values()))
         workers = dict(zip(states, answers, strict=True))
-        alone = {name: state.resource.local for name, state in states.items() if workers[name] is None}
+        alone = {
+            name: state.resource.local
+            for name, state in states.items()
+            if workers[name] is None and state.no_disk is None
+        }
         metadata = await self._read_metadata(alone, request.get("fresh") is True)
         return {
             "error": None,

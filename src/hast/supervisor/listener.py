@@ -167,6 +167,10 @@ class PeerListener:
         self, state: ResourceState, sock: socket.socket, address: str, decision: accept.AcceptA
     ) -> bool:
         """Message 1 was accepted: make way, answer with a token, keep the socket for connection B."""
+        if state.no_disk is not None:
+            refusal = accept.Refuse(f"The secondary cannot be used: {state.no_disk}", version=decision.version)
+            await self._refuse(sock, refusal, state.name, address)
+            return False
         self._refusals.pop(state.name, None)
         if not await state.replace_connection():
             text = f"Remote node acts as {state.role} for the resource and not as secondary."

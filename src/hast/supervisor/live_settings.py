@@ -30,6 +30,11 @@ class LiveSettings:
         """A promotion begins: everything configured counts."""
         self.resource = self._configured
 
+    def use_disk(self, path: str) -> None:
+        """The disk was replaced while in use."""
+        self.resource = replace(self.resource, local=path)
+        self._configured = replace(self._configured, local=path)
+
     @property
     def sync_rate_bytes_s(self) -> int:
         """The limit in effect; 0 is none."""

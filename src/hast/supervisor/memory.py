@@ -28,10 +28,11 @@ MAX_LINES = 2 * REPLAY_EVENTS
 
 @dataclass(frozen=True, slots=True)
 class RoleRecord:
-    """Of one resource. `restarts`: workers replaced so far."""
+    """Of one resource. `restarts`: workers replaced so far. `detached`: its disk is out of service."""
 
     role: str
     restarts: int = 0
+    detached: bool = False
 
 
 def note_role(name: str, record: RoleRecord) -> None:
@@ -47,7 +48,7 @@ def recorded_role(name: str) -> RoleRecord:
     """What an earlier hastd that did not end in order wrote; role init where there is nothing."""
     try:
         values = json.loads(paths.resource_file(name, "role").read_text())
-        return RoleRecord(str(Role(values["role"])), int(values["restarts"]))
+        return RoleRecord(str(Role(values["role"])), int(values["restarts"]), bool(values.get("detached")))
     except (OSError, ValueError, KeyError, TypeError):
         return RoleRecord(str(Role.INIT))
 

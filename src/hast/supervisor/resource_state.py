@@ -24,6 +24,7 @@ from hast.supervisor.decisions import adoption, role_change
 from hast.supervisor.decisions.role_change import Facts
 from hast.supervisor.decisions.steps import Ending, Refusal
 from hast.supervisor.decisions.together import Member
+from hast.supervisor.disk_orders import DiskOrders
 from hast.supervisor.environment import Environment
 from hast.supervisor.live_settings import LiveSettings
 from hast.supervisor.memory import RoleRecord
@@ -66,6 +67,7 @@ class ResourceState:
         self._revival = Revival(
             self._runner, self.settings, self._announce, self._lock, tried=self._tried, given_up=self._given_up
         )
+        self._disk_orders = DiskOrders(self._runner, self.settings, self._stop_secondary)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -96,6 +98,11 @@ class ResourceState:
         return self._revival.restarts
 
     @property
+    def no_disk(self) -> str | None:
+        """What is left of an ended worker sleeps in the local disk; None when nothing does."""
+        return self._runner.no_disk
+
+    @property
     def transition(self) -> str | None:
         """The role change under way, for status."""
         return self._runner.transition
@@ -121,6 +128,7 @@ class ResourceState:
 
     def remember(self, record: RoleRecord) -> None:
         """What an earlier hastd noted of this resource, whose worker is gone."""
+        self._runner.detached = record.detached
         role = adoption.role_without_worker(Role(record.role))
         if role is not Role.INIT:
             self._take_role(role)
@@ -133,7 +141,7 @@ class ResourceState:
         """Take over a living worker. Raises nothing."""
         async with self._lock:
             self._runner.offer = offer
-            self._revival.restarts = record.restarts
+            self._revival.restarts, self._runner.detached = record.restarts, record.detached
             asked = self._environment.make_dealings is not None and offer.resource.arbiter.kind is not ArbiterKind.NONE
             ending = await self._runner.run(adoption.adopt(offer.role, asked))
             if ending.refusal is not None:
@@ -254,7 +262,7 @@ class ResourceState:
 
     def _note(self) -> None:
         """For the next hastd, should this one die."""
-        memory.note_role(self.name, RoleRecord(str(self.role), self._revival.restarts))
+        memory.note_role(self.name, RoleRecord(str(self.role), self._revival.restarts, self._runner.detached))
 
     async def _promoted(self) -> None:
         self._runner.first = False
@@ -284,6 +292,9 @@ class ResourceState:
         serves in time, or a secondary's worker does not end."""
         worker, primary = self.worker, self._runner.primary
         if worker is None:
+            return True
+        if self._runner.detached and primary is not None:
+            log.warning("The disk is out of service: the worker is not replaced.", extra=self._extra())
             return True
         try:
             await worker.give_way(RENEW_LIMIT_S)
@@ -363,6 +374,8 @@ class ResourceState:
     # --- what workers say -------------------------------------------------------------------------------------------
 
     def _worker_said(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+        if worker.lingers is not None:
+            self._runner.hung = worker
         if worker is not self.worker:
             return
         match message.get("say"):
@@ -455,6 +468,16 @@ class ResourceState:
             raise RoleError(str(result["error"]))
         self._announce.resolution(self.role, order, reason, result)
         return result
+
+    async def change_disk(self, order: str, path: str = "") -> None:
+        """Take the disk out of service, into it again, or another one in its place. Raises RoleError."""
+        async with self._lock:
+            try:
+                await self._disk_orders.run(order, self.role, path)
+            except Stuck as error:
+                raise RoleError(str(error)) from None
+            self._note()
+            self._announce.disk_changed(self.role, order, path)
 
     async def tell_primary(self, do: str, **fields: Any) -> None:
         """Pass an arbiter's word on to the worker of a primary. Raises RoleError."""

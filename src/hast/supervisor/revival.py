@@ -17,6 +17,7 @@ from hast.supervisor.live_settings import LiveSettings
 from hast.supervisor.role_runner import RoleRunner
 from hast.supervisor.worker_process import WorkerProcess
 
+NO_DISK_POLL_S = 0.2
 log = logging.getLogger("hast.supervisor")
 
 
@@ -48,6 +49,7 @@ class Revival:
     async def run(self, dead: WorkerProcess) -> None:
         """Replace this worker, and those that die in its place, until one serves or the role is given up."""
         while restart.may_restart(restart.Death(dead.exit_code, dead.refused)):
+            await self._await_disk(dead)
             delay_s = self._backoff.next_delay_s(asyncio.get_running_loop().time(), dead.served_s)
             if delay_s is None:
                 await self._end_crash_loop(dead)
@@ -62,6 +64,11 @@ class Revival:
         async with self._lock:
             if self._is_concerned(dead):
                 await self._give_up(dead.refused or f"The worker process ended ({dead.how_it_ended()}); see the log.")
+
+    async def _await_disk(self, dead: WorkerProcess) -> None:
+        """No worker can do without it; that is no crash loop."""
+        while self._runner.no_disk is not None and self._is_concerned(dead):
+            await asyncio.sleep(NO_DISK_POLL_S)
 
     async def retry(self) -> bool:
         """Ordered by hand after a crash loop: begin anew. False when no worker serves. The caller holds the lock."""

@@ -52,6 +52,7 @@ PHASES = {
 }
 """What `transition` says meanwhile."""
 
+OUT_OF_SERVICE = "The disk was taken out of service (hastctl detach); hastctl attach ends that."
 UNDO = frozenset({Do.KILL_WORKER, Do.CLOSE_DEVICE, Do.DETACH_DEVICE, Do.GIVE_BACK_LEASE})
 """Plans go on whatever these answer, so their failures are told here."""
 ENDS_WORKER = frozenset({Do.STOP_WORKER, Do.KILL_WORKER, Do.DROP_PEER})
@@ -79,6 +80,10 @@ class RoleRunner:
         """Nothing was heard of the peer since hastd started (`wait-for-peer`)."""
         self.offer: Offer | None = None
         """What ADOPT_WORKER takes."""
+        self.hung: WorkerProcess | None = None
+        """The last worker that its disk did not let go."""
+        self.detached = False
+        """The operator took the disk out of service."""
         self.departure = Departure()
         """What the peer said of its going."""
         self.transition: str | None = None
@@ -254,11 +259,24 @@ class RoleRunner:
             self.primary = PrimaryHolder(self._settings(), self._environment.pool, self._on_message)
         await self.primary.prepare()
 
+    @property
+    def no_disk(self) -> str | None:
+        """Why no worker can use the disk: it has not answered the one before yet, or was taken out of service."""
+        if self.detached:
+            return OUT_OF_SERVICE
+        return self.hung.lingers if self.hung is not None else None
+
+    def _may_start(self) -> None:
+        if self.no_disk is not None:
+            raise WorkerError(self.no_disk)
+
     async def _start_worker(self, step: Step) -> None:
+        self._may_start()
         more = {"force": step.force, "resume": False, "first": self.first}
         await self._held.start_worker(self.start_message(Role.PRIMARY) | more)
 
     async def _resume_worker(self, _step: Step) -> None:
+        self._may_start()
         await self._held.start_worker(self.start_message(Role.PRIMARY) | {"force": False, "resume": True})
 
     async def _adopt_worker(self, _step: Step) -> None:

@@ -147,7 +147,10 @@ def _problems(
         problems.insert(0, {"kind": DETECTED, "text": SPLIT_BRAIN_TEXT})
     if metadata is not None:
         problems += _metadata_problems(metadata)
-    if state.last_error and not (state.split_brain.known and _is_split_brain(state.last_error)):
+    if state.no_disk and not any(each["kind"] == "disk" for each in problems):
+        problems.append({"kind": "disk", "text": state.no_disk})
+    told = state.split_brain.known and _is_split_brain(state.last_error or "")
+    if state.last_error and not told and state.last_error != state.no_disk:
         problems.append({"kind": "last-error", "text": state.last_error})
     return problems
 

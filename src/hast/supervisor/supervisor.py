@@ -306,7 +306,9 @@ class Supervisor:
                 log.error("Configuration not reloaded.")
                 return f"Configuration not reloaded: {reason}"
             roles = {name: state.role for name, state in self._states.items()}
-            plan = reload_plan.plan(self.configuration, new, roles)
+            disks = {name: state.resource.local for name, state in self._states.items()}
+            present = reload_plan.with_disks(self.configuration, disks)
+            plan = reload_plan.plan(present, new, roles)
             if not await self._move_listeners(plan, new):
                 log.error("No address to listen on. Configuration not reloaded.")
                 return "Configuration not reloaded: No address to listen on."

@@ -18,7 +18,7 @@ from typing import Any
 from hast.daemon.logs import in_words
 from hast.supervisor.worker_pool import Spawned, WorkerPool
 from hast.worker import messages
-from hast.worker.worker_record import forget_worker, record_worker
+from hast.worker.worker_record import forget_worker, record_worker, start_time
 
 log = logging.getLogger("hast.supervisor")
 
@@ -26,6 +26,7 @@ KILL_DEADLINE_S = 5.0
 ADOPT_DEADLINE_S = 5.0
 MAX_PENDING_REQUESTS = 64
 WATCH_INTERVAL_S = float(os.environ.get("HAST_WATCH_INTERVAL_S", "10"))
+NO_ANSWER = "The local disk does not answer."
 WATCH_MISSES = 3
 """A worker that leaves this many status requests in a row unanswered hangs, and is killed."""
 
@@ -39,7 +40,8 @@ class Stuck(WorkerError):
 
 
 class WorkerProcess:
-    """A started worker. `on_message(worker, message)` gets what it says; `ended` is set when the process is reaped."""
+    """A started worker. `on_message(worker, message)` gets what it says; `ended` is set when the process is reaped, or
+    when only threads are left of it that sleep in its disk (`lingers`): those can begin nothing any more."""
 
     def __init__(
         self, name: str, pool: WorkerPool, on_message: Callable[[WorkerProcess, dict[str, Any]], None]
@@ -54,6 +56,9 @@ class WorkerProcess:
         self.stopping = False
         self.ended = asyncio.Event()
         self.changed = asyncio.Event()
+        self.lingers: str | None = None
+        """Why its process is still there although it has ended: its disk does not answer."""
+        self._left_code: int | None = None
         self._on_message = on_message
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next_id = 1
@@ -103,6 +108,8 @@ class WorkerProcess:
     @property
     def exit_code(self) -> int | None:
         """Exit code; negative signal number when killed; None while it runs, and of one that was taken over."""
+        if self._left_code is not None:
+            return self._left_code
         return self._spawned.process.returncode if self._spawned is not None and self.ended.is_set() else None
 
     def how_it_ended(self) -> str:
@@ -157,11 +164,14 @@ class WorkerProcess:
                 misses = 0
             except WorkerError:
                 misses += 1
+                if self._is_over():
+                    self._has_left(-signal.SIGKILL, NO_ANSWER)
+                    return
             if misses >= WATCH_MISSES and not self.stopping and self._spawned is not None:
                 hung_s = 2 * misses * WATCH_INTERVAL_S
                 log.error("Worker %d has not answered for %g s, killing it.", self.pid, hung_s, extra=self._extra())
                 self._spawned.kill()
-                if not await self._ended_within(KILL_DEADLINE_S):
+                if not await self._dead_within(KILL_DEADLINE_S):
                     log.error("%s", self._stuck(), extra=self._extra())
                 return
 
@@ -181,7 +191,7 @@ class WorkerProcess:
         if deadline_s > 0:
             log.warning("Worker %d did not stop within %g s, killing it.", self.pid, deadline_s, extra=self._extra())
         self.kill()
-        if not await self._ended_within(KILL_DEADLINE_S):
+        if not await self._dead_within(KILL_DEADLINE_S):
             raise Stuck(self._stuck())
 
     async def give_way(self, deadline_s: float) -> None:
@@ -195,7 +205,7 @@ class WorkerProcess:
             return
         if self._spawned is not None:
             self._spawned.kill()
-        if not await self._ended_within(KILL_DEADLINE_S):
+        if not await self._dead_within(KILL_DEADLINE_S):
             raise Stuck(self._stuck())
 
     def kill(self) -> None:
@@ -218,14 +228,41 @@ class WorkerProcess:
             return False
         return True
 
+    async def _dead_within(self, deadline_s: float) -> bool:
+        """Of one that was killed: it has ended, or only its disk keeps what is left of it."""
+        if await self._ended_within(deadline_s):
+            return True
+        if not self._is_over():
+            return False
+        self._has_left(-signal.SIGKILL, NO_ANSWER)
+        return True
+
+    def _is_over(self) -> bool:
+        """It runs nothing of its own any more."""
+        return self.alive and start_time(self.pid) is None
+
+    def _has_left(self, code: int, reason: str) -> None:
+        """It runs no more, but its process is not gone."""
+        self.lingers, self._left_code = reason, code
+        log.error("Worker %d has ended but for what sleeps in its disk. %s", self.pid, reason, extra=self._extra())
+        self._conclude()
+
     async def _reap(self, spawned: Spawned) -> None:
         await spawned.process.wait()
-        forget_worker(self.name)
-        self.served_s = max(0.0, asyncio.get_running_loop().time() - self._ready_s)
+        forget_worker(self.name, spawned.process.pid)
         while self._sock is not None and self._receive_one(self._sock):
             pass
-        self._close_socket()
+        if self.lingers is not None:
+            log.info("Worker %d is gone: its disk has answered.", self.pid, extra=self._extra())
+            self.lingers = None
         spawned.close()
+        if not self.ended.is_set():
+            self._conclude()
+
+    def _conclude(self) -> None:
+        """The end: nobody waits for it any more."""
+        self.served_s = max(0.0, asyncio.get_running_loop().time() - self._ready_s)
+        self._close_socket()
         self.ended.set()
         self.changed.set()
         for future in self._replies.values():
@@ -270,6 +307,9 @@ class WorkerProcess:
             self._ready_s = asyncio.get_running_loop().time()
         elif say == "refused":
             self.refused = str(message.get("text") or "The worker refused the role.")
+        elif say == "left":
+            self._has_left(int(message.get("exit") or 0), str(message.get("reason") or "Its disk does not answer."))
+            return
         self.changed.set()
         self._on_message(self, message)
 

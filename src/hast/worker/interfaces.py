@@ -75,7 +75,10 @@ class Provider(Protocol):
         ...
 
     def store(self, job: Store) -> None:
-        """Carry out a durable write; `stored(job, error)` is called from the reactor's thread. In order."""
+        """Carry out a durable write; `stored(job, error)` is called from the reactor's thread. In order.
+
+        It is called before this returns where the disk was given up or let go.
+        """
         ...
 
     def close(self) -> None: ...

@@ -23,12 +23,16 @@ Supervisor to worker
         null, "quiet": bool}
     {"do": "answer", "id": n, "question": "...", "yes": bool}   the arbiter's word on what the worker asked
     {"do": "freeze", "id": n, "reason": "..."}, {"do": "thaw", "id": n}   primary: hold writes, and let them go on
+    {"do": "detach-disk", "id": n}, {"do": "attach-disk", "id": n}, {"do": "replace-disk", "id": n, "path": "..."}
+        primary: change the disk while it serves; answered when it is done, or {"reply": n, "error": "Not done: ..."}
     {"do": "ask-anew", "id": n}          primary: put the question to the arbiter again, if there is one
     {"do": "adopt", "id": n}             from a new hastd, on the socket of worker/successor.py, where the worker spoke
         first: {"say": "offer", "version": STATE_VERSION, "role", "resource", "ready": the message below, "release",
         "fuse", "sync_rate_bytes_s"} and, as primary, the descriptors of `start`
 Worker to supervisor
     {"say": "ready", "datasize": n, "sectorsize": n}   primary: engine is up, exports answer. secondary: handshake done
+    {"say": "left", "exit": n, "reason": "..."}        all is released but the disk; the process
+        goes when the disk lets it, and is nobody's business any more
     {"say": "refused", "text": "...", "exit": n}        cannot take the role; the worker then ends with that exit code
     {"say": "event", "name": "...", "text": "...", "level": "..."}   with "details" (an object) for split-brain
         and peer-leaves

@@ -79,6 +79,7 @@ def run(control: socket.socket, start: dict[str, Any], descriptors: list[int]) -
         reactor.call_soon_threadsafe(lambda: None)  # a first round at once, for the effects that open() left
         reactor.run()
     worker.close()
+    worker.say_left()
     return EXIT_TEMPORARY if worker.exit_code is None else worker.exit_code
 
 

@@ -23,6 +23,7 @@ from hast.daemon.logs import LEVELS, in_words
 from hast.daemon.release import RELEASE
 from hast.replication.types import Effects, Request, Store
 from hast.worker import messages
+from hast.worker.disk.decisions.patience import Hang
 from hast.worker.disk.flush_mark import FlushMark
 from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import OpenedProvider
@@ -35,6 +36,8 @@ log = logging.getLogger("hast.worker")
 MAX_PASSES = 64
 """Passes over the effects in one round; what is left after that waits for the next round."""
 MAX_QUEUED_MESSAGES = 1000
+LOOK_EVERY_S = 0.5
+"""How often the disk is looked at, whether it answers."""
 COPIED_STATE = (
     "status",
     "dirty",
@@ -88,6 +91,8 @@ class Worker(ABC):
         self.resource = resource
         self.engine: Engine | None = None
         self.provider: LocalProvider | None = None
+        self.lingers = False
+        """Threads of this process sleep in the disk: its end is not seen before they are back."""
         self.exit_code: int | None = None
         self.stopping = False
         self.orphaned = False
@@ -97,6 +102,7 @@ class Worker(ABC):
         self.leaving = False
         """It stops because its node gives the role up, and the peer is told so."""
         self._control = control
+        self._hang_text = ""
         self._outgoing: deque[dict[str, Any]] = deque()
         self._ticker: Timer | None = None
         self._letting_go = False
@@ -142,6 +148,10 @@ class Worker(ABC):
     def set_sync_rate(self, bytes_s: int) -> None:
         """Limit synchronisation; 0 is no limit."""
 
+    @abstractmethod
+    def disk_hung(self, text: str) -> None:
+        """The local disk was given up."""
+
     def supervisor_changed(self, there: bool) -> None:
         """It goes on without a supervisor for now, or another one has taken over."""
         del there
@@ -159,9 +169,49 @@ class Worker(ABC):
     def use_provider(self, opened: OpenedProvider, data_offset_bytes: int) -> LocalProvider:
         mark = FlushMark(paths.resource_file(self.resource.name, "flush"))
         self.provider = LocalProvider(
-            opened, data_offset_bytes, self.reactor.call_soon_threadsafe, self._local_done, self._stored, mark
+            opened,
+            data_offset_bytes,
+            self.reactor.call_soon_threadsafe,
+            self._local_done,
+            self._stored,
+            mark,
+            float(self.resource.disk_timeout_s),
         )
+        self._hang_text = ""
+        self._watch_disk(self.provider)
         return self.provider
+
+    def change_provider(self, opened: OpenedProvider, data_offset_bytes: int) -> LocalProvider:
+        """Another one takes the place of the one that was closed, or that hangs."""
+        self.close_provider()
+        return self.use_provider(opened, data_offset_bytes)
+
+    def _watch_disk(self, provider: LocalProvider) -> None:
+        if provider is not self.provider:
+            return
+        hang = provider.look()
+        if hang is None:
+            self.reactor.call_later(LOOK_EVERY_S, lambda: self._watch_disk(provider))
+            return
+        self._hang_text = _hang_in_words(provider.path, hang, time.time() - self.reactor.now())
+        self.say_event("disk-hung", self._hang_text, "error")
+        self.disk_hung(self._hang_text)
+
+    def close_provider(self) -> bool:
+        """Release the disk, or note that it cannot be released."""
+        released = self.provider is None or self.provider.close()
+        self.lingers = self.lingers or not released
+        return released
+
+    def disk_limit_s(self) -> float:
+        """How long the disk may take."""
+        return float(self.resource.disk_timeout_s)
+
+    def say_left(self) -> None:
+        """After the end of all else: this process goes as soon as its disk lets it."""
+        if self.lingers:
+            reason = self._hang_text or f"Disk {self.resource.local} does not answer."
+            self.say({"say": "left", "exit": self.exit_code, "reason": reason})
 
     def _local_done(self, batch: list[Request]) -> None:
         assert self.engine is not None
@@ -348,6 +398,14 @@ class Worker(ABC):
     def _reload(self, resource: Resource) -> None:
         self.reload(resource)
         self.resource = resource
+        if self.provider is not None:
+            self.provider.disk_timeout_s = float(resource.disk_timeout_s)
+
+
+def _hang_in_words(path: str, hang: Hang, wall_offset_s: float) -> str:
+    """For the event and for status. `wall_offset_s` added to `began_s` gives seconds since 1970."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(hang.began_s + wall_offset_s))
+    return f"Disk {path} does not answer since {since} ({hang.operation}, {hang.age_s:.0f} s)."
 
 
 def _nothing() -> None:

@@ -19,7 +19,9 @@ from hast.replication.primary import MAX_ACTIVE, Primary, Settings
 from hast.replication.promotion import may_be_behind, may_use_copy
 from hast.replication.types import Effects, Metadata, Request
 from hast.worker import messages
-from hast.worker.disk.provider_open import ProviderError, open_provider, read_metadata
+from hast.worker.disk.patient_open import NoAnswer, open_and_read
+from hast.worker.disk.provider_open import ProviderError
+from hast.worker.disk_change import DiskChange
 from hast.worker.export.export import NbdExport
 from hast.worker.interfaces import Client, FrontEnd
 from hast.worker.link.primary_link import Outcome, PrimaryLink, Stage
@@ -27,7 +29,7 @@ from hast.worker.orphan_watch import OrphanWatch
 from hast.worker.reactor import EpollReactor
 from hast.worker.start_gate import StartGate
 from hast.worker.successor import Offer
-from hast.worker.worker_base import COPIED_STATE, EXIT_OK, Worker, read_boot_id, wall_offset_s
+from hast.worker.worker_base import COPIED_STATE, EXIT_OK, EXIT_TEMPORARY, Worker, read_boot_id, wall_offset_s
 
 log = logging.getLogger("hast.worker")
 
@@ -60,6 +62,7 @@ class PrimaryWorker(Worker):
         self._gate: StartGate | None = None
         self._sync_rate_bytes_s = self.resource.sync_rate_bytes_s
         self._stop_deadline_s = 0.0
+        self._disk_change = DiskChange(self, self.resource.name)
         self._orphan_watch = OrphanWatch(reactor, self.end_orphaned)
 
     # -- start
@@ -67,11 +70,20 @@ class PrimaryWorker(Worker):
     def open(self) -> None:
         """Provider, engine, and the first attempt at the peer."""
         try:
-            opened = open_provider(self.resource.local)
-            metadata, image = read_metadata(opened, self.resource.name)
+            found = open_and_read(self.resource.local, self.resource.name, self.resource.disk_timeout_s)
+            if found.error is not None:
+                raise found.error
         except ProviderError as error:
-            self.refuse(str(error), error.exit_code)
+            self.lingers = isinstance(error, NoAnswer)
+            if self.lingers and self._start.get("resume"):
+                log.error("%s", error)
+                self.finish(EXIT_TEMPORARY)  # the device waits for the disk
+            else:
+                self.refuse(str(error), error.exit_code)
             return
+        assert found.opened is not None
+        assert found.contents is not None
+        opened, (metadata, image) = found.opened, found.contents
         provider = self.use_provider(opened, metadata.offset_bytes)
         if provider.follows:
             metadata = replace(metadata, stale=True)
@@ -246,6 +258,9 @@ class PrimaryWorker(Worker):
             engine.ask_anew(now)
         elif do == "leave":
             engine.leave(float(message["within_s"]), now)
+        elif do in ("detach-disk", "attach-disk", "replace-disk"):
+            self._change_disk(str(do), str(message.get("path") or ""), message.get("id"))
+            return True
         elif do == "withhold":
             engine.withhold(bool(message.get("in_use")), now)
             self._await_quiet(message.get("id"), now + float(message["limit_s"]))
@@ -254,6 +269,19 @@ class PrimaryWorker(Worker):
             return False
         self.say({"reply": message.get("id"), "error": None})
         return True
+
+    def _change_disk(self, do: str, path: str, number: Any) -> None:
+        def answer(error: str) -> None:
+            if do != "attach-disk" and not error and path:
+                self.resource = replace(self.resource, local=path)
+            self.say({"reply": number, "error": f"Not done: {error}." if error else None})
+
+        if do == "detach-disk":
+            self._disk_change.detach(answer)
+        elif do == "attach-disk":
+            self._disk_change.attach(self.resource.local, answer)
+        else:
+            self._disk_change.replace(path, answer)
 
     def _await_quiet(self, number: Any, until_s: float) -> None:
         assert self.engine is not None
@@ -287,6 +315,11 @@ class PrimaryWorker(Worker):
         self._sync_rate_bytes_s = bytes_s
         if self.engine is not None:
             self.engine.reconfigure(self._settings(), self.reactor.now())
+
+    def disk_hung(self, text: str) -> None:
+        """Its outcomes are told by now; what was only read goes on with the peer's copy too (S6)."""
+        if self.engine is not None:
+            self.engine.disk_lost("it does not answer", self.reactor.now())
 
     # -- the end
 
@@ -341,8 +374,7 @@ class PrimaryWorker(Worker):
             front_end.close()
         if self._link is not None:
             self._link.close("this node stops being primary")
-        if self.provider is not None:
-            self.provider.close()
+        self.close_provider()
 
     # -- status
 
@@ -409,7 +441,9 @@ class PrimaryWorker(Worker):
             if state[key]:
                 problems.append({"kind": kind, "text": text})
         if state["local_disk"] != "ok":
-            problems.append({"kind": "disk", "text": "The local disk failed; the peer's copy is used alone."})
+            away = "The local disk is out of service." if state["local_disk"] == "away" else "The local disk failed."
+            reason = self._hang_text or away
+            problems.append({"kind": "disk", "text": f"{reason} The peer's copy is used alone."})
         if state["frozen"]:
             problems.append({"kind": "frozen", "text": f"Writes are held: {state['frozen']}."})
         return problems

@@ -64,9 +64,12 @@ def record_worker(name: str, pid: int) -> None:
             paths.resource_file(name, "worker").write_text(f"{pid} {started}\n")
 
 
-def forget_worker(name: str) -> None:
-    with contextlib.suppress(OSError):
-        paths.resource_file(name, "worker").unlink()
+def forget_worker(name: str, pid: int) -> None:
+    """It is gone; the record of another one that took its place stays."""
+    path = paths.resource_file(name, "worker")
+    if _read(path).pid == pid:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def end_orphan(name: str, limit_s: float) -> bool:

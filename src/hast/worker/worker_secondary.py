@@ -31,7 +31,8 @@ from hast.replication.types import READ, Discarded, Effects, Event, Metadata, Wi
 from hast.worker import messages
 from hast.worker.buffers import ReceiveBuffer
 from hast.worker.disk.discarded import save as save_discarded
-from hast.worker.disk.provider_open import OpenedProvider, ProviderError, open_provider, read_metadata
+from hast.worker.disk.patient_open import NoAnswer, open_and_read
+from hast.worker.disk.provider_open import OpenedProvider, ProviderError
 from hast.worker.interfaces import Timer
 from hast.worker.link.dial import tune
 from hast.worker.outbox import Outbox
@@ -89,21 +90,22 @@ class SecondaryWorker(Worker):
             hello = handshake.read_first(nv.decode(self._hello))
             if not isinstance(hello, handshake.SecondHello):
                 raise handshake.HandshakeError("the second message has no token")
-            opened = open_provider(self.resource.local)
+            found = open_and_read(self.resource.local, self.resource.name, self.resource.disk_timeout_s)
         except ValueError as error:
             self.refuse(f"Bad message from the primary: {error}.", EXIT_REFUSED)
             return
-        except ProviderError as error:
-            self._refuse_primary("The secondary cannot use its local provider.")
+        except NoAnswer as error:
+            self.lingers = True
+            self._refuse_primary("The secondary's local provider does not answer.")
             self.refuse(str(error), error.exit_code)
             return
-        try:
-            metadata, image = read_metadata(opened, self.resource.name)
-        except ProviderError as error:
-            self._refuse_primary("The secondary cannot use the metadata of its local provider.")
-            self.refuse(str(error), error.exit_code)
+        if found.opened is None or found.contents is None:
+            part = "its local provider" if found.opened is None else "the metadata of its local provider"
+            assert isinstance(found.error, ProviderError)
+            self._refuse_primary(f"The secondary cannot use {part}.")
+            self.refuse(str(found.error), found.error.exit_code)
             return
-        self._begin(opened, metadata, image, hello)
+        self._begin(found.opened, *found.contents, hello)
 
     def _begin(self, opened: OpenedProvider, metadata: Metadata, image: bytes, hello: handshake.SecondHello) -> None:
         for sock in (self._a, self._b):
@@ -320,6 +322,11 @@ class SecondaryWorker(Worker):
             log.warning("The handshake with the primary %s failed: %s.", self._peer, reason)
         self.finish(EXIT_TEMPORARY)
 
+    def disk_hung(self, text: str) -> None:
+        """The primary gets its errors, and then goes on alone: a copy that takes nothing is no second copy."""
+        del text
+        self.reactor.call_soon_threadsafe(lambda: self._lost("the local disk does not answer"))
+
     def stop(self, deadline_s: float) -> None:
         """Asked to end: another primary connection, or another role, of which the primary is told."""
         if self.stopping:
@@ -340,8 +347,7 @@ class SecondaryWorker(Worker):
             outbox.close()
         self._a.close()
         self._b.close()
-        if self.provider is not None:
-            self.provider.close()
+        self.close_provider()
 
     # -- the supervisor
 

@@ -29,6 +29,7 @@ BASE = Configuration("/etc/hast.conf", resources={"disk1": OLD})
         ({"metaflush": False}, False, True),
         ({"sync_rate_bytes_s": 5}, False, False),
         ({"wait_for_peer_s": 5}, False, False),
+        ({"disk_timeout_s": 5}, False, False),
     ],
 )
 def test_which_changes_take_a_resource_through_init(change: dict[str, Any], primary: bool, secondary: bool) -> None:

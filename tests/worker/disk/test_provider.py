@@ -212,9 +212,7 @@ def test_one_bad_sector_fails_only_its_own_request(bench: Bench, monkeypatch: py
     ]
 
 
-def test_reads_without_nowait_support_leave_the_reactor_once_they_are_slow(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reads_without_nowait_support_leave_the_reactor_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.preadv
 
     def plain(fd: int, buffers: list[bytearray], offset: int, flags: int = 0) -> int:
@@ -223,11 +221,9 @@ def test_reads_without_nowait_support_leave_the_reactor_once_they_are_slow(
         return real(fd, buffers, offset)
 
     monkeypatch.setattr(os, "preadv", plain)
-    monkeypatch.setattr(provider_module, "SLOW_READ_S", -1.0)
-    for expected_inline in (0, 1, 0):
+    for _ in range(3):
         request = Request(READ, 0, 512)
-        inline = bench.provider.submit([request])
-        assert len(inline) == expected_inline
+        assert bench.provider.submit([request]) == []
         bench.until(lambda request=request: request.data is not None)
 
 

@@ -11,7 +11,16 @@ from hast.format.constants import Role
 RESTART_PRIMARY = frozenset({"provider_name", "local", "device"})
 """Changes that a primary cannot take live: its device goes and comes back."""
 LIVE_ALWAYS = frozenset(
-    {"device", "sync_rate_bytes_s", "wait_for_peer_s", "arbiter", "fence_path", "split_brain_policy", "crash_loop"}
+    {
+        "device",
+        "sync_rate_bytes_s",
+        "wait_for_peer_s",
+        "disk_timeout_s",
+        "arbiter",
+        "fence_path",
+        "split_brain_policy",
+        "crash_loop",
+    }
 )
 """Keywords that the reference does not know; they never cost a secondary its connection."""
 
@@ -77,6 +86,15 @@ def plan(old: Configuration, new: Configuration, roles: Mapping[str, Role]) -> R
         control_changed=old.control != new.control,
         pidfile_changed=old.pidfile != new.pidfile,
     )
+
+
+def with_disks(configuration: Configuration, disks: Mapping[str, str]) -> Configuration:
+    """With the disks that the resources use by now (`hastctl replace`)."""
+    resources = {
+        name: replace(resource, local=disks.get(name, resource.local))
+        for name, resource in configuration.resources.items()
+    }
+    return replace(configuration, resources=resources)
 
 
 def keep_present(new: Configuration, old: Configuration, *, control: bool, pidfile: bool) -> Configuration:

@@ -1,10 +1,11 @@
 """The local provider: executes the requests and the durable writes of the engine.
 
 Page-cache I/O. Reads are tried without waiting (RWF_NOWAIT) in the reactor's thread and go to a few threads when they
-would sleep; writes go into the page cache from the reactor's thread until one of them turns out slow; flushes, zeroes
-and everything else that sleeps goes to the threads. Decides nothing: overlap and order are the engine's business.
-`Request.fua` is the engine's business, too: it flushes both copies. So is what a failed flush means; that it was heard
-of outlives this process (`flush_mark.py`).
+would sleep; writes go into the page cache from the reactor's thread until one of them turns out slow, where the file
+system has one (`writeback.py`); flushes, zeroes and everything else that sleeps goes to the threads, and so does
+everything while one of those is out for long. A disk that hangs is given up for good: see `look`.
+Decides nothing: overlap and order are the engine's business. `Request.fua` is the engine's business, too: it flushes
+both copies. So is what a failed flush means; that it was heard of outlives this process (`flush_mark.py`).
 Errors become errno values in `Request.local_error`; nothing raises out of `submit` and `store`.
 """
 
@@ -12,23 +13,28 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 
+from hast.format.constants import Command
 from hast.replication.types import FLUSH, READ, WRITE, Buffer, Request, Store
+from hast.worker.disk.decisions.patience import Hang, Patience
 from hast.worker.disk.flush_mark import FlushMark
-from hast.worker.disk.iopool import IoPool
+from hast.worker.disk.iopool import IoPool, Outcome
+from hast.worker.disk.progress import Progress
 from hast.worker.disk.provider_open import OpenedProvider
 from hast.worker.disk.stores import StoreQueue
+from hast.worker.disk.writeback import has_writeback
 from hast.worker.disk.zeroing import Zeroer
 
 SLOW_WRITE_S = 0.1
-SLOW_READ_S = 0.002
-"""A write into the page cache that took longer, or a read where RWF_NOWAIT is not supported, sends the following
-operations to the threads …"""
+"""A write into the page cache that took longer sends the following operations to the threads …"""
 SLOW_PERIOD_S = 1.0
 """… for so long."""
+HUNG_CLOSE_S = 0.2
+"""How long the end waits for the threads of a disk that was given up: they may be back by then."""
 MAX_MERGED_BUFFERS = 256
 MAX_MERGED_BYTES = 1024 * 1024
 NOWAIT_CREDIT = 64
@@ -52,6 +58,7 @@ class LocalProvider:
         done: Done,
         stored: Stored,
         mark: FlushMark,
+        disk_timeout_s: float = 0.0,
     ) -> None:
         self.size_bytes = opened.size_bytes
         self.sector_size_bytes = opened.sector_size_bytes
@@ -59,28 +66,39 @@ class LocalProvider:
         self._fd = opened.fd
         self._base = data_offset_bytes
         self._zeroer = Zeroer(opened.fd)
-        self._pool = IoPool(call_soon_threadsafe, done)
-        self._stores = StoreQueue(opened.fd, call_soon_threadsafe, self._store_done)
+        self.hang: Hang | None = None
+        """Why the disk was given up."""
+        self._patience = Patience(disk_timeout_s)
+        self._progress = Progress(opened.fd)
+        self._pool = IoPool(call_soon_threadsafe, done, self._patience)
+        self._stores = StoreQueue(opened.fd, call_soon_threadsafe, self._store_done, self._patience)
+        self._done = done
         self._stored = stored
         self._mark = mark
         self.flush_doubtful = mark.doubtful
         """In this boot a worker before this one may have been told that a flush failed, and not have noted it."""
+        self._reads_inline = True
+        self._writes_inline = True
         self.follows = mark.follows
         """In this boot the peer came to hold writes that this copy lacks, and the disk took no record of it."""
-        self._read_flags = os.RWF_NOWAIT
         self._write_flags = os.RWF_NOWAIT
         self._write_credit = NOWAIT_CREDIT
         self._slow_until_s = 0.0
         self._flush_waiting: list[Request] = []
         self._flush_running = False
         self._closed = False
+        self._retired = False
+        self._released = False
 
     # Requests
 
     def submit(self, batch: list[Request]) -> list[Request]:
         """Start these; returns those that finished at once. See `interfaces.Provider`."""
+        if self.hang is not None or self._retired:
+            return _failed(batch, errno.EIO)
         finished: list[Request] = []
-        inline = time.monotonic() >= self._slow_until_s
+        now_s = time.monotonic()
+        inline = now_s >= self._slow_until_s and not self._patience.is_doubtful(now_s)
         index, count = 0, len(batch)
         while index < count:
             request = batch[index]
@@ -90,19 +108,19 @@ class LocalProvider:
                 run = [request]
                 if index < count and batch[index].offset == request.offset + request.length:
                     index = self._extend(run, batch, index)
-                if inline:
+                if inline and self._writes_inline:
                     inline = self._write_inline(run, finished)
                 else:
-                    self._pool.run(partial(self._write_in_thread, run, 0), run)
+                    self._write_later(run, 0)
             elif op == READ:
-                if inline and self._read_inline(request):
+                if inline and self._reads_inline and self._read_inline(request):
                     finished.append(request)
                 else:
-                    self._pool.run(partial(self._read_in_thread, request), [request])
+                    self._pool.run(_words(request), partial(self._read_in_thread, request), [request])
             elif op == FLUSH:
                 self._flush_waiting.append(request)
             else:
-                self._pool.run(partial(self._zero_in_thread, request), [request])
+                self._pool.run(_words(request), partial(self._zero_in_thread, request), [request])
         if self._flush_waiting and not self._flush_running:
             self._start_flush()
         return finished
@@ -140,63 +158,64 @@ class LocalProvider:
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP and self._write_flags:
                 self._write_flags = 0
-                return self._write_inline(run, finished)
+                self._writes_inline = has_writeback(self._fd)
+                if self._writes_inline:
+                    return self._write_inline(run, finished)
+                self._write_later(run, 0)
+                return True
             if len(run) == 1:
-                self._fail(run, error)
-                finished.extend(run)
+                finished.extend(_failed(run, error.errno or errno.EIO))
                 return True
         if written == total:
             if self._write_flags and self._write_credit < NOWAIT_CREDIT:
                 self._write_credit += 1
             finished.extend(run)
         else:
-            self._pool.run(partial(self._write_in_thread, run, written), run)
-        return self._still_quick(began_s, SLOW_WRITE_S)
-
-    def _still_quick(self, began_s: float, limit_s: float) -> bool:
+            self._write_later(run, written)
         now_s = time.monotonic()
-        if now_s - began_s <= limit_s:
+        if now_s - began_s <= SLOW_WRITE_S:
             return True
         self._slow_until_s = now_s + SLOW_PERIOD_S
         return False
 
-    @staticmethod
-    def _fail(run: list[Request], error: OSError) -> None:
-        for request in run:
-            request.local_error = error.errno or errno.EIO
+    def _write_later(self, run: list[Request], skip: int) -> None:
+        """Write a run, but for its first `skip` bytes, in a thread."""
+        buffers = [_data(request) for request in run]
+        self._pool.run(_words(run[0]), partial(self._write_in_thread, buffers, run[0].offset, skip), run)
 
     def _read_inline(self, request: Request) -> bool:
         """Read from the page cache; False when that would sleep. An error is an outcome, too."""
         data = bytearray(request.length)
-        began_s = 0.0 if self._read_flags else time.monotonic()
         try:
-            if os.preadv(self._fd, [data], self._base + request.offset, self._read_flags) != request.length:
+            if os.preadv(self._fd, [data], self._base + request.offset, os.RWF_NOWAIT) != request.length:
                 return False
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno == errno.EOPNOTSUPP and self._read_flags:
-                self._read_flags = 0
+            if error.errno == errno.EOPNOTSUPP:
+                self._reads_inline = False
                 return False
             request.local_error = error.errno or errno.EIO
             return True
         request.data = data
-        if not self._read_flags:
-            self._still_quick(began_s, SLOW_READ_S)
         return True
 
     # In the threads
 
-    def _write_in_thread(self, run: list[Request], skip: int) -> None:
-        """Write the run but for its first `skip` bytes; where that fails, each request has its own outcome."""
+    def _write_in_thread(self, buffers: list[Buffer], offset: int, skip: int) -> list[Outcome] | None:
+        """Write these but for the first `skip` bytes; where that fails, each of them has its own outcome."""
         try:
-            self._write_all([_data(request) for request in run], self._base + run[0].offset, skip)
+            self._write_all(buffers, self._base + offset, skip)
         except OSError as error:
-            if len(run) == 1:
-                self._fail(run, error)
-                return
-            for request in run:
-                self._write_in_thread([request], 0)
+            if len(buffers) == 1:
+                return [Outcome(error.errno or errno.EIO)]
+        else:
+            return None
+        outcomes = []
+        for buffer in buffers:
+            outcomes += self._write_in_thread([buffer], offset, 0) or [Outcome()]
+            offset += len(buffer)
+        return outcomes
 
     def _write_all(self, buffers: list[Buffer], offset: int, skip: int) -> None:
         """Write all of `buffers` at `offset` of the provider, but for the first `skip` bytes. Raises OSError."""
@@ -207,12 +226,14 @@ class LocalProvider:
                 offset += len(views.pop(0))
             if not views:
                 return
+            if self.hang is not None:
+                raise OSError(errno.EIO, "given up")
             written = os.pwritev(self._fd, [views[0][skip:], *views[1:]], offset + skip)
             if written == 0:
                 raise OSError(errno.EIO, "short write")
             skip += written
 
-    def _read_in_thread(self, request: Request) -> None:
+    def _read_in_thread(self, request: Request) -> list[Outcome]:
         data = bytearray(request.length)
         view = memoryview(data)
         done = 0
@@ -223,29 +244,30 @@ class LocalProvider:
                     raise OSError(errno.EIO, "short read")
                 done += received
         except OSError as error:
-            request.local_error = error.errno or errno.EIO
-        else:
-            request.data = data
+            return [Outcome(error.errno or errno.EIO)]
+        return [Outcome(0, data)]
 
-    def _zero_in_thread(self, request: Request) -> None:
+    def _zero_in_thread(self, request: Request) -> list[Outcome] | None:
         """DELETE and ZERO: the range reads as zeros afterwards, on every copy."""
         try:
             self._zeroer.zero(self._base + request.offset, request.length)
         except OSError as error:
-            request.local_error = error.errno or errno.EIO
+            return [Outcome(error.errno or errno.EIO)]
+        return None
 
     def _start_flush(self) -> None:
         """One fdatasync for all flushes that wait; those that come meanwhile wait for the next one."""
         batch, self._flush_waiting = self._flush_waiting, []
         self._flush_running = True
         self._mark.begin()
-        self._pool.run(partial(self._flush_in_thread, batch), batch, partial(self._flush_done, batch))
+        self._pool.run("flush", partial(self._flush_in_thread, len(batch)), batch, partial(self._flush_done, batch))
 
-    def _flush_in_thread(self, batch: list[Request]) -> None:
+    def _flush_in_thread(self, count: int) -> list[Outcome] | None:
         try:
             os.fdatasync(self._fd)
         except OSError as error:
-            self._fail(batch, error)
+            return [Outcome(error.errno or errno.EIO)] * count
+        return None
 
     def _flush_done(self, batch: list[Request]) -> None:
         self._flush_running = False
@@ -255,7 +277,10 @@ class LocalProvider:
 
     def store(self, job: Store) -> None:
         """Carry out a durable write, in order; see `interfaces.Provider`."""
-        self._stores.submit(job)
+        if self.hang is None and not self._retired:
+            self._stores.submit(job)
+        else:
+            self._store_done(job, errno.EIO)
 
     def _store_done(self, job: Store, error: int) -> None:
         if error:
@@ -270,20 +295,100 @@ class LocalProvider:
         """To be known to the next worker, whatever becomes of this one."""
         self._mark.note_follows(True)
 
+    # A disk that hangs
+
+    @property
+    def disk_timeout_s(self) -> float:
+        """How long an operation may take; 0 is any time."""
+        return self._patience.limit_s
+
+    @disk_timeout_s.setter
+    def disk_timeout_s(self, limit_s: float) -> None:
+        self._patience.limit_s = limit_s
+
+    def look(self) -> Hang | None:
+        """Ask now and then. When an operation took too long the disk is given up: all that is under way ends with
+        ETIMEDOUT, all that follows fails at once, and what a thread brings back later is dropped. Told once."""
+        now_s = time.monotonic()
+        if self._patience.is_doubtful(now_s) and self._progress.moved():
+            self._patience.answered(now_s)
+        hang = self._patience.judge(now_s) if self.hang is None and not self._closed else None
+        if hang is not None:
+            self.hang = hang
+            self._give_up()
+        return hang
+
+    def _give_up(self) -> None:
+        self._mark.failed()
+        requests = self._pool.abandon() + self._flush_waiting
+        self._flush_waiting = []
+        for job in self._stores.abandon():
+            self._store_done(job, errno.ETIMEDOUT)
+        if requests:
+            self._done(_failed(requests, errno.ETIMEDOUT))
+
+    def retire(self, last: Store) -> None:
+        """Begin nothing more but this last store."""
+        self._stores.submit(last)
+        self._retired = True
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way."""
+        return not (self.pending or self._flush_waiting)
+
+    def flush_for_good(self, after: Callable[[], None]) -> None:
+        """Once it is retired and idle; `after` is called, unless it hangs."""
+        self._pool.run("flush", self._last_flush, after=after)
+
+    def _last_flush(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError:
+            self._mark.failed()
+
     @property
     def pending(self) -> int:
         """Operations and durable writes begun and not yet reported."""
         return self._pool.pending + self._stores.pending
 
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Wait for what is begun, at most `timeout_s`, and release the provider. After that nothing is reported."""
+    def close(self, timeout_s: float = 5.0) -> bool:
+        """Wait for what is begun, at most `timeout_s`, and release the provider. After that nothing is reported.
+
+        Again and again if need be. False when threads still sleep in it: then it stays open, and locked, until they
+        come back, so that what they write at last meets nobody else's data.
+        """
+        if self._released:
+            return True
         self._closed = True
-        threads_ended = self._pool.close(timeout_s) and self._stores.close(timeout_s)
-        if threads_ended:
-            self._mark.close()
-            os.close(self._fd)
+        if self.hang is not None:
+            timeout_s = HUNG_CLOSE_S
+        pools_ended = self._pool.close(timeout_s)
+        if not self._stores.end(timeout_s) or not pools_ended:
+            return False
+        self._mark.close()
+        closing = threading.Thread(target=self._release, name="close", daemon=True)
+        closing.start()
+        closing.join(timeout_s)
+        self._released = not closing.is_alive()
+        return self._released
+
+    def _release(self) -> None:
+        """The kernel may write back at the last close, and a disk may hang then as well."""
+        self._stores.release()
+        os.close(self._fd)
 
 
 def _data(request: Request) -> Buffer:
     assert request.data is not None, f"{request} has no data"
     return request.data
+
+
+def _failed(batch: list[Request], error: int) -> list[Request]:
+    for request in batch:
+        request.local_error = error
+    return batch
+
+
+def _words(request: Request) -> str:
+    return f"{Command(request.op).name} at {request.offset}"

@@ -40,6 +40,10 @@ class OpenedProvider:
     sector_size_bytes: int
     is_block_device: bool
 
+    def close(self) -> None:
+        """Give it back unused."""
+        os.close(self.fd)
+
 
 def open_provider(path: str) -> OpenedProvider:
     """Open and lock `path`, a regular file or a block device. Raises ProviderError (66 no input, 71 system)."""

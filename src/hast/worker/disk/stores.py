@@ -9,9 +9,11 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from functools import partial
 
 from hast.format import metadata as metadata_format
 from hast.replication.types import Store
+from hast.worker.disk.decisions.patience import Patience
 from hast.worker.disk.iopool import IoPool
 
 
@@ -23,44 +25,60 @@ class StoreQueue:
         fd: int,
         call_soon_threadsafe: Callable[[Callable[[], None]], None],
         stored: Callable[[Store, int], None],
+        patience: Patience,
     ) -> None:
         # A description of its own: an error of writing back data pages is reported once per description, and must
         # reach a flush of the data even when a map write got it first.
         self._fd = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
         self._stored = stored
-        self._pool = IoPool(call_soon_threadsafe, lambda _batch: None, threads=1)
+        self._pool = IoPool(call_soon_threadsafe, lambda _batch: None, patience, threads=1)
         self._waiting: list[Store] = []
-        self._running = False
+        self._batch: list[Store] = []
+        self._abandoned = False
 
     @property
     def pending(self) -> int:
         """Jobs waiting, plus one for the batch that is being written."""
-        return len(self._waiting) + self._running
+        return len(self._waiting) + bool(self._batch)
 
     def submit(self, job: Store) -> None:
         self._waiting.append(job)
-        if not self._running:
+        if not self._batch:
             self._start()
 
-    def close(self, timeout_s: float) -> bool:
-        """Wait for the jobs begun; False, and the descriptor stays open, when they take longer than `timeout_s`."""
-        if not self._pool.close(timeout_s):
-            return False
+    def abandon(self) -> list[Store]:
+        """Wait for nothing any more: returns the jobs not reported, which never will be. What follows the one that is
+        being written is not begun."""
+        self._abandoned = True
+        self._pool.abandon()
+        jobs = self._batch + self._waiting
+        self._batch, self._waiting = [], []
+        return jobs
+
+    def end(self, timeout_s: float) -> bool:
+        """Wait for the jobs begun; False when they take longer than `timeout_s`."""
+        return self._pool.close(timeout_s)
+
+    def release(self) -> None:
+        """After `end`. May sleep in the disk."""
         os.close(self._fd)
-        return True
 
     def _start(self) -> None:
-        batch, self._waiting = self._waiting, []
-        self._running = True
+        batch, self._batch, self._waiting = self._waiting, self._waiting, []
         errors: list[int] = []
-        self._pool.run(lambda: errors.extend(map(self._write, batch)), after=lambda: self._finish(batch, errors))
+        work = partial(self._write_batch, batch, errors)
+        self._pool.run(f"durable write '{batch[0].reason}'", work, after=lambda: self._finish(batch, errors))
 
     def _finish(self, batch: list[Store], errors: list[int]) -> None:
-        self._running = False
+        self._batch = []
         if self._waiting:
             self._start()
         for job, error in zip(batch, errors, strict=True):
             self._stored(job, error)
+
+    def _write_batch(self, batch: list[Store], errors: list[int]) -> None:
+        for job in batch:
+            errors.append(errno.EIO if self._abandoned else self._write(job))
 
     def _write(self, job: Store) -> int:
         """0 or an errno."""

@@ -1,0 +1,73 @@
+"""A new disk for a secondary: fresh metadata on it, of the size that the copy had, so that it takes everything.
+
+`python -m hast.worker.disk.fresh_disk NAME PATH DATASIZE EXTENTSIZE KEEPDIRTY` prints {"error": text or null}; zeros
+are the defaults of hastctl create. A short-lived process, so that a sick disk stalls nobody else; `run` is the
+supervisor's side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import Any
+
+from hast.config.model import Resource
+
+DEADLINE_S = 20.0
+
+
+async def run(resource: Resource, datasize_bytes: int, extentsize_bytes: int, keepdirty: int) -> dict[str, Any]:
+    """Write the metadata in a process of its own. Nobody else may be using the provider."""
+    arguments = [resource.name, resource.local, *(str(each) for each in (datasize_bytes, extentsize_bytes, keepdirty))]
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "hast.worker.disk.fresh_disk", *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError as error:
+        return {"error": f"Unable to start a process: {error.strerror}."}
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            output, _ = await process.communicate()
+        answer = json.loads(output)
+    except (TimeoutError, ValueError):
+        if process.returncode is None:
+            process.kill()
+        return {"error": f"Provider {resource.local} did not answer within {DEADLINE_S:g} s."}
+    return answer if isinstance(answer, dict) else {"error": "The answer makes no sense."}
+
+
+def write(name: str, path: str, datasize_bytes: int, extentsize_bytes: int, keepdirty: int) -> dict[str, Any]:
+    """The process's work."""
+    from hast.format.geometry import mediasize_for
+    from hast.worker.disk.provider_open import ProviderError, open_provider
+    from hast.worker.disk.provision import create
+    from hast.worker.disk.replacement import refuse_foreign
+
+    try:
+        opened = open_provider(path)
+        try:
+            refuse_foreign(opened, name)
+            sector_bytes = opened.sector_size_bytes
+        finally:
+            os.close(opened.fd)
+        media_bytes = mediasize_for(datasize_bytes, extentsize_bytes, sector_bytes) if datasize_bytes else 0
+        if media_bytes > opened.size_bytes:
+            return {"error": f"{path} is too small: {opened.size_bytes} bytes, and {media_bytes} are needed."}
+        create(Resource(name, name, path, ()), extentsize_bytes, keepdirty, media_bytes)
+    except ProviderError as error:
+        return {"error": str(error)}
+    return {"error": None}
+
+
+def main() -> None:
+    name, path, *sizes = sys.argv[1:6]
+    json.dump(write(name, path, *(int(each) for each in sizes)), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Whether a plain write to a provider ends in this kernel's page cache, or waits for a server that may not answer."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+
+_WRITES_THROUGH = frozenset((0x65735546, 0x6969, 0x01021997, 0xFF534D42, 0xFE534D42, 0x00C36400))
+"""FUSE, NFS, 9p, CIFS, SMB 2 and Ceph, as in statfs(2)."""
+_STATFS_BYTES = 256
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fstatfs.argtypes = (ctypes.c_int, ctypes.c_char_p)
+
+
+def has_writeback(fd: int) -> bool:
+    """False where a write goes to a server first, or may; a file system that does not tell counts as such."""
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    if _libc.fstatfs(fd, buffer) != 0:
+        return False
+    (kind,) = struct.unpack_from("=l" if ctypes.sizeof(ctypes.c_long) == 4 else "=q", buffer)
+    return kind & 0xFFFFFFFF not in _WRITES_THROUGH

@@ -1,0 +1,133 @@
+"""A disk of a serving primary is let go only behind a peer that leads, and taken in again as one that is behind."""
+
+from __future__ import annotations
+
+import pytest
+from driver import EIO, EXTENT, MAP, SECTOR, TAKE_LEAD, Pair, Rig, Shelf, metadata
+
+from hast.format.constants import Feature
+from hast.replication.types import READ, WRITE
+
+
+def connected() -> Rig:
+    rig = Rig()
+    rig.connect()
+    return rig
+
+
+def released() -> Rig:
+    """The peer leads, and the disk is not used any more."""
+    rig = connected()
+    assert rig.engine.why_not_release_disk() == ""
+    rig.call(rig.engine.release_disk)
+    rig.store_all()
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    assert rig.engine.disk_released
+    rig.call(rig.engine.drop_disk)
+    return rig
+
+
+def test_a_disk_is_not_released_before_both_disks_say_that_the_peer_leads() -> None:
+    rig = connected()
+    rig.call(rig.engine.release_disk)
+    assert not rig.engine.disk_released
+    rig.store_all()
+    assert rig.saved.stale
+    assert not rig.engine.disk_released
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    assert rig.engine.disk_released
+    rig.tick(1)
+    assert rig.engine.disk_released, "the lead is not taken back meanwhile"
+
+
+def test_a_disk_that_is_kept_after_all_leads_again() -> None:
+    rig = connected()
+    rig.call(rig.engine.release_disk)
+    rig.store_all()
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    rig.call(rig.engine.keep_disk)
+    rig.store_all()
+    assert not rig.saved.stale
+
+
+def test_without_a_peer_that_can_lead_no_disk_is_released() -> None:
+    assert "only copy" in Rig().engine.why_not_release_disk()
+    rig = Rig()
+    rig.connect(Feature.NONE)
+    assert "FreeBSD" in rig.engine.why_not_release_disk()
+
+
+def test_without_a_disk_reads_and_writes_are_the_peers_alone() -> None:
+    rig = released()
+    write, read = rig.write(0), rig.read(EXTENT)
+    while rig.stores:
+        rig.store(error=EIO)
+    assert not [request for request in rig.local if request.op in (READ, WRITE)]
+    rig.reply(rig.sent(WRITE)[0][1])
+    rig.reply(rig.sent(READ)[0][1], data=bytes(read.length))
+    assert rig.finished == [write, read]
+    assert (write.error, read.error) == (0, 0)
+
+
+@pytest.mark.parametrize("everything", [True, False])
+def test_a_disk_taken_in_is_inconsistent_first_and_serves_no_read_of_what_it_lacks(everything: bool) -> None:
+    rig = released()
+    rig.write(0)
+    while rig.stores:
+        rig.store(error=EIO)
+    rig.reply(rig.sent(WRITE)[0][1])
+    rig.call(rig.engine.take_disk, everything, False)
+    rig.store_all()
+    assert rig.saved.stale
+    assert rig.saved.inconsistent
+    missing = rig.engine.status()["local_missing"]
+    assert missing == (rig.engine.map.extents * EXTENT if everything else EXTENT)
+    before = len(rig.sent(READ))
+    rig.read(0)
+    assert len(rig.sent(READ)) > before
+
+
+@pytest.mark.parametrize("crash", ["none", "worker during the work", "worker during the copying"])
+@pytest.mark.parametrize("everything", [True, False])
+def test_a_disk_is_let_go_and_taken_in_and_both_copies_are_equal_and_durably_say_so(
+    everything: bool, crash: str
+) -> None:
+    rig, shelf = Rig(metadata(resuid=77)), Shelf(metadata(resuid=77))
+    pair = Pair(rig, shelf)
+    pair.connect()
+    rig.write(0, b"a" * SECTOR)
+    pair.run()
+    rig.call(rig.engine.release_disk)
+    pair.run()
+    assert rig.engine.disk_released
+    rig.call(rig.engine.drop_disk)
+    rig.disk.map = b"\xff" * MAP
+    for extent in (0, 3):
+        request = rig.write(extent * EXTENT, b"b" * SECTOR)
+        while rig.stores:
+            rig.store(error=EIO)
+        pair.run()
+        assert request.error == 0
+    if crash == "worker during the work":
+        pair.new_primary()
+        pair.new_secondary()
+        pair.connect()
+    else:
+        if everything:
+            rig.disk.data[:] = bytes(len(rig.disk.data))
+        rig.call(rig.engine.take_disk, everything, False)
+        if crash == "worker during the copying":
+            for _ in range(6):
+                pair.step()
+            pair.new_primary()
+            pair.new_secondary()
+            pair.connect()
+    for _ in range(5):
+        pair.run()
+        pair.rig.tick(3)
+    pair.run()
+    assert not pair.rig.saved.stale
+    assert not pair.rig.saved.inconsistent
+    assert pair.rig.saved.localcnt == pair.shelf.saved.remotecnt
+    assert pair.rig.disk.data == pair.shelf.disk.data
+    assert pair.rig.disk.data[3 * EXTENT :][:SECTOR] == b"b" * SECTOR

@@ -1,0 +1,212 @@
+"""Two real hastd, and a disk under one of them that hangs: clients go on, nothing is lost, nobody is stuck."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from daemon_fixtures import MakeDaemon
+from hanging_disk import HangingDisk, missing_for_hangs
+from writing_client import BLOCK, Writer
+
+from daemon import Daemon, wait_for
+
+pytestmark = pytest.mark.skipif(bool(missing_for_hangs()), reason=missing_for_hangs())
+
+DISK_TIMEOUT_S = 3
+DATA_OFFSET = 4608
+
+
+class Pair:
+    """Node `one` is primary; both disks can hang."""
+
+    def __init__(self, one: Daemon, two: Daemon, disks: list[HangingDisk]) -> None:
+        self.one, self.two, self.disks = one, two, disks
+
+    def wait_complete(self, deadline_s: float = 30.0) -> None:
+        def complete() -> bool:
+            states = [daemon.status() for daemon in (self.one, self.two)]
+            return all(state["status"] == "complete" and state["dirty"] == 0 and not state["sync"] for state in states)
+
+        wait_for(complete, "both nodes complete and in step", deadline_s)
+
+    def images(self) -> list[bytes]:
+        return [(node.directory / "disk1.img").read_bytes()[DATA_OFFSET:] for node in (self.one, self.two)]
+
+    def check_equal(self, writer: Writer) -> None:
+        first, second = self.images()
+        assert first == second
+        for block, data in writer.content.items():
+            assert first[block * BLOCK :][:BLOCK] == data
+
+
+@pytest.fixture
+def pair(make_daemon: MakeDaemon) -> Iterator[Pair]:
+    nodes = [make_daemon(fake=False), make_daemon(fake=False)]
+    disks: list[HangingDisk] = []
+    for node, peer in (nodes, reversed(nodes)):
+        node.write_config(
+            {"disk1": f"remote tcp4://127.0.0.1:{peer.port}\n local {node.directory}/fuse/disk"},
+            inside=f"timeout 5\n disk-timeout {DISK_TIMEOUT_S}",
+        )
+        disks.append(HangingDisk(node.directory / "fuse", node.directory / "disk1.img"))
+    made = Pair(nodes[0], nodes[1], disks)
+    try:
+        for node in nodes:
+            done = node.hastctl("create", "disk1")
+            assert done.returncode == 0, done.stderr
+            node.start()
+        assert nodes[1].role("secondary")["error"] is None
+        assert nodes[0].role("primary")["error"] is None
+        made.wait_complete()
+        yield made
+        for node in nodes:
+            assert "Traceback" not in node.log()
+            assert "Internal error" not in node.log(), node.log()
+    finally:
+        for disk in disks:
+            disk.answer()
+        for node in nodes:
+            node.stop()
+        for disk in disks:
+            disk.close()
+
+
+@pytest.fixture
+def writer(pair: Pair) -> Iterator[Writer]:
+    made = Writer(pair.one.status()["nbd_socket"])
+    made.goes_on(5)
+    yield made
+    made.give_up()
+
+
+def problems(daemon: Daemon, kind: str) -> str:
+    return " ".join(each["text"] for each in daemon.status()["problems"] if each["kind"] == kind)
+
+
+def in_time(action: Callable[[], object], limit_s: float) -> float:
+    began_s = time.monotonic()
+    action()
+    taken_s = time.monotonic() - began_s
+    assert taken_s < limit_s, f"{taken_s:.1f} s"
+    return taken_s
+
+
+def test_the_disk_of_the_primary_hangs_and_clients_go_on_with_the_peers_copy(pair: Pair, writer: Writer) -> None:
+    pair.disks[0].hang()
+    taken_s = writer.goes_on(DISK_TIMEOUT_S + 2)
+    print(f"primary: first acknowledged write {taken_s:.2f} s after the hang")
+    status = pair.one.status()
+    assert status["status"] == "degraded"
+    assert "does not answer since" in problems(pair.one, "disk")
+    assert sum(event["event"] == "disk-hung" for event in status["history"]) == 1
+    writer.stop()
+    assert writer.longest_s < DISK_TIMEOUT_S + 2
+    in_time(pair.one.status, 1)
+    in_time(lambda: pair.one.role("secondary"), 10)
+    assert pair.one.status()["role"] == "secondary"
+    assert "does not answer since" in problems(pair.one, "disk")
+    assert "does not answer since" in str(pair.one.role("primary")["error"])
+    assert pair.one.role("init")["error"] is None
+    pair.disks[0].answer()
+    wait_for(lambda: not problems(pair.one, "disk"), "the end of the hung worker", 10)
+    assert pair.one.role("secondary")["error"] is None
+    assert pair.two.role("primary")["error"] is None
+    pair.wait_complete()
+    pair.check_equal(writer)
+
+
+def test_the_disk_of_the_secondary_hangs_and_the_primary_goes_on_alone(pair: Pair, writer: Writer) -> None:
+    pair.disks[1].hang()
+    taken_s = writer.goes_on(DISK_TIMEOUT_S + 2)
+    print(f"secondary: first acknowledged write {taken_s:.2f} s after the hang")
+    wait_for(lambda: "does not answer since" in problems(pair.one, "refused"), "the reason on the primary")
+    assert pair.one.status()["status"] == "degraded"
+    assert "does not answer since" in problems(pair.two, "disk")
+    in_time(pair.two.status, 1)
+    pair.disks[1].answer()
+    wait_for(lambda: pair.two.status()["connected"], "the secondary back by itself", 30)
+    writer.goes_on(10)
+    writer.stop()
+    assert writer.longest_s < DISK_TIMEOUT_S + 2
+    pair.wait_complete()
+    pair.check_equal(writer)
+
+
+def test_a_disk_that_hangs_at_the_start_is_refused_in_time_and_nobody_is_stuck(pair: Pair) -> None:
+    assert pair.one.role("init")["error"] is None
+    pair.disks[0].hang()
+    answer: list[str] = []
+    in_time(lambda: answer.append(str(pair.one.role("primary")["error"])), DISK_TIMEOUT_S + 5)
+    assert "does not answer" in answer[0]
+    in_time(lambda: pair.one.role("secondary"), 5)
+    pair.disks[0].answer()
+    wait_for(lambda: not problems(pair.one, "disk"), "the end of the hung worker", 10)
+    assert pair.one.role("primary")["error"] is None
+    pair.wait_complete()
+
+
+def test_hastd_ends_in_time_over_a_disk_that_hangs(pair: Pair, writer: Writer) -> None:
+    pair.disks[0].hang()
+    writer.goes_on(DISK_TIMEOUT_S + 2)
+    writer.stop()
+    in_time(pair.one.stop, 15)
+
+
+def test_disk_timeout_is_taken_while_the_disk_hangs_already(pair: Pair, writer: Writer) -> None:
+    config = pair.one.config
+    config.write_text(config.read_text().replace(f"disk-timeout {DISK_TIMEOUT_S}", "disk-timeout 0"))
+    assert pair.one.ask({"command": "reload"})["error"] is None
+    pair.disks[0].hang()
+    time.sleep(DISK_TIMEOUT_S + 1)
+    assert not problems(pair.one, "disk")
+    config.write_text(config.read_text().replace("disk-timeout 0", "disk-timeout 1"))
+    assert pair.one.ask({"command": "reload"})["error"] is None
+    writer.goes_on(2)
+    assert "does not answer since" in problems(pair.one, "disk")
+    writer.stop()
+
+
+def test_a_worker_killed_over_its_hung_disk_is_replaced_when_the_disk_is_back(pair: Pair, writer: Writer) -> None:
+    pair.disks[0].hang()
+    time.sleep(1)
+    os.kill(pair.one.status()["workerpid"], signal.SIGKILL)
+    time.sleep(DISK_TIMEOUT_S * 2)
+    in_time(pair.one.status, 3)
+    assert pair.one.status()["role"] == "primary"
+    writer.give_up()
+    pair.disks[0].answer()
+    wait_for(lambda: pair.one.status()["restarts"] == 1, "another worker", 60)
+    pair.wait_complete()
+    first, second = pair.images()
+    assert first == second
+
+
+def test_a_disk_that_answers_again_is_attached_to_a_primary_that_serves(pair: Pair, writer: Writer) -> None:
+    pair.disks[0].hang()
+    writer.goes_on(DISK_TIMEOUT_S + 2)
+    assert "does not answer yet" in pair.one.hastctl("attach", "disk1").stderr
+    pair.disks[0].answer()
+    wait_for(lambda: pair.one.hastctl("attach", "disk1").returncode == 0, "the disk attached", 20)
+    writer.goes_on(5)
+    pair.wait_complete()
+    writer.stop()
+    pair.wait_complete()
+    pair.check_equal(writer)
+
+
+def test_a_disk_that_hangs_is_replaced_under_a_primary_that_serves(pair: Pair, writer: Writer) -> None:
+    pair.disks[0].hang()
+    writer.goes_on(DISK_TIMEOUT_S + 2)
+    path = pair.one.directory / "new.img"
+    path.write_bytes(bytes((pair.one.directory / "disk1.img").stat().st_size))
+    assert pair.one.hastctl("replace", "disk1", str(path)).stderr == ""
+    pair.wait_complete()
+    writer.stop()
+    pair.wait_complete()
+    second = (pair.two.directory / "disk1.img").read_bytes()[DATA_OFFSET:]
+    assert path.read_bytes()[DATA_OFFSET:] == second
+    assert not problems(pair.one, "disk")
