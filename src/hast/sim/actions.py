@@ -297,7 +297,8 @@ def take_over(run: Run, keep: float = 0.5) -> bool:
     if engine is None or not run.linked() or not peer.up:
         return False
     whole = run.peer_whole() and (bool(run.features) or run.protected())
-    copying = bool(run.features) and engine.sync.stage in (Stage.COPYING, Stage.FLUSHING) and not engine.core.peer_whole
+    outbound = engine.sync.stage in (Stage.COPYING, Stage.FLUSHING) and not engine.map.owed_local
+    copying = bool(run.features) and outbound and not engine.core.peer_whole
     if not (whole or copying):
         return False
     if run.is_async:
