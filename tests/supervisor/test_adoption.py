@@ -251,7 +251,7 @@ def states_of_children(pid: int) -> str:
 def writing(daemon: Daemon) -> subprocess.Popen[bytes]:
     """Many writes and flushes, one after the other, that go on while others look; fails at the first error."""
     assert QEMU_IO is not None
-    commands = [f"write -P {n % 250 + 1:#x} {n % 96 * 64}k 64k" for n in range(4000)]
+    commands = [f"write -P {n % 250 + 1:#x} {n % 96 * 64}k 64k" for n in range(1500)]
     image = f"driver=nbd,server.type=unix,server.path={daemon.run_directory}/disk1.nbd,reconnect-delay=30"
     argv = [QEMU_IO, *(part for command in commands for part in ("-c", command)), "--image-opts", image]
     return subprocess.Popen(argv, stdout=(daemon.directory / "load").open("wb"), stderr=subprocess.STDOUT)

@@ -119,6 +119,7 @@ def test_the_disk_of_the_primary_hangs_and_clients_go_on_with_the_peers_copy(pai
     pair.check_equal(writer)
 
 
+@pytest.mark.slow
 def test_the_disk_of_the_secondary_hangs_and_the_primary_goes_on_alone(pair: Pair, writer: Writer) -> None:
     pair.disks[1].hang()
     taken_s = writer.goes_on(DISK_TIMEOUT_S + 2)
@@ -136,6 +137,7 @@ def test_the_disk_of_the_secondary_hangs_and_the_primary_goes_on_alone(pair: Pai
     pair.check_equal(writer)
 
 
+@pytest.mark.slow
 def test_a_disk_that_hangs_at_the_start_is_refused_in_time_and_nobody_is_stuck(pair: Pair) -> None:
     assert pair.one.role("init")["error"] is None
     pair.disks[0].hang()
@@ -170,6 +172,7 @@ def test_disk_timeout_is_taken_while_the_disk_hangs_already(pair: Pair, writer: 
     writer.stop()
 
 
+@pytest.mark.slow
 def test_a_worker_killed_over_its_hung_disk_is_replaced_when_the_disk_is_back(pair: Pair, writer: Writer) -> None:
     pair.disks[0].hang()
     time.sleep(1)

@@ -116,6 +116,7 @@ def test_a_primary_without_a_whole_peer_keeps_its_disk(pair: Pair, writer: Write
     assert not problems(pair.one, "disk")
 
 
+@pytest.mark.slow
 def test_the_disk_of_a_secondary_is_detached_and_attached_under_load(pair: Pair, writer: Writer) -> None:
     assert order(pair.two, "detach") == ""
     wait_for(lambda: "out of service" in problems(pair.one, "refused"), "the reason on the primary")

@@ -126,7 +126,7 @@ def test_worker_that_keeps_crashing_is_restarted_ever_more_slowly_and_can_be_giv
     assert len(starts(daemon)) == count
 
 
-@pytest.mark.parametrize("conduct", ["hold", "fail"])
+@pytest.mark.parametrize("conduct", ["hold", pytest.param("fail", marks=pytest.mark.slow)])
 def test_crash_loop_ends_as_configured_and_an_order_begins_anew(make_daemon: MakeDaemon, conduct: str) -> None:
     daemon = make_daemon()
     daemon.write_config({"disk1": "remote none"}, inside=f"crash-loop {conduct}")

@@ -79,6 +79,7 @@ def test_lone_primary_goes_on_with_the_leave_of_the_witness(trio: tuple[Daemon, 
     wait_for(lambda: '"sole": ""' in (one.directory / "witness.json").read_text(), "record removed", 20)
 
 
+@pytest.mark.slow
 def test_primary_that_reaches_neither_side_holds_writes_and_then_steps_down(
     trio: tuple[Daemon, Daemon, WitnessProcess],
 ) -> None:
@@ -115,6 +116,7 @@ def test_s11_lone_primary_without_hastd_holds_writes_when_its_lease_has_ended_an
     wait_for(lambda: '"sole": ""' in (one.directory / "witness.json").read_text(), "record removed", 20)
 
 
+@pytest.mark.slow
 def test_connected_primary_without_hastd_needs_no_lease_and_asks_before_it_goes_alone(
     trio: tuple[Daemon, Daemon, WitnessProcess],
 ) -> None:
