@@ -40,6 +40,7 @@ class Truth:
         """The node that stopped last left a peer that has everything."""
         self.resynced_stops: set[str] = set()
         """Nodes that began to synchronise while they stopped: that is not waited for."""
+        self._peer_failed_s = -math.inf
         self.spoiled = False
         """An operation of a disk failed in this run."""
         self.flush_failed_s = -1.0
@@ -247,15 +248,20 @@ class Truth:
             self.doubt_unconfirmed()
 
     def fails(self, node: Node, request: Request) -> None:
-        """A peer that leads, and fails what it had received: as lost as with the peer. A flush that a reference
-        secondary fails has it copied from a primary that lost its cache meanwhile."""
+        """A peer that leads, or comes to lead by a flush that fails here before its word is heard, and fails what it
+        had received: as lost as with the peer. A flush that a reference secondary fails has it copied from a primary
+        that lost its cache meanwhile."""
         self.spoiled = True
-        other = self.cluster.other(node)
+        other, now = self.cluster.other(node), self.cluster.world.now
         if not isinstance(node.engine, Secondary):
-            self.flush_failed_s = self.cluster.world.now if request.op == FLUSH else self.flush_failed_s
+            self.flush_failed_s = now if request.op == FLUSH else self.flush_failed_s
+            if request.op == FLUSH and now - self._peer_failed_s < 2 * self.cluster.latency_s:
+                self.doubt_unconfirmed()
             return
-        if request.op != FLUSH and self._peer_leads(other):
-            self.doubt_unconfirmed()
+        if request.op != FLUSH:
+            self._peer_failed_s = now
+            if self._peer_leads(other):
+                self.doubt_unconfirmed()
         if request.op == FLUSH and not other.up and self.is_rewritten(node):
             self.excuse_lost(other, range(other.disk.metadata.datasize_bytes // SECTOR_BYTES))
 
