@@ -170,6 +170,8 @@ class Truth:
             self._frozen.pop(node.name, None)
         if event.name == "syncstart" and node.name in self.cluster.stopping:
             self.resynced_stops.add(node.name)
+        if event.name == "disk-failed" and self.cluster.world.now - self._peer_failed_s < 8 * self.cluster.latency_s:
+            self.doubt_unconfirmed()  # the peer leads from here on, and what it failed before was not heard of yet
         engine = node.engine
         if event.name != "connect" or not isinstance(engine, Primary) or not self._alive(node):
             return
@@ -255,13 +257,10 @@ class Truth:
         other, now = self.cluster.other(node), self.cluster.world.now
         if not isinstance(node.engine, Secondary):
             self.flush_failed_s = now if request.op == FLUSH else self.flush_failed_s
-            if request.op == FLUSH and now - self._peer_failed_s < 2 * self.cluster.latency_s:
-                self.doubt_unconfirmed()
             return
-        if request.op != FLUSH:
-            self._peer_failed_s = now
-            if self._peer_leads(other):
-                self.doubt_unconfirmed()
+        self._peer_failed_s = now if request.op != FLUSH else self._peer_failed_s
+        if request.op != FLUSH and self._peer_leads(other):
+            self.doubt_unconfirmed()
         if request.op == FLUSH and not other.up and self.is_rewritten(node):
             self.excuse_lost(other, range(other.disk.metadata.datasize_bytes // SECTOR_BYTES))
 
