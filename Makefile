@@ -8,7 +8,7 @@ STAMP = .venv/.stamp
 JOBS = 2
 SEEDS = 4000
 SEED_START = 0
-TORTURE = tests/lab tests/net tests/sim tests/supervisor
+TORTURE = tests/lab tests/net tests/supervisor
 
 help:
 	@echo 'make demo         the whole story on two hosts in this machine (root: block devices and ZFS)'

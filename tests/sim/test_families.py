@@ -10,14 +10,10 @@ from hast.sim.families import DISASTERS, Disaster, disaster_run, draw
 from hast.sim.run import execute
 
 PARTS = 24
-QUICK_PARTS = 8
-"""The rest is `make torture`."""
 RUNS_OF_A_PART = 23
 
 
-@pytest.mark.parametrize(
-    "part", [pytest.param(part, marks=[pytest.mark.slow] * (part >= QUICK_PARTS)) for part in range(PARTS)]
-)
+@pytest.mark.parametrize("part", range(PARTS))
 def test_pair_survives_what_these_seeds_bring(part: int) -> None:
     seeds = range(part * RUNS_OF_A_PART, (part + 1) * RUNS_OF_A_PART)
     outcomes = [run_job(Job(seed)) for seed in seeds]
