@@ -6,7 +6,7 @@ from driver import EIO, EXTENT, SECTOR, SYNC_BEGIN, TAKE_LEAD, Pair, Rig, Shelf,
 
 from hast.format.constants import OUR_FEATURES, Command, Feature, SyncSource
 from hast.replication.core import Settings
-from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
+from hast.replication.standing import NOT_ALONE, OUTDATE_PEER, Record
 from hast.replication.types import FLUSH, READ, WRITE, Request
 
 ARBITER = Settings(arbiter=True)
@@ -349,6 +349,17 @@ def test_broken_disk_and_a_peer_lost_before_it_leads_refuse_writes() -> None:
     rig.lose()
     assert rig.finished == [request]
     assert request.error == EIO
+
+
+def test_s8_counter_that_the_peer_is_told_of_while_it_is_on_its_way_makes_nobody_ahead() -> None:
+    rig, _request = failed_locally()
+    standing = rig.engine.standing
+    standing.ahead = Record.UNDER_WAY
+    standing._ahead_job = rig.engine.core.raise_localcnt("localcnt raised")
+    rig.take()
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    rig.store_all()
+    assert standing.ahead is Record.ABSENT, "the next write that the peer lacks needs a counter that it does not know"
 
 
 def test_s8_broken_disk_never_goes_ahead_of_a_peer_that_may_have_taken_the_lead() -> None:

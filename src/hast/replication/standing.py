@@ -43,6 +43,8 @@ class Standing:
         self.disk_leaves = False
         """The lead is handed over on purpose: it is not taken back."""
         self._ahead_job: Store | None = None
+        self._ahead_void = False
+        """The peer took the lead, and knows the counter, while the record was on its way."""
         self._waiting_ahead: list[Request] = []
         self._waiting_lead: list[Request] = []
         self._lead_command: Request | None = None
@@ -216,7 +218,8 @@ class Standing:
         self._ahead_job = None
         if self.ahead is not Record.UNDER_WAY:
             return True
-        self.ahead = Record.ABSENT if error else Record.DURABLE
+        void, self._ahead_void = self._ahead_void, False
+        self.ahead = Record.ABSENT if error or void else Record.DURABLE
         self._release(self._waiting_ahead, not error)
         return True
 
@@ -230,6 +233,7 @@ class Standing:
         if not error and peer is not None:
             if self.ahead is Record.DURABLE:
                 self.ahead = Record.ABSENT
+            self._ahead_void = self._ahead_job is not None
             remotecnt = max(peer.remotecnt, request.offset)
             self._core.peer = replace(peer, localcnt=peer.localcnt + 1, remotecnt=remotecnt)
         if error:
