@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from driver import EIO, EXTENT, SECTOR, Rig, image, marked, metadata
 
-from hast.format.constants import Command, Feature
+from hast.format.constants import Command, Feature, Replication
 from hast.replication.core import ESHUTDOWN, Settings
 from hast.replication.types import FLUSH, WRITE
 
@@ -28,6 +29,24 @@ def test_s10_demotion_finishes_what_is_there_refuses_what_comes_and_leaves_a_cle
     assert before.error == 0
     assert rig.engine.drained
     assert marked(rig.disk.map) == set()
+
+
+@pytest.mark.parametrize("features", [Feature.NONE, None], ids=["reference peer", "our peer"])
+def test_s10_demotion_waits_for_the_peer_to_have_what_was_answered_early(features: Feature | None) -> None:
+    rig = Rig(settings=Settings(replication=Replication.ASYNC))
+    rig.connect(*([] if features is None else [features]))
+    request = rig.write(0)
+    rig.store_all()
+    rig.finish_local()
+    assert rig.finished == [request]
+    rig.call(rig.engine.drain)
+    rig.store_all()
+    rig.finish_local()
+    assert not rig.engine.drained
+    assert not any(job.reason == "demoted" for job in rig.stores)
+    assert rig.saved.prevrole == "primary"
+    rig.work()
+    assert rig.engine.drained
 
 
 def test_s10_demotion_ends_only_after_its_last_record_is_durable() -> None:

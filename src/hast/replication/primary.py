@@ -502,6 +502,8 @@ class Primary:
         """One step of the demotion, when the one before is over."""
         if self.writes.active or not self.barrier.idle or self.writes.arming.busy or self._drain_job is not None:
             return
+        if self.map.inflight:
+            return  # answered, and not on both copies yet (memsync, async)
         if self._drain_cleaning or not self._clean_for_good():
             self._drain_job = self.core.store_metadata("demoted")
 
