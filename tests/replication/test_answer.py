@@ -85,6 +85,21 @@ def test_fresh_secondary_of_an_old_primary_gets_everything() -> None:
     assert reply.bitmap == FULL
 
 
+def test_s3_fresh_secondary_whose_map_cannot_be_written_takes_no_id_and_is_fresh_the_next_time() -> None:
+    shelf = Shelf(metadata(resuid=0))
+    shelf.hello()
+    shelf.store(error=EIO)
+    shelf.store_all()
+    assert shelf.engine.reply is not None
+    assert shelf.engine.reply.errmsg == "Unable to write metadata on the secondary."
+    assert shelf.saved.resuid == 0
+    again = Shelf(shelf.saved, shelf.disk.map)
+    again.hello()
+    again.store_all()
+    assert again.engine.reply is not None
+    assert again.engine.reply.bitmap == FULL
+
+
 def test_s7_fresh_secondary_says_that_all_is_missing_before_message_4() -> None:
     """Message 4 lost: the next handshake must not find a copy that looks in step, nor may it be promoted."""
     shelf = Shelf(metadata(resuid=0))

@@ -20,6 +20,7 @@ from hast.replication.splitbrain import Changes
 from hast.replication.table import Verdict, source
 from hast.replication.types import Discarded, Effects, Metadata, Store
 
+NOT_WRITTEN = "Unable to write metadata on the secondary."
 NOT_SAVED = "the map of what would be thrown away could not be saved"
 
 
@@ -81,6 +82,9 @@ class Answer:
         self._held_back = held_back
         self._job: Store | None = None
         """`_promised` may be said once this is done."""
+        self._map_job: Store | None = None
+        """The id of `_adopted` may be taken once this is done."""
+        self._adopted: SecondHello | None = None
         self._promised: SecondReply | None = None
         self._unsaved: tuple[SecondHello, str] | None = None
         self.in_step = False
@@ -119,27 +123,41 @@ class Answer:
 
     def stored(self, job: Store, error: int) -> None:
         """A durable write ended."""
+        if job is self._map_job:
+            self._map_job = None
+            assert self._adopted is not None, "a map for nobody"
+            if error:
+                self.reply = self._refusal(NOT_WRITTEN)
+            else:
+                self._take_id(self._adopted)
+            return
         if job is not self._job:
             return
         self._job = None
         assert self._promised is not None, "stored without a reply to give"
-        text = "Unable to write metadata on the secondary."
-        self.reply = self._refusal(text) if error else self._promised
+        self.reply = self._refusal(NOT_WRITTEN) if error else self._promised
 
     def _adopt(self, hello: SecondHello) -> None:
         """Never connected before: take the primary's resource id; copy everything unless it is fresh as well.
 
-        If everything is to be copied, this disk says so before message 4 does: should that be lost, the next handshake
-        finds a copy that looks in step.
+        If everything is to be copied, this disk's map says so before it has the id, and both before message 4 does:
+        should that be lost, the next handshake finds a copy that looks in step.
         """
         owner = self._owner
-        full = not hello.virgin
-        if full:
-            mapsize = owner.meta.offset_bytes - MAP_OFFSET_BYTES
-            job = Store("all is to be copied", offset_bytes=MAP_OFFSET_BYTES, data=b"\xff" * mapsize)
-            owner.effects.stores.append(job)
+        self.verdict = Verdict(SyncSource.PRIMARY, full=not hello.virgin)
+        if hello.virgin:
+            self._take_id(hello)
+            return
+        mapsize = owner.meta.offset_bytes - MAP_OFFSET_BYTES
+        self._map_job = Store("all is to be copied", offset_bytes=MAP_OFFSET_BYTES, data=b"\xff" * mapsize)
+        self._adopted = hello
+        owner.effects.stores.append(self._map_job)
+
+    def _take_id(self, hello: SecondHello) -> None:
+        owner = self._owner
+        assert self.verdict is not None, "not decided"
+        full = self.verdict.full
         owner.meta = replace(owner.meta, resuid=hello.resuid, prevrole=str(Role.SECONDARY), inconsistent=full)
-        self.verdict = Verdict(SyncSource.PRIMARY, full=full)
         promised = self._acceptance(self.verdict)._replace(virgin=True)
         if hello.virgin:
             promised = promised._replace(mapsize_bytes=0, bitmap=None)
