@@ -141,6 +141,7 @@ class Arbitration:
             tenure.answered(answer, _now())
             if isinstance(answer, Lease):
                 tenure.recorded(True)
+                self._clear_wanted = False  # "in step" was said before this node was given leave to go alone
             self._judge()
             return answer.reason if isinstance(answer, Refused) else None
         return reason or "the role was given up"

@@ -65,6 +65,7 @@ class Dealings:
         self._verdict = Verdict.SERVE
         self._question = 0
         self._refused = False
+        self._clear_wanted = False
         self._over = False
         self._answer_s = 0.0
         self._world.after(KEEPALIVE_S, self._keep_alive)
@@ -95,6 +96,7 @@ class Dealings:
                 self._lift()
             self._judge()
         elif name in ("syncdone", "in-sync"):
+            self._clear_wanted = True
             self._call(self._clear)
 
     def ask(self) -> None:
@@ -119,6 +121,7 @@ class Dealings:
         self._tenure.answered(answer, self._world.now)
         if isinstance(answer, Lease):
             self._tenure.recorded(sole=True)
+            self._clear_wanted = False
         if question == self._question:
             if isinstance(answer, Lease):
                 self._question += 1
@@ -138,6 +141,9 @@ class Dealings:
             self._patron.thaw()
 
     def _clear(self) -> None:
+        if not self._clear_wanted:
+            return
+        self._clear_wanted = False
         lease = self._tenure.lease
         answer = self._witness.table.clear_outdated(RESOURCE, lease.node, lease.epoch, self._world.now)
         self._tenure.answered(answer, self._world.now)
