@@ -179,7 +179,6 @@ def test_the_secondary_gives_up_its_changes_by_order(torn: Torn) -> None:
     code, text = torn.hastctl(torn.two, "resolve", "--discard-local", DISK)
     assert code == 0, text
     assert "3 extents (6.0MB)" in text
-    assert torn.hastctl(torn.two, "resolve", "--discard-local", "--json", DISK)[0] in (0, 69)
     torn.wait_in_step(torn.one)
     assert torn.equal()
     assert torn.content(torn.one) == [b"one ", b"one ", bytes(4), bytes(4), bytes(4)]

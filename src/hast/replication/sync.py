@@ -68,6 +68,11 @@ class Owner(Protocol):
         ...
 
     @property
+    def ahead(self) -> bool:
+        """This node went ahead of its peer, or is about to."""
+        ...
+
+    @property
     def follows(self) -> bool:
         """Our disk says that this copy lacks something, where that was to be recorded."""
         ...
@@ -336,6 +341,8 @@ class Sync:
         core = self._core
         if core.map.owed_local or core.map.owed_remote:
             self._retry_at_s = core.now
+        elif self._owner.ahead:
+            self._retry_at_s = core.now + RETRY_S  # something failed meanwhile: the arbiter's record stays (S11)
         elif self._announced:
             seconds = max(core.now - self.started_s, 0.001)
             rate = self.done_bytes / seconds

@@ -367,6 +367,11 @@ class Writes:
         return self.standing.leads
 
     @property
+    def ahead(self) -> bool:
+        """This node went ahead of its peer, or is about to."""
+        return self.standing.ahead is not Record.ABSENT
+
+    @property
     def follows(self) -> bool:
         """Our disk says that this copy lacks something, unless nothing of the kind is to be recorded (S7)."""
         meta, saved = self._core.meta, self._core.saved

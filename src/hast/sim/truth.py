@@ -217,7 +217,8 @@ class Truth:
         if not drained:
             self.states.add("a stop was not drained")
             return
-        whole = isinstance(engine, Primary) and engine.core.peer_whole and not engine.sync.active
+        whole = isinstance(engine, Primary) and engine.core.connected and engine.core.peer_whole
+        whole = whole and isinstance(engine, Primary) and not engine.sync.active
         whole = whole and not node.disk.broken
         if link is None or link.primary is not node or not link.alive or link.silent or not whole:
             self.states.add("let go without a whole peer")
