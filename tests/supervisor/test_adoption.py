@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from daemon_fixtures import MakeDaemon
 from daemon_pair import QEMU_IO, Pair, io, needs_qemu_io
 
 from daemon import Daemon, alive, wait_for
@@ -255,3 +256,10 @@ def writing(daemon: Daemon) -> subprocess.Popen[bytes]:
     image = f"driver=nbd,server.type=unix,server.path={daemon.run_directory}/disk1.nbd,reconnect-delay=30"
     argv = [QEMU_IO, *(part for command in commands for part in ("-c", command)), "--image-opts", image]
     return subprocess.Popen(argv, stdout=(daemon.directory / "load").open("wb"), stderr=subprocess.STDOUT)
+
+
+def test_an_upgrade_of_a_hastd_without_workers_comes_to_its_end(make_daemon: MakeDaemon) -> None:
+    daemon = make_daemon().start()
+    done = daemon.hastctl("upgrade", "--timeout", "20")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "run release" in done.stdout

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -152,7 +152,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
-        changed = await self._take_over() if self._opened.run_lock is not None else None
+        plan = await self._take_over() if self._opened.run_lock is not None else None
         for resource in self.configuration.resources.values():
             if resource.name not in self._states:
                 self._states[resource.name] = ResourceState(resource, self._environment)
@@ -164,8 +164,7 @@ class Supervisor:
         self._environment.pool.fill_later(0.0)
         log.info("Started successfully, running protocol version %d.", PROTOCOL_VERSION)
         self._spawn(self._notifier.beat())
-        if changed is not None:
-            self._spawn(self._catch_up(changed))
+        self._spawn(self._catch_up(plan))
         self._notifier.ready(f"{len(self._states)} resources, {_roles(self._states.values())}.")
         await self._stopping.wait()
         return await self._end()
@@ -183,9 +182,9 @@ class Supervisor:
         await self._stop()
         return kind
 
-    async def _take_over(self) -> Coroutine[Any, Any, None] | None:
-        """Adopt what a hastd that died left running, end the rest. Returns what makes adopted resources follow a
-        configuration that has changed since. Raises adoption.NotUnderstood."""
+    async def _take_over(self) -> reload_plan.ReloadPlan:
+        """Adopt what a hastd that died left running, end the rest. Returns how adopted resources follow a configuration
+        that has changed since. Raises adoption.NotUnderstood."""
         offers = await adoption.find()
         await adoption.end_others(offers)
         self.events.restore(self._journal.read())
@@ -202,17 +201,19 @@ class Supervisor:
             if name not in offers:
                 self._states[name] = ResourceState(resource, self._environment)
                 self._states[name].remember(memory.recorded_role(name))
-        if not offers:
-            return None
         self._releases = {name: offer.release for name, offer in offers.items()}
         old = replace(self.configuration, resources={n: s.resource for n, s in self._states.items()})
         roles = {name: state.role for name, state in self._states.items()}
-        return self._change_resources(reload_plan.plan(old, self.configuration, roles), self.configuration)
+        return reload_plan.plan(old, self.configuration, roles)
 
-    async def _catch_up(self, changed: Coroutine[Any, Any, None]) -> None:
+    async def _catch_up(self, plan: reload_plan.ReloadPlan | None) -> None:
         """What was taken over follows the configuration, then the code, of this hastd."""
-        await changed
-        await self._renewal.run(to_renew(self._releases, RELEASE, self._options.generation > 0))
+        if plan is not None:
+            async with self._reloading:
+                await self._change_resources(plan, self.configuration)
+        replaced = self._options.generation > 0
+        if (names := to_renew(self._releases, RELEASE, replaced)) or replaced:
+            await self._renewal.run(names)
 
     def stop(self) -> None:
         """End `run`, as SIGTERM does."""
