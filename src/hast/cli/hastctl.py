@@ -250,16 +250,12 @@ def sync_rate(context: click.Context, rate: str, names: tuple[str, ...]) -> None
         bytes_s = 0 if rate in ("off", "none") else parse_size(rate)
     except ValueError:
         raise Failure(f"Invalid rate {rate!r}: use a number of bytes per second such as 50M.", EX_USAGE) from None
-    request = {"command": "sync-rate", "resources": list(names), "bytes_s": bytes_s}
-    entries = _session(context).ask(request, STATUS_TIMEOUT_S).get("resources") or []
-    for entry in entries:
-        if entry.get("error"):
-            say_error(f"[{entry['name']}] {entry['error']}")
-    context.exit(first_code(entries))
+    _order(context, names, STATUS_TIMEOUT_S, command="sync-rate", bytes_s=bytes_s)
 
 
-def _order(context: click.Context, names: Sequence[str], **request: Any) -> None:
-    entries = _session(context).ask({"resources": list(names), **request}, DISK_TIMEOUT_S).get("resources") or []
+def _order(context: click.Context, names: Sequence[str], limit_s: float, **request: Any) -> None:
+    """Have hastd do this to each; complains of those that could not be done, and ends with the first one's code."""
+    entries = _session(context).ask({"resources": list(names), **request}, limit_s).get("resources") or []
     for entry in entries:
         if entry.get("error"):
             say_error(f"[{entry['name']}] {entry['error']}")
@@ -272,14 +268,14 @@ def _order(context: click.Context, names: Sequence[str], **request: Any) -> None
 @_REQUIRED_NAMES
 def detach(context: click.Context, names: tuple[str, ...]) -> None:
     """Take the local disks of NAMES out of service for planned work; a primary goes on with the other host's copy."""
-    _order(context, names, command="detach")
+    _order(context, names, DISK_TIMEOUT_S, command="detach")
 
 
 @_command
 @_REQUIRED_NAMES
 def attach(context: click.Context, names: tuple[str, ...]) -> None:
     """Take the local disks of NAMES into service again; they take what they lack from the other host."""
-    _order(context, names, command="attach")
+    _order(context, names, DISK_TIMEOUT_S, command="attach")
 
 
 @_command
@@ -287,7 +283,7 @@ def attach(context: click.Context, names: tuple[str, ...]) -> None:
 @click.argument("path", type=click.Path())
 def replace(context: click.Context, name: str, path: str) -> None:
     """Put the disk PATH in the place of NAME's local disk while it serves; PATH is overwritten with the other copy."""
-    _order(context, [name], command="replace", path=path)
+    _order(context, [name], DISK_TIMEOUT_S, command="replace", path=path)
     print(f"{name} uses {path} now. Write it into hast.conf (local {path}), before hastd is started again.")
 
 

@@ -18,22 +18,14 @@ def adopt(role: Role, arbitrated: bool) -> Plan:
     yield Step(Do.TAKE_ROLE, STEP_LIMIT_S, role)
     answer = yield Step(Do.ADOPT_WORKER, STEP_LIMIT_S)
     if answer.failure is not None:
-        yield from _undo(role)
+        for do in (Do.KILL_WORKER, Do.CLOSE_DEVICE) if role is Role.PRIMARY else (Do.DROP_PEER,):
+            yield Step(do, STEP_LIMIT_S)
+        yield Step(Do.TAKE_ROLE, STEP_LIMIT_S, Role.INIT)
         text = f"What an earlier hastd left cannot be taken over: {answer.failure}"
         return Ending(Role.INIT, Refusal(text, text))
     if role is Role.PRIMARY and arbitrated:
         yield Step(Do.REGAIN_LEASE, STEP_LIMIT_S)
     return Ending(role)
-
-
-def _undo(role: Role) -> Plan:
-    if role is Role.PRIMARY:
-        yield Step(Do.KILL_WORKER, STEP_LIMIT_S)
-        yield Step(Do.CLOSE_DEVICE, STEP_LIMIT_S)
-    else:
-        yield Step(Do.DROP_PEER, STEP_LIMIT_S)
-    yield Step(Do.TAKE_ROLE, STEP_LIMIT_S, Role.INIT)
-    return Ending(Role.INIT)
 
 
 def role_without_worker(recorded: Role) -> Role:

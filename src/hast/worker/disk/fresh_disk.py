@@ -7,38 +7,22 @@ supervisor's side.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
 from typing import Any
 
 from hast.config.model import Resource
+from hast.worker.disk.short_lived import DEADLINE_S, ask
 
-DEADLINE_S = 20.0
+MODULE = "hast.worker.disk.fresh_disk"
 
 
 async def run(resource: Resource, datasize_bytes: int, extentsize_bytes: int, keepdirty: int) -> dict[str, Any]:
     """Write the metadata in a process of its own. Nobody else may be using the provider."""
     arguments = [resource.name, resource.local, *(str(each) for each in (datasize_bytes, extentsize_bytes, keepdirty))]
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "hast.worker.disk.fresh_disk", *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-    except OSError as error:
-        return {"error": f"Unable to start a process: {error.strerror}."}
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            output, _ = await process.communicate()
-        answer = json.loads(output)
-    except (TimeoutError, ValueError):
-        if process.returncode is None:
-            process.kill()
-        return {"error": f"Provider {resource.local} did not answer within {DEADLINE_S:g} s."}
-    return answer if isinstance(answer, dict) else {"error": "The answer makes no sense."}
+    silent = f"Provider {resource.local} did not answer within {DEADLINE_S:g} s."
+    return await ask(MODULE, *arguments, silent=silent)
 
 
 def write(name: str, path: str, datasize_bytes: int, extentsize_bytes: int, keepdirty: int) -> dict[str, Any]:

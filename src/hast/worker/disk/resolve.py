@@ -8,38 +8,22 @@ reported.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
 from dataclasses import replace
 from typing import Any
 
-DEADLINE_S = 20.0
+from hast.worker.disk.short_lived import DEADLINE_S, ask
+
+MODULE = "hast.worker.disk.resolve"
 DISCARD, ABANDON = "discard", "abandon"
 
 
 async def run(order: str, name: str, path: str, reason: str) -> dict[str, Any]:
     """Give or take back the order in a process of its own. Nobody else may be using the provider."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "hast.worker.disk.resolve", order, name, path, reason),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-    except OSError as error:
-        return {"error": f"Unable to start a process: {error.strerror}."}
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            output, _ = await process.communicate()
-        answer = json.loads(output)
-    except (TimeoutError, ValueError):
-        if process.returncode is None:
-            process.kill()
-        text = f"Provider {path} did not answer within {DEADLINE_S:g} s; look at hastctl status, then repeat."
-        return {"error": text}
-    return answer if isinstance(answer, dict) else {"error": "The answer makes no sense."}
+    silent = f"Provider {path} did not answer within {DEADLINE_S:g} s; look at hastctl status, then repeat."
+    return await ask(MODULE, order, name, path, reason, silent=silent)
 
 
 def carry_out(order: str, name: str, path: str, reason: str) -> dict[str, Any]:
