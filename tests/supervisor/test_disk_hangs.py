@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from daemon_fixtures import MakeDaemon
+from daemon_pair import DATA_OFFSET, Pair, problems
 from hanging_disk import HangingDisk, missing_for_hangs
 from writing_client import BLOCK, Writer
 
@@ -17,24 +18,16 @@ from daemon import Daemon, wait_for
 pytestmark = pytest.mark.skipif(bool(missing_for_hangs()), reason=missing_for_hangs())
 
 DISK_TIMEOUT_S = 3
-DATA_OFFSET = 4608
 
 
-class Pair:
-    """Node `one` is primary; both disks can hang."""
+class HangingPair(Pair):
+    """Both disks can hang."""
+
+    complete_s = 30.0
 
     def __init__(self, one: Daemon, two: Daemon, disks: list[HangingDisk]) -> None:
-        self.one, self.two, self.disks = one, two, disks
-
-    def wait_complete(self, deadline_s: float = 30.0) -> None:
-        def complete() -> bool:
-            states = [daemon.status() for daemon in (self.one, self.two)]
-            return all(state["status"] == "complete" and state["dirty"] == 0 and not state["sync"] for state in states)
-
-        wait_for(complete, "both nodes complete and in step", deadline_s)
-
-    def images(self) -> list[bytes]:
-        return [(node.directory / "disk1.img").read_bytes()[DATA_OFFSET:] for node in (self.one, self.two)]
+        super().__init__(one, two)
+        self.disks = disks
 
     def check_equal(self, writer: Writer) -> None:
         first, second = self.images()
@@ -44,7 +37,7 @@ class Pair:
 
 
 @pytest.fixture
-def pair(make_daemon: MakeDaemon) -> Iterator[Pair]:
+def pair(make_daemon: MakeDaemon) -> Iterator[HangingPair]:
     nodes = [make_daemon(fake=False), make_daemon(fake=False)]
     disks: list[HangingDisk] = []
     for node, peer in (nodes, reversed(nodes)):
@@ -53,19 +46,11 @@ def pair(make_daemon: MakeDaemon) -> Iterator[Pair]:
             inside=f"timeout 5\n disk-timeout {DISK_TIMEOUT_S}",
         )
         disks.append(HangingDisk(node.directory / "fuse", node.directory / "disk1.img"))
-    made = Pair(nodes[0], nodes[1], disks)
+    made = HangingPair(nodes[0], nodes[1], disks)
     try:
-        for node in nodes:
-            done = node.hastctl("create", "disk1")
-            assert done.returncode == 0, done.stderr
-            node.start()
-        assert nodes[1].role("secondary")["error"] is None
-        assert nodes[0].role("primary")["error"] is None
-        made.wait_complete()
+        made.bring_up()
         yield made
-        for node in nodes:
-            assert "Traceback" not in node.log()
-            assert "Internal error" not in node.log(), node.log()
+        made.check_logs()
     finally:
         for disk in disks:
             disk.answer()
@@ -73,18 +58,6 @@ def pair(make_daemon: MakeDaemon) -> Iterator[Pair]:
             node.stop()
         for disk in disks:
             disk.close()
-
-
-@pytest.fixture
-def writer(pair: Pair) -> Iterator[Writer]:
-    made = Writer(pair.one.status()["nbd_socket"])
-    made.goes_on(5)
-    yield made
-    made.give_up()
-
-
-def problems(daemon: Daemon, kind: str) -> str:
-    return " ".join(each["text"] for each in daemon.status()["problems"] if each["kind"] == kind)
 
 
 def in_time(action: Callable[[], object], limit_s: float) -> float:
@@ -95,7 +68,7 @@ def in_time(action: Callable[[], object], limit_s: float) -> float:
     return taken_s
 
 
-def test_the_disk_of_the_primary_hangs_and_clients_go_on_with_the_peers_copy(pair: Pair, writer: Writer) -> None:
+def test_the_disk_of_the_primary_hangs_and_clients_go_on_with_the_peers_copy(pair: HangingPair, writer: Writer) -> None:
     pair.disks[0].hang()
     taken_s = writer.goes_on(DISK_TIMEOUT_S + 2)
     print(f"primary: first acknowledged write {taken_s:.2f} s after the hang")
@@ -120,7 +93,7 @@ def test_the_disk_of_the_primary_hangs_and_clients_go_on_with_the_peers_copy(pai
 
 
 @pytest.mark.slow
-def test_the_disk_of_the_secondary_hangs_and_the_primary_goes_on_alone(pair: Pair, writer: Writer) -> None:
+def test_the_disk_of_the_secondary_hangs_and_the_primary_goes_on_alone(pair: HangingPair, writer: Writer) -> None:
     pair.disks[1].hang()
     taken_s = writer.goes_on(DISK_TIMEOUT_S + 2)
     print(f"secondary: first acknowledged write {taken_s:.2f} s after the hang")
@@ -138,7 +111,7 @@ def test_the_disk_of_the_secondary_hangs_and_the_primary_goes_on_alone(pair: Pai
 
 
 @pytest.mark.slow
-def test_a_disk_that_hangs_at_the_start_is_refused_in_time_and_nobody_is_stuck(pair: Pair) -> None:
+def test_a_disk_that_hangs_at_the_start_is_refused_in_time_and_nobody_is_stuck(pair: HangingPair) -> None:
     assert pair.one.role("init")["error"] is None
     pair.disks[0].hang()
     answer: list[str] = []
@@ -151,14 +124,14 @@ def test_a_disk_that_hangs_at_the_start_is_refused_in_time_and_nobody_is_stuck(p
     pair.wait_complete()
 
 
-def test_hastd_ends_in_time_over_a_disk_that_hangs(pair: Pair, writer: Writer) -> None:
+def test_hastd_ends_in_time_over_a_disk_that_hangs(pair: HangingPair, writer: Writer) -> None:
     pair.disks[0].hang()
     writer.goes_on(DISK_TIMEOUT_S + 2)
     writer.stop()
     in_time(pair.one.stop, 15)
 
 
-def test_disk_timeout_is_taken_while_the_disk_hangs_already(pair: Pair, writer: Writer) -> None:
+def test_disk_timeout_is_taken_while_the_disk_hangs_already(pair: HangingPair, writer: Writer) -> None:
     config = pair.one.config
     config.write_text(config.read_text().replace(f"disk-timeout {DISK_TIMEOUT_S}", "disk-timeout 0"))
     assert pair.one.ask({"command": "reload"})["error"] is None
@@ -173,7 +146,9 @@ def test_disk_timeout_is_taken_while_the_disk_hangs_already(pair: Pair, writer: 
 
 
 @pytest.mark.slow
-def test_a_worker_killed_over_its_hung_disk_is_replaced_when_the_disk_is_back(pair: Pair, writer: Writer) -> None:
+def test_a_worker_killed_over_its_hung_disk_is_replaced_when_the_disk_is_back(
+    pair: HangingPair, writer: Writer
+) -> None:
     pair.disks[0].hang()
     time.sleep(1)
     os.kill(pair.one.status()["workerpid"], signal.SIGKILL)
@@ -188,7 +163,7 @@ def test_a_worker_killed_over_its_hung_disk_is_replaced_when_the_disk_is_back(pa
     assert first == second
 
 
-def test_a_disk_that_answers_again_is_attached_to_a_primary_that_serves(pair: Pair, writer: Writer) -> None:
+def test_a_disk_that_answers_again_is_attached_to_a_primary_that_serves(pair: HangingPair, writer: Writer) -> None:
     pair.disks[0].hang()
     writer.goes_on(DISK_TIMEOUT_S + 2)
     assert "does not answer yet" in pair.one.hastctl("attach", "disk1").stderr
@@ -201,7 +176,7 @@ def test_a_disk_that_answers_again_is_attached_to_a_primary_that_serves(pair: Pa
     pair.check_equal(writer)
 
 
-def test_a_disk_that_hangs_is_replaced_under_a_primary_that_serves(pair: Pair, writer: Writer) -> None:
+def test_a_disk_that_hangs_is_replaced_under_a_primary_that_serves(pair: HangingPair, writer: Writer) -> None:
     pair.disks[0].hang()
     writer.goes_on(DISK_TIMEOUT_S + 2)
     path = pair.one.directory / "new.img"

@@ -8,27 +8,19 @@ from pathlib import Path
 
 import pytest
 from daemon_fixtures import MakeDaemon
+from daemon_pair import DATA_OFFSET, Pair, problems
 from writing_client import BLOCK, Writer
 
 from daemon import Daemon, wait_for
 from hast.format import metadata as metadata_format
 
-DATA_OFFSET = 4608
 SIZE = 16 << 20
 
 
-class Pair:
-    """Node `one` is primary."""
+class DiskPair(Pair):
+    """Its disks change."""
 
-    def __init__(self, one: Daemon, two: Daemon) -> None:
-        self.one, self.two = one, two
-
-    def wait_complete(self, deadline_s: float = 30.0) -> None:
-        def complete() -> bool:
-            states = [daemon.status() for daemon in (self.one, self.two)]
-            return all(state["status"] == "complete" and state["dirty"] == 0 and not state["sync"] for state in states)
-
-        wait_for(complete, "both nodes complete and in step", deadline_s)
+    complete_s = 30.0
 
     def check_equal(self, writer: Writer) -> None:
         """The disks in use hold the same, and all that was acknowledged."""
@@ -41,32 +33,13 @@ class Pair:
 
 
 @pytest.fixture
-def pair(make_daemon: MakeDaemon) -> Iterator[Pair]:
-    nodes = [make_daemon(fake=False), make_daemon(fake=False)]
-    for node, peer in zip(nodes, reversed(nodes), strict=True):
+def pair(make_daemon: MakeDaemon) -> Iterator[DiskPair]:
+    made = DiskPair(make_daemon(fake=False), make_daemon(fake=False))
+    for node, peer in (made.both, made.both[::-1]):
         node.write_config({"disk1": f"remote tcp4://127.0.0.1:{peer.port}"}, inside="timeout 5")
-        assert node.hastctl("create", "disk1").returncode == 0
-        node.start()
-    made = Pair(nodes[0], nodes[1])
-    assert nodes[1].role("secondary")["error"] is None
-    assert nodes[0].role("primary")["error"] is None
-    made.wait_complete()
+    made.bring_up()
     yield made
-    for node in nodes:
-        assert "Traceback" not in node.log()
-        assert "Internal error" not in node.log(), node.log()
-
-
-@pytest.fixture
-def writer(pair: Pair) -> Iterator[Writer]:
-    made = Writer(pair.one.status()["nbd_socket"])
-    made.goes_on(5)
-    yield made
-    made.give_up()
-
-
-def problems(daemon: Daemon, kind: str) -> str:
-    return " ".join(each["text"] for each in daemon.status()["problems"] if each["kind"] == kind)
+    made.check_logs()
 
 
 def order(daemon: Daemon, command: str, *arguments: str) -> str:
@@ -83,7 +56,7 @@ def new_disk(daemon: Daemon, size: int = SIZE) -> str:
     return str(path)
 
 
-def test_the_disk_of_a_primary_is_detached_and_attached_under_load(pair: Pair, writer: Writer) -> None:
+def test_the_disk_of_a_primary_is_detached_and_attached_under_load(pair: DiskPair, writer: Writer) -> None:
     worker = pair.one.status()["workerpid"]
     assert order(pair.one, "detach") == ""
     held = Path(f"/proc/{worker}/fd").iterdir()
@@ -107,7 +80,7 @@ def test_the_disk_of_a_primary_is_detached_and_attached_under_load(pair: Pair, w
     pair.check_equal(writer)
 
 
-def test_a_primary_without_a_whole_peer_keeps_its_disk(pair: Pair, writer: Writer) -> None:
+def test_a_primary_without_a_whole_peer_keeps_its_disk(pair: DiskPair, writer: Writer) -> None:
     assert pair.two.role("init")["error"] is None
     wait_for(lambda: pair.one.status()["status"] == "degraded", "the loss of the peer")
     assert "only copy" in order(pair.one, "detach")
@@ -117,7 +90,7 @@ def test_a_primary_without_a_whole_peer_keeps_its_disk(pair: Pair, writer: Write
 
 
 @pytest.mark.slow
-def test_the_disk_of_a_secondary_is_detached_and_attached_under_load(pair: Pair, writer: Writer) -> None:
+def test_the_disk_of_a_secondary_is_detached_and_attached_under_load(pair: DiskPair, writer: Writer) -> None:
     assert order(pair.two, "detach") == ""
     wait_for(lambda: "out of service" in problems(pair.one, "refused"), "the reason on the primary")
     assert pair.one.status()["status"] == "degraded"
@@ -132,7 +105,7 @@ def test_the_disk_of_a_secondary_is_detached_and_attached_under_load(pair: Pair,
     pair.check_equal(writer)
 
 
-def test_the_disk_of_a_primary_is_replaced_under_load(pair: Pair, writer: Writer) -> None:
+def test_the_disk_of_a_primary_is_replaced_under_load(pair: DiskPair, writer: Writer) -> None:
     path = new_disk(pair.one, SIZE + (1 << 20))
     worker = pair.one.status()["workerpid"]
     assert order(pair.one, "replace", path) == ""
@@ -148,7 +121,7 @@ def test_the_disk_of_a_primary_is_replaced_under_load(pair: Pair, writer: Writer
     assert pair.one.status()["workerpid"] == worker
 
 
-def test_the_disk_of_a_secondary_is_replaced_under_load(pair: Pair, writer: Writer) -> None:
+def test_the_disk_of_a_secondary_is_replaced_under_load(pair: DiskPair, writer: Writer) -> None:
     path = new_disk(pair.two, SIZE + (1 << 20))
     assert order(pair.two, "replace", path) == ""
     pair.wait_complete()
@@ -159,7 +132,7 @@ def test_the_disk_of_a_secondary_is_replaced_under_load(pair: Pair, writer: Writ
 
 
 @pytest.mark.parametrize("node", ["one", "two"])
-def test_a_disk_that_will_not_do_is_refused_and_nothing_changes(pair: Pair, writer: Writer, node: str) -> None:
+def test_a_disk_that_will_not_do_is_refused_and_nothing_changes(pair: DiskPair, writer: Writer, node: str) -> None:
     daemon: Daemon = getattr(pair, node)
     assert "too small" in order(daemon, "replace", new_disk(daemon, SIZE - 4096))
     assert "neither a regular file" in order(daemon, "replace", str(daemon.directory))
@@ -176,7 +149,7 @@ def test_a_disk_that_will_not_do_is_refused_and_nothing_changes(pair: Pair, writ
     assert daemon.status()["localpath"].endswith("disk1.img")
 
 
-def test_a_detached_disk_stays_so_over_the_death_of_hastd(pair: Pair, writer: Writer) -> None:
+def test_a_detached_disk_stays_so_over_the_death_of_hastd(pair: DiskPair, writer: Writer) -> None:
     assert order(pair.one, "detach") == ""
     pair.one.kill()
     pair.one.start()

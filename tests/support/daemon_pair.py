@@ -20,8 +20,27 @@ needs_qemu_io = pytest.mark.skipif(QEMU_IO is None, reason="qemu-io (package qem
 class Pair:
     """Resource disk1; with the fixture `one` is primary and `two` secondary, connected and in step at first."""
 
+    complete_s = 40.0
+    """How long the copies may take to be in step."""
+
     def __init__(self, one: Daemon, two: Daemon) -> None:
         self.one, self.two = one, two
+
+    def bring_up(self) -> None:
+        """Create, start, give the roles, wait until the copies are in step."""
+        for daemon in self.both:
+            done = daemon.hastctl("create", "disk1")
+            assert done.returncode == 0, done.stderr
+            daemon.start()
+        assert self.two.role("secondary")["error"] is None
+        assert self.one.role("primary")["error"] is None
+        self.wait_complete()
+
+    def check_logs(self) -> None:
+        """Nothing unforeseen happened."""
+        for daemon in self.both:
+            assert "Traceback" not in daemon.log()
+            assert "Internal error" not in daemon.log(), daemon.log()
 
     @property
     def both(self) -> tuple[Daemon, Daemon]:
@@ -30,12 +49,12 @@ class Pair:
     def words(self) -> list[str]:
         return [str(daemon.status()["status"]) for daemon in self.both]
 
-    def wait_complete(self, deadline_s: float = 40.0) -> None:
+    def wait_complete(self, deadline_s: float | None = None) -> None:
         def complete() -> bool:
             states = [daemon.status() for daemon in self.both]
             return all(state["status"] == "complete" and state["dirty"] == 0 and not state["sync"] for state in states)
 
-        wait_for(complete, "both nodes complete and in step", deadline_s)
+        wait_for(complete, "both nodes complete and in step", deadline_s or self.complete_s)
 
     def images(self) -> tuple[bytes, bytes]:
         """The two data areas."""
@@ -58,19 +77,16 @@ def told(daemon: Daemon, *names: str) -> list[dict[str, Any]]:
     return [event for event in daemon.status()["history"] if event["event"] in names]
 
 
+def problems(daemon: Daemon, kind: str) -> str:
+    return " ".join(each["text"] for each in daemon.status()["problems"] if each["kind"] == kind)
+
+
 @pytest.fixture
 def pair(make_daemon: MakeDaemon) -> Iterator[Pair]:
-    one, two = make_daemon(fake=False), make_daemon(fake=False)
-    for daemon, other in ((one, two), (two, one)):
+    made = Pair(make_daemon(fake=False), make_daemon(fake=False))
+    for daemon, other in (made.both, made.both[::-1]):
         exec_line = f"exec {daemon.write_hook()}"
         daemon.write_config({"disk1": f"remote tcp4://127.0.0.1:{other.port}"}, inside=f"timeout 5\n{exec_line}")
-        assert daemon.hastctl("create", "disk1").returncode == 0
-        daemon.start()
-    assert two.role("secondary")["error"] is None
-    assert one.role("primary")["error"] is None
-    made = Pair(one, two)
-    made.wait_complete()
+    made.bring_up()
     yield made
-    for daemon in (one, two):
-        assert "Traceback" not in daemon.log()
-        assert "Internal error" not in daemon.log(), daemon.log()
+    made.check_logs()

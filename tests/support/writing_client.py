@@ -6,8 +6,11 @@ import os
 import random
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from daemon_pair import Pair
 from nbd_client import NbdClient
 
 from daemon import wait_for
@@ -72,3 +75,12 @@ class Writer:
         wait_for(lambda: self.acknowledged > before + 20 or self.error, "acknowledgements", 10)
         assert self.error == ""
         return first_s
+
+
+@pytest.fixture
+def writer(pair: Pair) -> Iterator[Writer]:
+    """Writes to the primary of the pair."""
+    made = Writer(pair.one.status()["nbd_socket"])
+    made.goes_on(5)
+    yield made
+    made.give_up()
