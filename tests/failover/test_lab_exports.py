@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from hast.lab import Host, Lab
+from hast.lab.cluster import status
 
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-exports")]
 
@@ -45,6 +46,16 @@ def become_slave(host: Host) -> None:
     done = host.run("failover slave", timeout_s=TIMEOUT_S)
     assert done.returncode == 0, done.stderr + host.log()[-3000:]
     host.run(f"ip addr del {ADDRESS}/24 dev pub", check=True)
+
+
+def wait_complete(primary: Host) -> None:
+    """Until the other copy has everything: one that is being made cannot serve."""
+
+    def complete() -> bool:
+        served = [entry for entry in status(primary).values() if entry["role"] == "primary"]
+        return bool(served) and all(entry["status"] == "complete" and not entry["dirty"] for entry in served)
+
+    primary.wait_for("complete copies", complete, TIMEOUT_S)
 
 
 def nbd_io(client: Host, command: str) -> str:
@@ -85,6 +96,7 @@ def test_a_power_cut_moves_the_exports_and_the_old_master_can_return(lab: Lab) -
     one.power_on()
     one.run("hastd", check=True)
     assert one.run("failover slave", timeout_s=TIMEOUT_S).returncode == 0
+    wait_complete(two)
     become_slave(two)
     become_master(one)
     assert "Pattern verification failed" not in nbd_io(client, "read -P 0x5a 2M 64k")

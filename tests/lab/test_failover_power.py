@@ -8,6 +8,7 @@ import pytest
 from failover_story import check_time, writing
 
 from hast.lab.cluster import Cluster
+from hast.lab.records import Journal
 
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-lab")]
 
@@ -110,7 +111,7 @@ def test_without_an_arbiter_the_one_that_died_first_serves_old_data() -> None:
         one_dies_after_the_other(cluster)
         cluster.wait_master(cluster.hast2, 60)
         assert cluster.missing() != []
-        cluster.acknowledged.acknowledged.clear()
+        cluster.acknowledged = Journal()
         cluster.start_writer()
         cluster.wait_written()
         cluster.boot(cluster.hast1)

@@ -40,7 +40,7 @@ def stop(host: Host, program: str) -> None:
 
 
 def check_moved(cluster: Cluster, asked_s: float) -> None:
-    seconds = cluster.wait_write_after(asked_s, gap_s=0.2)
+    seconds = cluster.wait_write_after(asked_s)
     print(f"{seconds:.2f} s from the order to an acknowledged write")
     assert seconds < PAUSE_S + SLACK_S, "\n".join(cluster.timeline(asked_s))
     assert cluster.is_role(cluster.hast2, "primary")

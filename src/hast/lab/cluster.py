@@ -248,7 +248,7 @@ class Cluster:
     def journal(self) -> Journal:
         """Everything acknowledged so far."""
         now = Journal.parse(self.writer.output()) if self.writer is not None else Journal()
-        return Journal(self.acknowledged.acknowledged + now.acknowledged)
+        return self.acknowledged + now
 
     def wait_written(self, count: int = 20, timeout_s: float = 20.0) -> None:
         """Wait for so many more acknowledged records. Raises LabError."""
@@ -256,13 +256,13 @@ class Cluster:
         client = self.lab.hosts["client"]
         self._wait(client, f"{count} records", lambda: len(self.journal().acknowledged) >= before + count, timeout_s)
 
-    def wait_write_after(self, moment_s: float, gap_s: float = 0.5, timeout_s: float = 30.0) -> float:
-        """Seconds from `moment_s` to the first record acknowledged after a silence. Raises LabError."""
+    def wait_write_after(self, moment_s: float, timeout_s: float = 30.0) -> float:
+        """Seconds from `moment_s` to the first record acknowledged over a new connection. Raises LabError."""
         client = self.lab.hosts["client"]
         found: list[float] = []
 
         def went_on() -> bool:
-            at = self.journal().first_after_gap(moment_s, gap_s)
+            at = self.journal().first_over_another_connection(moment_s)
             found[:] = [] if at is None else [at]
             return at is not None
 

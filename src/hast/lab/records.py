@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from hast.format import nbd
 
@@ -89,26 +88,31 @@ def place(number: int) -> int:
 
 @dataclass(slots=True)
 class Journal:
-    """What a writer printed: `acknowledged` holds (record, monotonic seconds) in order."""
+    """What a writer printed: `acknowledged` holds (record, monotonic seconds) in order, `connected` the moments of the
+    first acknowledgement over each connection."""
 
     acknowledged: list[tuple[int, float]] = field(default_factory=list)
+    connected: list[float] = field(default_factory=list)
 
     @classmethod
     def parse(cls, text: str) -> Journal:
         """Whole lines only: the last one may still be being written."""
-        whole = text[: text.rfind("\n") + 1]
-        pairs = [line.split() for line in whole.splitlines()]
-        return cls([(int(number), float(at)) for number, at in pairs])
+        journal = cls()
+        before = ""
+        for line in text[: text.rfind("\n") + 1].splitlines():
+            number, at, connection = line.split()
+            journal.acknowledged.append((int(number), float(at)))
+            if connection != before:
+                journal.connected.append(float(at))
+            before = connection
+        return journal
 
-    def first_after(self, at_s: float) -> float | None:
-        """When the first record was acknowledged at or after this moment."""
-        return next((at for _, at in self.acknowledged if at >= at_s), None)
+    def __add__(self, later: Journal) -> Journal:
+        return Journal(self.acknowledged + later.acknowledged, self.connected + later.connected)
 
-    def first_after_gap(self, at_s: float, gap_s: float = 0.5) -> float | None:
-        """When writing went on after the first silence of at least `gap_s` that ends after `at_s`."""
-        times = [at for _, at in self.acknowledged]
-        pairs = pairwise(times)
-        return next((later for earlier, later in pairs if later > at_s and later - earlier >= gap_s), None)
+    def first_over_another_connection(self, at_s: float) -> float | None:
+        """When the first record was acknowledged over a connection that had acknowledged none by `at_s`."""
+        return next((at for at in self.connected if at > at_s), None)
 
     def missing(self, found: Iterable[int]) -> list[str]:
         """Compare with the records found, place by place; one line for each that is not as acknowledged."""
@@ -125,12 +129,15 @@ class Journal:
 
 
 def write(host: str, port: int, first: int) -> None:
-    """Write records for ever, one line on standard output for each that was acknowledged."""
+    """Write records for ever, a line on standard output for each that was acknowledged: number, time, connection."""
     server: Server | None = None
     number = first
+    connection = 0
     while True:
         try:
-            server = server or Server(host, port)
+            if server is None:
+                server = Server(host, port)
+                connection += 1
             server.write(number)
         except OSError:
             if server is not None:
@@ -138,7 +145,7 @@ def write(host: str, port: int, first: int) -> None:
             server = None
             time.sleep(PAUSE_S)
             continue
-        sys.stdout.write(f"{number} {time.monotonic():.4f}\n")
+        sys.stdout.write(f"{number} {time.monotonic():.4f} {connection}\n")
         sys.stdout.flush()
         number += 1
         time.sleep(PACE_S)
