@@ -437,7 +437,10 @@ def stop_cut_short(run: Run, keep: float = 0.5) -> bool:
     if run.is_async or not run.protected():
         run.clients.doubt_unflushed()
     run.clients.server_gone()
-    run.cluster.crash(node.name, keep)
+    rewritten = run.truth.is_rewritten(run.cluster.other(node))
+    gone = run.cluster.crash(node.name, keep)
+    if rewritten:
+        run.truth.excuse_lost(node, gone)
     run.cluster.roles[node.name] = Role.SECONDARY
     run.truth.states.add("power cut in the middle of a stop")
     return True

@@ -473,8 +473,10 @@ class Truth:
             self.history.doubt_sector(number, place)
 
     def is_rewritten(self, node: Node) -> bool:
-        """A reference primary writes all of this copy again, whoever lost what, because a flush of it failed."""
-        return not self.cluster.features and (node.disk.durable_metadata.unflushed or node.flush_doubtful)
+        """A reference primary writes all of this copy again, whoever lost what: a flush of it failed, or its mark of a
+        synchronisation, which ends by the facts some seconds later, is still there."""
+        meta = node.disk.durable_metadata
+        return not self.cluster.features and (meta.unflushed or meta.inconsistent or node.flush_doubtful)
 
     def excuse_unled(self, node: Node) -> None:
         """Its disk took no record, a peer without TAKE_LEAD was not told that it leads, and now nobody remembers it."""

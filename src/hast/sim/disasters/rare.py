@@ -106,6 +106,24 @@ def flush_fails_beside_a_copy(draw: Draw) -> list[Step]:
     ]
 
 
+def flush_fails_as_a_pass_opens(draw: Draw) -> list[Step]:
+    """What the primary could not flush is owed to it when the pass to its peer ends; the word that the peer leads now
+    may be lost on its way."""
+    return [
+        *_quiet(draw),
+        *_writes(draw, 5),
+        draw.step("wait", seconds=0.1),
+        draw.step("fail", node="secondary", op="write"),
+        _write(draw, _sector(draw)),
+        draw.step("until", what="opening", most_s=4.0),
+        draw.step("fail", node="primary", op="flush"),
+        draw.step("operation", op="flush"),
+        draw.step("until", what="giving lead", most_s=3.0),
+        *([draw.later(0.01, "cut")] if draw.random() < 0.5 else []),
+        draw.step("wait", seconds=2.0),
+    ]
+
+
 def flush_of_a_pass_fails(draw: Draw) -> list[Step]:
     """A flush fails that no client asked for, and then the worker is killed that would have told of it."""
     return [
@@ -517,6 +535,7 @@ RARE: tuple[Callable[[Draw], list[Step]], ...] = (
     slow_copy_loses_its_cache,
     write_fails_beside_a_copied_piece,
     flush_fails_beside_a_copy,
+    flush_fails_as_a_pass_opens,
     flush_of_a_pass_fails,
     copied_to_and_crashed,
     end_of_a_pass_is_lost,
