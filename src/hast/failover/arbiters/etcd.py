@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from hast.election.arbiter import LEASE_TTL_S, ArbiterError, Lease, Refused
 from hast.failover.arbiters.http import HttpError, post
+from hast.format.text import printable_json
 
 DEADLINE_S = 0.9
 PREFIX = "/hast/"
@@ -134,7 +135,7 @@ class EtcdArbiter:
             try:
                 found = pairs[0] if pairs else {}
                 text = base64.b64decode(found.get("value", "")) or b"null"
-                values.append((json.loads(text), int(found.get("mod_revision", 0))))
+                values.append((printable_json(json.loads(text)), int(found.get("mod_revision", 0))))
             except (ValueError, TypeError):
                 raise ArbiterError(f"etcd holds something else under {PREFIX}{resource}") from None
         if len(values) != 3:

@@ -8,6 +8,8 @@ import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
+from hast.format.text import printable
+
 MAX_ANSWER_BYTES = 1024 * 1024
 _MAX_LINE_BYTES = 16 * 1024
 
@@ -51,7 +53,7 @@ async def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
     finally:
         writer.close()
     if status != 200:
-        raise HttpError(f"{url}: HTTP {status}: {answer[:200].decode(errors='replace').strip()}", status)
+        raise HttpError(f"{url}: HTTP {status}: {printable(answer[:200].decode(errors='replace').strip())}", status)
     value = json.loads(answer.splitlines()[0] if answer else b"")
     if not isinstance(value, dict):
         raise ValueError("the answer is not a JSON object")
