@@ -40,10 +40,12 @@ class ArbiterKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Arbiter:
-    """`targets` is empty for NONE; addresses for PING and WITNESS, http(s) URLs for ETCD, tried in order."""
+    """`targets` is empty for NONE; addresses for PING and WITNESS, http(s) URLs for ETCD, tried in order.
+    `credentials`: path of the file for an etcd that asks for them."""
 
     kind: ArbiterKind = ArbiterKind.NONE
     targets: tuple[str, ...] = ()
+    credentials: str = ""
 
 
 class SplitBrainPolicy(StrEnum):
