@@ -525,6 +525,32 @@ def test_s8_flush_alone_is_no_promise_while_the_copy_to_trust_is_away() -> None:
     assert flush.error == EIO
 
 
+@pytest.mark.parametrize("ends", ["before the link is live", "after it"])
+def test_s4_flush_begun_alone_is_repeated_with_a_peer_that_is_back(ends: str) -> None:
+    """Seed 500003778: what the peer had taken and not flushed counted as promised, and no counter said more."""
+    rig = Rig()
+    rig.connect()
+    write = rig.write(0, fua=True)
+    rig.store_all()
+    rig.reply(rig.sent(WRITE)[0][1])
+    rig.lose()
+    rig.finish_local()
+    assert [request.op for request in rig.local] == [FLUSH], "of the write, and alone"
+    rig.call(rig.engine.begin_handshake)
+    rig.store_all()
+    rig.engine.second_hello()
+    rig.call(rig.engine.attach, rig.peer())
+    if ends == "after it":
+        rig.store_all()
+    rig.finish_local()
+    assert write not in rig.finished
+    rig.store_all()
+    assert rig.sent(FLUSH)
+    rig.work()
+    assert write in rig.finished
+    assert write.error == 0
+
+
 def test_s8_new_worker_that_is_alone_goes_ahead_before_it_answers_a_flush_of_what_the_peer_may_have_lost() -> None:
     """Seed 9300132: the peer lost its cache, and the worker that knew what it had not flushed was killed."""
     rig = Rig(metadata(), image(1))
