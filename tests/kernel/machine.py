@@ -129,10 +129,11 @@ def build_initramfs(
     modules: list[str],
     tools: list[str],
     drivers: list[Path],
-    environment: str = "",
+    data: list[Path],
+    environment: str,
 ) -> bytes:
     """The machine's system. `program` is run by this interpreter, with `search` on its path, as root, after the kernel
-    modules `drivers` were loaded."""
+    modules `drivers` were loaded; the files `data` are where they are here."""
     archive = Archive()
     for directory in ("proc", "sys", "dev", "tmp", "run", "mnt", "etc"):
         archive.add(directory, stat.S_IFDIR | 0o755)
@@ -147,6 +148,8 @@ def build_initramfs(
         archive.add(f"/bin/{name}", stat.S_IFLNK | 0o777, b"busybox")
     for driver in drivers:
         archive.add_file(driver, f"/{driver.name}")
+    for file in data:
+        archive.add_file(file)
     archive.add_module(program)
     paths = ":".join(str(path) for path in [program.parent, *search])
     insmod = "\n".join(f"/bin/busybox insmod /{driver.name}" for driver in drivers)
