@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from hast.daemon import io_uring, paths
+from hast.daemon.in_thread import in_thread
 from hast.device.device_steps import DeviceError, Record, make_link, remove_link, run_helper, written_back
-from hast.device.ublk_helper import CONTROL_PATH, Driver
+from hast.device.ublk_helper import CONTROL_PATH, Driver, carry_out
 from hast.format import ublk
 
 STEP_DEADLINE_S = 10.0
@@ -106,7 +107,7 @@ class UblkAttachment:
     async def expect_worker(self) -> None:
         """A channel that nobody has had open. Raises DeviceError."""
         if self._started:
-            await self._step("recover", self._number, self._identifier)
+            await self._hurry("recover", self._number, self._identifier)
             return
         if self._number >= 0:
             await self._step("remove", self._number, self._identifier)
@@ -122,7 +123,7 @@ class UblkAttachment:
 
     async def worker_replaced(self, worker_pid: int) -> None:
         """What is unanswered goes to the new worker. Raises DeviceError."""
-        await self._step("recovered", self._number, worker_pid)
+        await self._hurry("recovered", self._number, worker_pid)
 
     async def quiesce(self, deadline_s: float = 5.0) -> bool:
         """Remove the link, write out what the kernel cached. False while somebody has the device mounted."""
@@ -141,6 +142,15 @@ class UblkAttachment:
             return await run_helper(_command(what, *arguments), STEP_DEADLINE_S)
         except DeviceError as error:
             raise DeviceError(f"Unable to {what} the ublk device of {self._link}: {error}.") from None
+
+    async def _hurry(self, what: str, *arguments: object) -> None:
+        """The same in a thread: users of the device wait, and a new process would take most of that time. Neither of
+        these commands touches the device; a thread that is stuck is left behind."""
+        try:
+            await in_thread(lambda: carry_out([what, *map(str, arguments)]), STEP_DEADLINE_S)
+        except (OSError, TimeoutError) as error:
+            reason = getattr(error, "strerror", None) or f"no answer from the kernel within {STEP_DEADLINE_S:g} s"
+            raise DeviceError(f"Unable to {what} the ublk device of {self._link}: {reason}.") from None
 
     def _note(self, **values: str) -> None:
         try:

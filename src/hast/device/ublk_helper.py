@@ -147,10 +147,21 @@ def make_node(path: str, described: str, kind: int) -> None:
         pass
 
 
-def main(arguments: list[str]) -> int:
-    commands = {"add": add, "start": start, "recover": recover, "recovered": recovered, "remove": remove}
+COMMANDS = {"add": add, "start": start, "recover": recover, "recovered": recovered, "remove": remove}
+
+
+def carry_out(arguments: list[str]) -> dict[str, object]:
+    """One command, in this process. Raises OSError."""
+    driver = Driver()
     try:
-        print(json.dumps(commands[arguments[0]](Driver(), arguments[1:])))
+        return COMMANDS[arguments[0]](driver, arguments[1:])
+    finally:
+        driver.close()
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        print(json.dumps(carry_out(arguments)))
     except OSError as error:
         sys.stderr.write(f"{error.strerror}\n")
         return 1
