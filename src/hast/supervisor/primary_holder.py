@@ -6,7 +6,6 @@ Each method is one step of a plan (`decisions/steps.py`); in which order, and wh
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from hast.format.constants import Role
 from hast.supervisor.adoption import Offer
 from hast.supervisor.worker_pool import WorkerPool
 from hast.supervisor.worker_process import WorkerError, WorkerProcess
+from hast.worker.disk.flush_witness import Locker
 
 log = logging.getLogger("hast.supervisor")
 
@@ -37,6 +37,7 @@ class PrimaryHolder:
         """The device is there and a worker serves it; a death of the worker is nobody's intention."""
         self._in_use = False
         """Somebody has the device open, though it was taken away."""
+        self._locker: Locker | None = None
         self._pool = pool
         self._on_message = on_message
 
@@ -48,14 +49,25 @@ class PrimaryHolder:
         """Start a worker. Raises ExportError, WorkerError."""
         self.serving = False
         await self.device.expect_worker()
-        witness = self.worker.take_witness() if self.worker is not None else []
+        self._take_locker()
         self.worker = WorkerProcess(self.resource.name, self._pool, self._on_message)
-        told = message | self.device.start_fields() | {"witness": bool(witness)}
-        try:
-            await self.worker.start(told, [*self.device.descriptors(), *witness])
-        finally:
-            for descriptor in witness:
-                os.close(descriptor)
+        told = message | self.device.start_fields() | {"locker": True}
+        assert self._locker is not None
+        await self.worker.start(told, [*self.device.descriptors(), *self._locker.ends])
+
+    def _take_locker(self) -> None:
+        """The one that a worker taken over brought along, or else one for all workers of this device."""
+        brought = self.worker.locker if self.worker is not None else None
+        if brought is not None:
+            self._close_locker()
+            self._locker = brought
+        elif self._locker is None:
+            self._locker = Locker.make()
+
+    def _close_locker(self) -> None:
+        if self._locker is not None and self._locker.ends:
+            self._locker.close()
+        self._locker = None
 
     async def adopt(self, offer: Offer) -> None:
         """Take over what an earlier hastd left. Raises ExportError, WorkerError."""
@@ -127,9 +139,8 @@ class PrimaryHolder:
     async def close(self) -> None:
         """Give up the device and all that is kept. Raises nothing."""
         await self.device.close()
-        if self.worker is not None:
-            for descriptor in self.worker.take_witness():
-                os.close(descriptor)
+        self._take_locker()
+        self._close_locker()
 
     def interrupt(self) -> None:
         """Make a start under way fail soon: nothing is served yet."""

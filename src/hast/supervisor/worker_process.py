@@ -18,6 +18,7 @@ from typing import Any
 from hast.daemon.logs import in_words
 from hast.supervisor.worker_pool import Spawned, WorkerPool
 from hast.worker import messages
+from hast.worker.disk.flush_witness import Locker
 from hast.worker.worker_record import forget_worker, record_worker, start_time
 
 log = logging.getLogger("hast.supervisor")
@@ -60,7 +61,8 @@ class WorkerProcess:
         """Why its process is still there although it has ended: its disk does not answer."""
         self._left_code: int | None = None
         self._on_message = on_message
-        self._witness: list[int] = []
+        self.locker: Locker | None = None
+        """Of a worker that was taken over."""
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next_id = 1
         self._spawned: Spawned | None = None
@@ -288,8 +290,8 @@ class WorkerProcess:
             return False
         except OSError:
             message, descriptors = None, []
-        if message is not None and message.get("say") == "witness":
-            self._keep_witness(descriptors)
+        if message is not None and message.get("say") == "locker" and len(descriptors) == 2:
+            self.locker = Locker(descriptors)
             return True
         for descriptor in descriptors:
             os.close(descriptor)
@@ -298,16 +300,6 @@ class WorkerProcess:
             return False
         self._dispatch(message)
         return True
-
-    def _keep_witness(self, descriptors: list[int]) -> None:
-        for descriptor in self.take_witness():
-            os.close(descriptor)
-        self._witness = descriptors
-
-    def take_witness(self) -> list[int]:
-        """What the worker gave for the one after it, as often as it gave something: the caller's from now on."""
-        taken, self._witness = self._witness, []
-        return taken
 
     def _dispatch(self, message: dict[str, Any]) -> None:
         if "reply" in message:

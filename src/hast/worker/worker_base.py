@@ -26,7 +26,7 @@ from hast.replication.types import Effects, Request, Store
 from hast.worker import messages
 from hast.worker.disk.decisions.patience import Hang
 from hast.worker.disk.flush_mark import FlushMark
-from hast.worker.disk.flush_witness import nothing_failed, open_witness
+from hast.worker.disk.flush_witness import Locker, let_go, nothing_failed
 from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import OpenedProvider
 from hast.worker.interfaces import Timer
@@ -106,8 +106,8 @@ class Worker(ABC):
         self._control = control
         self._hang_text = ""
         self._outgoing: deque[tuple[dict[str, Any], list[int]]] = deque()
-        self._heard = -1
-        """A second opening of the disk, which outlives this worker (`flush_witness.py`)."""
+        self.locker: Locker | None = None
+        """Where a second opening of the disk outlives this worker (`flush_witness.py`)."""
         self._ticker: Timer | None = None
         self._letting_go = False
         """It was told to prepare for its end."""
@@ -172,9 +172,7 @@ class Worker(ABC):
 
     def use_provider(self, opened: OpenedProvider, data_offset_bytes: int) -> LocalProvider:
         mark = FlushMark(paths.resource_file(self.resource.name, "flush"))
-        if mark.doubtful and self._heard >= 0 and nothing_failed(self._heard, opened.fd, self.disk_limit_s()):
-            mark.believe()
-        self._replace_witness(open_witness(opened.fd))
+        self._hear(mark, opened.fd)
         self.provider = LocalProvider(
             opened,
             data_offset_bytes,
@@ -188,19 +186,21 @@ class Worker(ABC):
         self._watch_disk(self.provider)
         return self.provider
 
-    def tell_witness(self) -> None:
-        """Give the supervisor what it keeps for the worker after this one, or have it keep nothing."""
-        self.say({"say": "witness"}, [self._heard] if self._heard >= 0 else [])
+    def _hear(self, mark: FlushMark, provider_fd: int) -> None:
+        """Did a flush fail of which the worker before this one can tell nobody? And leave the same for the next one."""
+        if self.locker is None:
+            return
+        witness = self.locker.take()
+        if witness >= 0 and mark.doubtful and nothing_failed(witness, provider_fd, self.disk_limit_s()):
+            mark.believe()
+        elif witness >= 0 and not mark.doubtful:
+            let_go([witness])
+        self.locker.put(provider_fd)
 
     def drop_witness(self) -> None:
         """The disk is let go: nobody keeps it open."""
-        self._replace_witness(-1)
-
-    def _replace_witness(self, witness: int) -> None:
-        if self._heard >= 0:
-            os.close(self._heard)
-        self._heard = witness
-        self.tell_witness()
+        if self.locker is not None:
+            self.locker.drop()
 
     def change_provider(self, opened: OpenedProvider, data_offset_bytes: int) -> LocalProvider:
         """Another one takes the place of the one that was closed, or that hangs."""

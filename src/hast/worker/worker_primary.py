@@ -19,6 +19,7 @@ from hast.replication.primary import MAX_ACTIVE, Primary, Settings
 from hast.replication.promotion import may_be_behind, may_use_copy
 from hast.replication.types import Effects, Metadata, Request
 from hast.worker import messages
+from hast.worker.disk.flush_witness import Locker
 from hast.worker.disk.patient_open import NoAnswer, open_and_read
 from hast.worker.disk.provider_open import ProviderError
 from hast.worker.disk_change import DiskChange
@@ -53,8 +54,8 @@ class PrimaryWorker(Worker):
     ) -> None:
         super().__init__(reactor, control, messages.resource_from_json(start["resource"]))
         self._start = start
-        if start.get("witness"):
-            self._heard = descriptors.pop()
+        if start.get("locker"):
+            self.locker = Locker([descriptors.pop(), descriptors.pop()])
         self._descriptors = descriptors
         self._front_ends: list[FrontEnd] = []
         self._link: PrimaryLink | None = None
@@ -305,8 +306,8 @@ class PrimaryWorker(Worker):
     def supervisor_changed(self, there: bool) -> None:
         """Without a supervisor nobody renews the arbiter's leave."""
         self._orphan_watch.end()
-        if there:
-            self.tell_witness()
+        if there and self.locker is not None:
+            self.say({"say": "locker"}, self.locker.ends)
         if not there and self.engine is not None:
             self._orphan_watch.begin(self.engine, self.resource.arbiter.kind is not ArbiterKind.NONE)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 
 from hast.worker.disk import flush_witness
 from hast.worker.disk.flush_mark import FlushMark
-from hast.worker.disk.flush_witness import nothing_failed, open_witness
+from hast.worker.disk.flush_witness import Locker, nothing_failed
 
 
 @pytest.fixture
@@ -24,25 +27,72 @@ def disk(tmp_path: Path) -> Iterator[int]:
 
 
 @pytest.fixture
-def witness(disk: int) -> Iterator[int]:
-    fd = open_witness(disk)
-    assert fd >= 0
-    yield fd
-    os.close(fd)
+def locker() -> Iterator[Locker]:
+    made = Locker.make()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def witness(disk: int, locker: Locker) -> int:
+    locker.put(disk)
+    return locker.take()
+
+
+def open_here(path: Path) -> int:
+    """How often this process has the file open."""
+    wait_for_closers()
+    links = [os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.lexists(entry.path)]
+    return links.count(str(path))
+
+
+def wait_for_closers() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "close":
+            thread.join(5)
 
 
 def test_a_disk_whose_flushes_are_good_is_believed(disk: int, witness: int) -> None:
     assert nothing_failed(witness, disk, 5.0)
 
 
-def test_it_is_an_opening_of_its_own_and_outlives_the_first(tmp_path: Path) -> None:
+def test_what_lies_in_the_locker_is_open_in_no_process_and_outlives_who_left_it(tmp_path: Path, locker: Locker) -> None:
     first = os.open(tmp_path / "disk", os.O_RDWR | os.O_CREAT)
-    witness = open_witness(first)
+    locker.put(first)
     os.close(first)
+    assert open_here(tmp_path / "disk") == 0
     again = os.open(tmp_path / "disk", os.O_RDWR)
-    assert nothing_failed(witness, again, 5.0)
+    assert nothing_failed(locker.take(), again, 5.0)
     os.close(again)
-    os.close(witness)
+
+
+def test_the_locker_holds_the_last_that_was_left_and_nothing_after_it_was_taken(disk: int, locker: Locker) -> None:
+    assert locker.take() == -1
+    locker.put(disk)
+    locker.put(disk)
+    taken = locker.take()
+    assert taken >= 0
+    assert locker.take() == -1
+    os.close(taken)
+
+
+def test_a_dropped_disk_is_kept_open_by_nobody(tmp_path: Path, disk: int, locker: Locker) -> None:
+    locker.put(disk)
+    locker.drop()
+    assert locker.take() == -1
+    assert open_here(tmp_path / "disk") == 1
+
+
+def test_another_process_finds_what_was_left(disk: int, locker: Locker) -> None:
+    locker.put(disk)
+    script = (
+        "import sys; from hast.worker.disk.flush_witness import Locker; print(Locker(map(int, sys.argv[1:])).take())"
+    )
+    ends = [str(end) for end in locker.ends]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *ends], pass_fds=locker.ends, capture_output=True, text=True, timeout=20
+    )
+    assert int(done.stdout) >= 0, done.stderr
 
 
 def test_a_failed_flush_is_heard_of(disk: int, witness: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,11 +103,10 @@ def test_a_failed_flush_is_heard_of(disk: int, witness: int, monkeypatch: pytest
     assert not nothing_failed(witness, disk, 5.0)
 
 
-def test_the_witness_of_another_disk_says_nothing(disk: int, tmp_path: Path) -> None:
+def test_the_witness_of_another_disk_says_nothing(disk: int, locker: Locker, tmp_path: Path) -> None:
     other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
-    witness = open_witness(other)
-    assert not nothing_failed(witness, disk, 5.0)
-    os.close(witness)
+    locker.put(other)
+    assert not nothing_failed(locker.take(), disk, 5.0)
     os.close(other)
 
 
@@ -79,7 +128,3 @@ def test_a_mark_that_was_cleared_by_the_witness_is_clear_for_the_next_worker(tmp
     after.begin()
     after.end(good=True)
     assert not FlushMark(tmp_path / "mark").doubtful
-
-
-def test_a_closed_witness_is_no_reason_to_believe(disk: int) -> None:
-    assert not nothing_failed(-1, disk, 5.0)
