@@ -6,6 +6,7 @@ import pytest
 from driver import EIO, EXTENT, MAP, SECTOR, TAKE_LEAD, Pair, Rig, Shelf, metadata
 
 from hast.format.constants import Feature
+from hast.replication.disk_service import full_map, replacement_of
 from hast.replication.types import READ, WRITE
 
 
@@ -131,3 +132,69 @@ def test_a_disk_is_let_go_and_taken_in_and_both_copies_are_equal_and_durably_say
     assert pair.rig.saved.localcnt == pair.shelf.saved.remotecnt
     assert pair.rig.disk.data == pair.shelf.disk.data
     assert pair.rig.disk.data[3 * EXTENT :][:SECTOR] == b"b" * SECTOR
+
+
+def given_up() -> Rig:
+    """Nothing of the disk is used any more, and it took no record of that."""
+    rig = connected()
+    rig.call(rig.engine.disk_lost, "it does not answer")
+    while rig.stores:
+        rig.store(error=EIO)
+    return rig
+
+
+def test_a_disk_that_hung_is_filled_by_a_peer_that_leads() -> None:
+    rig = given_up()
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    assert rig.engine.disk_is_behind
+    request = rig.write(0)
+    while rig.stores:
+        rig.store(error=EIO)
+    rig.reply(rig.sent(WRITE)[0][1])
+    assert request.error == 0
+    rig.lose()
+    assert rig.engine.disk_is_behind, "what it lacks is known although the peer is away"
+
+
+def test_a_disk_that_hung_while_the_peer_lacked_something_is_not_overwritten_by_it() -> None:
+    rig = Rig()
+    rig.write(0)
+    rig.store_all()
+    rig.finish_local()
+    rig.store_all()
+    rig.call(rig.engine.disk_lost, "it does not answer")
+    while rig.stores:
+        rig.store(error=EIO)
+    assert not rig.engine.disk_is_behind
+    rig.connect()
+    assert not rig.engine.core.peer_whole
+    assert not rig.engine.disk_is_behind
+
+
+def test_a_disk_that_does_not_hold_this_copy_is_not_taken() -> None:
+    rig = released()
+    assert rig.engine.why_not_take_disk(rig.saved) == ""
+    assert "replace" in rig.engine.why_not_take_disk(metadata(resuid=1234))
+
+
+def test_only_what_the_map_names_is_missing_on_a_disk_that_is_as_it_was_left() -> None:
+    rig = released()
+    assert not rig.engine.disk_lacks_everything(rig.saved, False)
+    assert rig.engine.disk_lacks_everything(rig.saved, True)
+    assert rig.engine.disk_lacks_everything(metadata(), False)
+
+
+def test_a_disk_that_takes_the_place_of_another_calls_itself_empty() -> None:
+    meta = replacement_of(metadata(unflushed=True))
+    assert (meta.stale, meta.inconsistent, meta.unflushed) == (True, True, False)
+    assert full_map(meta) == b"\xff" * MAP
+
+
+def test_a_disk_that_is_let_go_says_that_everything_is_to_be_looked_at() -> None:
+    rig = connected()
+    rig.call(rig.engine.release_disk)
+    rig.store_all()
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    last = rig.engine.drop_disk(rig.now)
+    assert last.data == b"\xff" * MAP
+    assert last.flush

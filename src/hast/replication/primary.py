@@ -219,11 +219,25 @@ class Primary:
         self._disk_service.keep()
         self._settle()
 
-    def drop_disk(self, now: float) -> None:
-        """Nothing more goes to the local disk."""
+    def drop_disk(self, now: float) -> Store:
+        """Nothing more goes to the local disk; returns what the shell writes on it before it closes it."""
         self.core.now = now
-        self._disk_service.drop()
+        last = self._disk_service.drop()
         self._settle()
+        return last
+
+    @property
+    def disk_is_behind(self) -> bool:
+        """The disk that is out of service may be filled from the peer; else only another worker may take it."""
+        return self._disk_service.is_behind
+
+    def why_not_take_disk(self, metadata: Metadata) -> str:
+        """Why a disk with this metadata cannot be taken into service; empty when it can."""
+        return self._disk_service.why_not_take(metadata)
+
+    def disk_lacks_everything(self, metadata: Metadata, flush_doubtful: bool) -> bool:
+        """What `take_disk` is to be told of a disk with this metadata."""
+        return self._disk_service.lacks_everything(metadata, flush_doubtful)
 
     def take_disk(self, everything: bool, flush_doubtful: bool, now: float) -> None:
         """Another local disk, or the same again, is open. `everything`: all of it is to be taken from the peer.

@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hast.format.constants import Role
+from hast.replication.primary import Primary
 from hast.replication.standing import Record
 from hast.replication.sync import Stage
 from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO
 from hast.sim.clients import Habits
-from hast.sim.disk import SECTOR_BYTES, STORE
+from hast.sim.disk import SECTOR_BYTES, STORE, Disk
 from hast.sim.expectations import expect_answer, expect_drop, expect_link
 from hast.sim.node import Node
 from hast.sim.small import EXTENT_BYTES, fresh_metadata
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 OPERATIONS = {"read": READ, "write": WRITE, "flush": FLUSH, "store": STORE, "zero": ZERO, "discard": DELETE}
 PROMOTE_AGAIN_S = 4.0
+ANSWER_S = 0.03
+"""How long a disk that answers again takes for what it was asked meanwhile."""
 LONE_DRAIN_S = 8.0
 """Nobody is waited for but the arbiter, which refuses within 3 s, and a slow disk."""
 
@@ -219,20 +222,26 @@ def rate(run: Run, bytes_s: int) -> None:
 # -- hosts and processes ----------------------------------------------------------------------------------------
 
 
-def kill(run: Run, node: str) -> bool:
+def kill(run: Run, node: str, resend: bool = False) -> bool:
     """kill -9 of the worker; a primary's is started again at once, a secondary's at the next connection. Where hastd is
-    dead as well it is not, and a copy that only a worker in office may use may be left: then a person has to choose."""
+    dead as well it is not, and a copy that only a worker in office may use may be left: then a person has to choose.
+
+    `resend`: the process takes its time to end, and what it did not answer is sent to the next one.
+    """
     target = run.node(node)
     if not target.up or (target.name in run.cluster.orphans.names and not run.strict):
         return False
     if target.name == run.cluster.serving:
-        run.clients.server_gone()
+        if resend and target.name not in run.cluster.orphans.names | run.cluster.stopping:
+            run.clients.worker_gone()
+        else:
+            run.clients.server_gone()
         if not run.features:
             run.truth.excuse_unled(target)
         if (target.flushing or target.flush_doubtful) and (run.is_async or not run.protected()):
             # Should this flush fail, the kernel tells the dead: only the peer could make up for it (docs/testing.md).
             run.clients.doubt_unflushed()
-    run.cluster.restart_worker(target.name)
+    run.cluster.restart_worker(target.name, resend)
     return True
 
 
@@ -243,7 +252,8 @@ def power_off(run: Run, node: str, keep: float = 0.5) -> bool:
         return False
     serving = target.name == run.cluster.serving
     if serving:
-        cut_off = run.cluster.other(target).name in run.cluster.orphans.names  # nobody there lets it in at its return
+        other = run.cluster.other(target)
+        cut_off = other.name in run.cluster.orphans.names or not other.has_disk  # nobody there lets it in at its return
         if run.strict and (run.is_async or cut_off or not run.protected()):
             run.clients.doubt_unflushed()
         if not run.features:
@@ -571,6 +581,65 @@ def replace_disk(run: Run, node: str) -> bool:
     return True
 
 
+def hang(run: Run, node: str) -> bool:
+    """The disk answers nothing any more. In a reference pair the peer cannot be told that it leads from then on."""
+    disk = run.node(node).disk
+    if disk.hung or not run.node(node).up or not run.features:
+        return False
+    disk.hung = True
+    return True
+
+
+def answer(run: Run, node: str, errors: bool = False) -> bool:
+    """It answers again, in any order; `errors`: what it was asked fails, once."""
+    return _answer(run, run.node(node), errors)
+
+
+def _answer(run: Run, node: Node, errors: bool) -> bool:
+    disk = node.disk
+    if not disk.hung:
+        return False
+    disk.hung = False
+    sleeping, disk.asleep = disk.asleep, []
+    node.rng.shuffle(sleeping)
+    if errors:
+        disk.failures = dict.fromkeys(disk.failures, len(sleeping))
+        run.world.after(ANSWER_S, _fails_no_more, disk)
+    for go_on in sleeping:
+        run.world.after(node.rng.random() * ANSWER_S, go_on)
+    return True
+
+
+def _fails_no_more(disk: Disk) -> None:
+    disk.failures = dict.fromkeys(disk.failures, 0)
+
+
+def detach(run: Run, node: str) -> bool:
+    """hastctl detach."""
+    return run.cluster.disk_orders.detach(run.node(node))
+
+
+def attach(run: Run, node: str) -> bool:
+    """hastctl attach."""
+    return run.cluster.disk_orders.attach(run.node(node))
+
+
+def replace_live(run: Run, node: str) -> bool:
+    """hastctl replace, while the resource serves. Not where what is on this disk alone would be lost."""
+    target = run.node(node)
+    if run.strict and not _can_be_spared(run, target):
+        return False
+    return bool(run.features) and run.cluster.disk_orders.replace(target)
+
+
+def _can_be_spared(run: Run, node: Node) -> bool:
+    """The other copy has all that was acknowledged."""
+    engine = run.engine()
+    if node.name == run.cluster.serving:
+        return run.peer_whole()
+    return engine is not None and engine.core.local_ok and not engine.map.owed_local and not engine.core.meta.stale
+
+
 # -- who may serve ------------------------------------------------------------------------------------------------
 
 
@@ -679,6 +748,7 @@ def heal(run: Run) -> None:
     for name in list(cluster.stopped):
         cluster.start_hastd(name)
     for node in cluster.nodes.values():
+        _answer(run, node, errors=False)
         node.disk.failures = dict.fromkeys(node.disk.failures, 0)
         node.disk.slowness = 1.0
         if not node.up:
@@ -690,7 +760,8 @@ def heal(run: Run) -> None:
     engine = run.engine()
     if engine is not None and engine.writes.frozen == "by hand":
         thaw(run)
-    if engine is not None and not engine.core.local_ok:
+    attach_all(run)
+    if engine is not None and not (engine.core.local_ok or cluster.disk_orders.is_busy(run.node("primary"))):
         kill(run, "primary")
     if run.cluster.primary() is None:
         for name in (cluster.serving, cluster.other(cluster.nodes[cluster.serving]).name):
@@ -698,6 +769,14 @@ def heal(run: Run) -> None:
                 break
         else:
             _choose_by_hand(run)
+
+
+def attach_all(run: Run) -> None:
+    """Whatever was taken out of service, or answers again."""
+    for node in run.cluster.nodes.values():
+        engine = node.engine
+        if node.detached or (isinstance(engine, Primary) and engine.core.local_away):
+            run.cluster.disk_orders.attach(node)
 
 
 def _choose_by_hand(run: Run) -> None:
@@ -759,6 +838,11 @@ ACTIONS: dict[str, Callable[..., bool | None]] = {
         slow,
         break_disk,
         replace_disk,
+        hang,
+        answer,
+        detach,
+        attach,
+        replace_live,
         reach,
         arbiter_delay,
         restart_arbiter,

@@ -316,6 +316,11 @@ class PrimaryWorker(Worker):
         if self.engine is not None:
             self.engine.reconfigure(self._settings(), self.reactor.now())
 
+    def begin_anew(self, reason: str) -> None:
+        """End, so that another worker takes the role; what is unanswered is sent to that."""
+        log.warning("This worker makes way for another one: %s.", reason)
+        self.finish(EXIT_TEMPORARY)
+
     def disk_hung(self, text: str) -> None:
         """Its outcomes are told by now; what was only read goes on with the peer's copy too (S6)."""
         if self.engine is not None:

@@ -1,0 +1,221 @@
+"""Disks that hang, are taken out of service and into it again, or are replaced while clients work; and workers whose
+requests are sent to the next one. Something else strikes in between.
+"""
+
+from __future__ import annotations
+
+from hast.sim.disasters.draw import SECTORS, Draw
+from hast.sim.provider import DISK_TIMEOUT_S
+from hast.sim.schedule import Step
+
+GIVEN_UP_S = DISK_TIMEOUT_S + 0.6
+"""By then a disk that hangs was given up."""
+
+
+def _strike(draw: Draw) -> list[Step]:
+    """Something else, mostly: it passes by itself."""
+    node = draw.node()
+    off, on = draw.later(0.05, "power off", node=node, keep=draw.keep()), draw.later(1.0, "power on", node=node)
+    hastd = draw.one("primary", "secondary")
+    strikes = [
+        [],
+        [draw.later(0.02, "cut")],
+        [draw.later(0.02, "kill", node=node, resend=True)],
+        [draw.later(0.02, "kill", node=node, resend=True), draw.later(0.2, "kill", node=node, resend=True)],
+        [off, on],
+        [draw.later(0.1, "network", up=False), *draw.hush(), draw.later(2.0, "network", up=True)],
+        [draw.later(0.1, "kill hastd", node=hastd), draw.later(0.3, "cut"), draw.later(2.0, "restart hastd")],
+        [draw.later(0.1, "kill hastd", node=hastd), draw.later(0.3, "kill", node=node)],
+    ]
+    return strikes[int(draw.random() * len(strikes))]
+
+
+def _quickly(draw: Draw) -> list[Step]:
+    """Writes upon writes, now and then."""
+    return [draw.step("work", gap_s=0.01, batch=3, spread=40)] if draw.chance(0.5) else []
+
+
+def _in_sync(draw: Draw) -> Step:
+    """While a copy is being made."""
+    return draw.step("until", what=draw.one("opening", "copying", "copied", "flushing", "closing"), most_s=3.0)
+
+
+def disk_hangs(draw: Draw) -> list[Step]:
+    """A disk does not answer for a while, shorter or longer than it is waited for."""
+    node = draw.node()
+    waits_s = draw.one(0.5, 2.0, GIVEN_UP_S, GIVEN_UP_S, 2 * GIVEN_UP_S)
+    return [
+        *_quickly(draw),
+        *draw.aim(),
+        draw.step("hang", node=node),
+        *_strike(draw),
+        *draw.hush(),
+        draw.step("wait", seconds=waits_s),
+        *_strike(draw),
+        draw.later(0.5, "answer", node=node, errors=draw.chance(0.3)),
+        draw.step("wait", seconds=1.5),
+    ]
+
+
+def hung_disk_is_attached(draw: Draw) -> list[Step]:
+    """A disk was given up, answers again, is taken into service again, and something strikes while it is filled."""
+    node = str(draw.one("primary", "primary", "secondary"))
+    return [
+        draw.step("until", what="protected", most_s=5.0),
+        *_quickly(draw),
+        *draw.aim(),
+        draw.step("hang", node=node),
+        draw.step("wait", seconds=GIVEN_UP_S),
+        *draw.hush(),
+        *_strike(draw),
+        draw.later(0.3, "answer", node=node),
+        draw.later(0.1, "attach", node=node),
+        _in_sync(draw),
+        *_strike(draw),
+        draw.later(1.0, "attach", node=node),
+        draw.step("wait", seconds=1.5),
+    ]
+
+
+def hung_disk_is_replaced(draw: Draw) -> list[Step]:
+    """A disk was given up; another takes its place, while the first comes back to what it was asked."""
+    node = str(draw.one("primary", "primary", "secondary"))
+    return [
+        draw.step("until", what="protected", most_s=5.0),
+        *_quickly(draw),
+        *draw.aim(),
+        draw.step("hang", node=node),
+        draw.step("wait", seconds=GIVEN_UP_S),
+        draw.step("replace live", node=node),
+        draw.later(0.3, "answer", node=node),
+        _in_sync(draw),
+        *_strike(draw),
+        *draw.hush(),
+        draw.step("wait", seconds=1.5),
+    ]
+
+
+def disk_detached(draw: Draw) -> list[Step]:
+    """Planned work on a disk, with everything that may strike before, meanwhile and while it is filled again."""
+    node = draw.node()
+    return [
+        draw.step("until", what="protected", most_s=5.0),
+        *_quickly(draw),
+        *draw.aim(),
+        draw.step("detach", node=node),
+        *(_strike(draw) if draw.chance(0.3) else []),
+        draw.later(0.5, "wait", seconds=0.2),
+        *draw.hush(),
+        *_strike(draw),
+        draw.later(1.0, "attach", node=node),
+        _in_sync(draw),
+        *_strike(draw),
+        draw.step("wait", seconds=1.0),
+    ]
+
+
+def detached_and_left_behind(draw: Draw) -> list[Step]:
+    """Clients write while the disk of the primary is out of service; then its worker dies, or its host."""
+    extents = draw.sample(range(SECTORS // 4), 5)
+    end = [draw.step("kill", node="primary", resend=True)]
+    if draw.chance(0.4):
+        end = [draw.step("power off", node="primary", keep=draw.keep()), draw.later(0.5, "power on", node="primary")]
+    return [
+        draw.step("rest"),
+        draw.step("until", what="protected", most_s=5.0),
+        draw.step("wait", seconds=0.2),
+        draw.step("detach", node="primary"),
+        draw.step("wait", seconds=0.3),
+        *[draw.step("operation", op="write", sector=extent * 4) for extent in extents],
+        draw.step("wait", seconds=0.3),
+        *(end if draw.chance(0.5) else []),
+        draw.later(0.3, "attach", node="primary"),
+        *(end if draw.chance(0.5) else []),
+        *[draw.step("operation", op="read", sector=extent * 4) for extent in extents],
+        draw.step("wait", seconds=2.0),
+    ]
+
+
+def disk_replaced_under_load(draw: Draw) -> list[Step]:
+    """Another disk while clients work; something strikes while it is filled, and perhaps it is replaced once more."""
+    node = draw.node()
+    again = [draw.later(0.2, "replace live", node=node), _in_sync(draw)] if draw.chance(0.3) else []
+    return [
+        draw.step("until", what="protected", most_s=5.0),
+        *_quickly(draw),
+        *draw.aim(),
+        draw.step("rate", bytes_s=draw.one(0, 0, 5000)),
+        draw.step("replace live", node=node),
+        _in_sync(draw),
+        *_strike(draw),
+        *again,
+        *draw.hush(),
+        draw.step("wait", seconds=1.5),
+        draw.step("rate", bytes_s=0),
+    ]
+
+
+def disk_replaced_during_sync(draw: Draw) -> list[Step]:
+    """The copy that is being made is thrown away for another disk."""
+    return [
+        draw.step("network", up=False),
+        draw.step("work", gap_s=0.02, batch=3, spread=60),
+        draw.step("wait", seconds=0.5),
+        *draw.hush(),
+        draw.step("network", up=True),
+        _in_sync(draw),
+        draw.later(0.02, str(draw.one("replace live", "replace live", "detach", "hang")), node=draw.node()),
+        *_strike(draw),
+        draw.later(1.0, "answer", node="primary"),
+        draw.later(0.1, "attach", node="primary"),
+        draw.step("answer", node="secondary"),
+        draw.step("attach", node="secondary"),
+        draw.step("wait", seconds=1.5),
+    ]
+
+
+def detached_disk_is_replaced(draw: Draw) -> list[Step]:
+    """Out of service, and then another one comes in; the worker or the link is lost on the way."""
+    node = draw.node()
+    return [
+        draw.step("until", what="protected", most_s=5.0),
+        draw.step("detach", node=node),
+        draw.later(0.5, "wait", seconds=0.2),
+        *_strike(draw),
+        draw.step("replace live", node=node),
+        draw.later(0.1, "wait", seconds=0.0),
+        *_strike(draw),
+        draw.step("attach", node=node),
+        draw.step("wait", seconds=1.0),
+    ]
+
+
+def requests_are_sent_again(draw: Draw) -> list[Step]:
+    """A worker dies over a slow disk, and takes its time; the next one is asked for all that was not answered, and for
+    newer writes to the same sectors."""
+    spot = int(draw.random() * (SECTORS - 12))
+    node = str(draw.one("primary", "primary", "primary", "secondary"))
+    writes = [draw.step("operation", op="write", sector=spot + n, sectors=1 + n % 3) for n in range(4)]
+    steps = [*draw.aim(), draw.step("slow", node="primary", factor=draw.one(1.0, 1.0, 5.0, 20.0))]
+    for _ in range(3):
+        steps += [
+            *writes,
+            draw.later(0.004, "kill", node=node, resend=True),
+            draw.step("until", what="acknowledged", most_s=1.0),
+            *writes,
+            draw.later(0.05, "wait", seconds=0.0),
+        ]
+    return [*steps, draw.step("slow", node="primary", factor=1.0), *draw.hush(), draw.step("wait", seconds=1.0)]
+
+
+SERVICE = (
+    disk_hangs,
+    hung_disk_is_attached,
+    hung_disk_is_replaced,
+    disk_detached,
+    detached_and_left_behind,
+    disk_replaced_under_load,
+    disk_replaced_during_sync,
+    detached_disk_is_replaced,
+    requests_are_sent_again,
+)
