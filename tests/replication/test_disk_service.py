@@ -198,3 +198,36 @@ def test_a_disk_that_is_let_go_says_that_everything_is_to_be_looked_at() -> None
     last = rig.engine.drop_disk(rig.now)
     assert last.data == b"\xff" * MAP
     assert last.flush
+
+
+def test_a_copy_whose_disk_took_no_record_serves_nothing_of_its_own_when_it_begins_again() -> None:
+    """Its map names none of the extents that only the peer wrote."""
+    rig = Rig(metadata(stale=True), follows=True, started=False)
+    assert rig.stores[0].data == b"\xff" * MAP, "the map says so before the metadata"
+    rig.store_all()
+    read = rig.read(3 * EXTENT)
+    assert not rig.local
+    assert read.error == EIO, "the peer is away"
+
+
+def test_the_next_worker_is_told_of_a_disk_that_is_lost_while_the_peer_leads_already() -> None:
+    rig = connected()
+    rig.call(rig.engine.release_disk)
+    rig.store_all()
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    assert not rig.engine.effects.follows
+    rig.call(rig.engine.disk_lost, "it does not answer")
+    assert rig.engine.effects.follows, "writes go to the peer alone, and no map on the disk names them"
+
+
+def test_the_next_worker_is_told_of_a_disk_that_was_let_go() -> None:
+    assert released().engine.effects.follows
+
+
+def test_a_disk_that_is_taken_in_has_its_map_before_it_says_that_it_is_behind() -> None:
+    rig = given_up()
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    rig.call(rig.engine.take_disk, True, True)
+    assert rig.stores[0].data[:8] == b"\xff" * 8
+    assert rig.stores[1].metadata is not None
+    assert rig.stores[1].metadata.stale

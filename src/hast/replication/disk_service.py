@@ -68,6 +68,7 @@ class DiskService:
         self._core.local_ok = False
         self._core.local_away = True
         self.keep()
+        self._writes.standing.disk_lost()
         meta = self._core.meta
         return Store("map of a detached copy", offset_bytes=MAP_OFFSET_BYTES, data=full_map(meta))
 
@@ -104,6 +105,7 @@ class DiskService:
         amap.owed_remote.subtract(amap.owed_local)
         amap.mark(bytes(amap.owed_local.data))
         amap.show_again()
+        core.effects.stores.append(Store("activemap again", offset_bytes=MAP_OFFSET_BYTES, data=amap.image()))
         core.local_ok, core.local_away = True, False
         self._writes.arming.clears_durably = True
         core.store_metadata("disk taken into service", stale=True, inconsistent=True, unflushed=unflushed)

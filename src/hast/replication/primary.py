@@ -26,7 +26,7 @@ from hast.replication.core import (
     Core,
     Settings,
 )
-from hast.replication.disk_service import DiskService
+from hast.replication.disk_service import DiskService, full_map
 from hast.replication.handshake import PeerChanges
 from hast.replication.joining import Joining
 from hast.replication.leaving import Leaving
@@ -49,7 +49,8 @@ class Primary:
     `metadata` and `image` are what the provider holds (the map, mapsize bytes). `fresh_resuid` is a random non-zero
     number, used when the resource has none. `boot_id` names this boot of the host's kernel. `force` takes this copy
     for good although its metadata says otherwise. `flush_doubtful`: in this boot a worker before this one may have
-    been told that a flush failed, and not have noted it. `wall_offset_s` added to the `now` of calls gives seconds
+    been told that a flush failed, and not have noted it. `follows`: in this boot the peer came to hold what this copy
+    lacks, and the disk took no record of it: its map says nothing. `wall_offset_s` added to the `now` of calls gives seconds
     since 1970.
     """
 
@@ -64,8 +65,11 @@ class Primary:
         boot_id: bytes = b"",
         force: bool = False,
         flush_doubtful: bool = False,
+        follows: bool = False,
         wall_offset_s: float = 0.0,
     ) -> None:
+        if follows:
+            metadata, image = replace(metadata, stale=True), full_map(metadata)
         if force and (metadata.stale or metadata.inconsistent):
             metadata = replace(metadata, stale=False, inconsistent=False, prevrole=str(Role.INIT))
         mapsize_bytes = metadata.offset_bytes - MAP_OFFSET_BYTES
@@ -488,7 +492,7 @@ class Primary:
         if core.local_ok:
             core.local_ok = False
             core.event("disk-failed", f"Local disk is not used any more: {text}.", "error")
-            self.standing.hand_over_lead()
+            self.standing.disk_lost()
 
     def _settle(self) -> None:
         """The end of every call: one map job and one flush at a time, started when there is cause."""

@@ -256,7 +256,7 @@ def power_off(run: Run, node: str, keep: float = 0.5) -> bool:
         cut_off = other.name in run.cluster.orphans.names or not other.has_disk  # nobody there lets it in at its return
         if run.strict and (run.is_async or cut_off or not run.protected()):
             run.clients.doubt_unflushed()
-        if not run.features:
+        if cut_off or not run.features:
             run.truth.excuse_unled(target)
         run.clients.server_gone()
     engine = run.engine()
@@ -276,6 +276,8 @@ def power_on(run: Run, node: str) -> bool:
     if target.up:
         return False
     target.boot()
+    if run.cluster.roles[target.name] is Role.INIT:  # it was nothing when it lost its power, and hastd starts with it
+        run.cluster.roles[target.name] = Role.SECONDARY
     if run.cluster.roles[target.name] is Role.PRIMARY:
         run.cluster.roles[target.name] = Role.SECONDARY
         if not _serve(run, target):

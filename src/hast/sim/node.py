@@ -102,6 +102,7 @@ class Node:
             boot_id=self.boot_id,
             force=force,
             flush_doubtful=self.flush_doubtful,
+            follows=self.follows and not force,
             wall_offset_s=1e9,
         )
         engine.map._unit_bytes = SECTOR_BYTES

@@ -472,7 +472,7 @@ class Truth:
         peer = self.cluster.other(node)
         other = peer.disk
         engine = peer.engine
-        gives_way = isinstance(engine, Primary) and engine.core.meta.stale
+        gives_way = isinstance(engine, Primary) and (engine.core.meta.stale or not engine.core.local_ok)
         good = not (self._says_bad(other.durable_metadata) or gives_way or self.is_rewritten(peer))
         mine, theirs = node.disk.data().cast("Q"), other.data().cast("Q")
         for number in gone:

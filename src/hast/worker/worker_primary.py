@@ -104,6 +104,7 @@ class PrimaryWorker(Worker):
             fresh_resuid=secrets.randbits(64) or 1,
             boot_id=read_boot_id(),
             flush_doubtful=provider.flush_doubtful,
+            follows=provider.follows and not forced,
             wall_offset_s=wall_offset_s(self.reactor.now()),
         )
         self.engine = engine
