@@ -164,7 +164,7 @@ class Joining:
                 amap.owed_remote.unite(amap.owed_local)
                 amap.owed_local.clear()
             amap.owed_remote.unite_but(self._suspect, amap.owed_local)
-        self._suspect = Bitmap(amap.extents)
+            self._suspect = Bitmap(amap.extents)
         if meta.unflushed or self._core.peer_unflushed:
             amap.owed_remote.unite_but(amap.armed, amap.owed_local)
         if self._cache_lost and not inbound and self._in_step(peer):
@@ -208,6 +208,7 @@ class Joining:
         peer = core.peer
         assert peer is not None, "live with nobody"
         self.attaching = False
+        self._suspect = Bitmap(core.map.extents)
         core.connected = True
         core.last_reply_s = core.last_sent_s = core.now
         self.writes.choose_mode()
