@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from driver import EIO, EXTENT, MAP, SECTOR, TAKE_LEAD, Pair, Rig, Shelf, metadata
 
-from hast.format.constants import Feature
+from hast.format.constants import Feature, SyncSource
 from hast.replication.disk_service import full_map, replacement_of
 from hast.replication.types import READ, WRITE
 
@@ -231,3 +231,17 @@ def test_a_disk_that_is_taken_in_has_its_map_before_it_says_that_it_is_behind() 
     assert rig.stores[0].data[:8] == b"\xff" * 8
     assert rig.stores[1].metadata is not None
     assert rig.stores[1].metadata.stale
+
+
+def test_a_map_that_says_everything_is_on_the_disk_before_the_peer_may_clear_its_own() -> None:
+    rig = Rig(metadata(stale=True), follows=True, started=False)
+    rig.call(rig.engine.begin_handshake)
+    assert rig.engine.hello_ready
+    rig.engine.second_hello()
+    leader = rig.peer(localcnt=1, syncsrc=SyncSource.SECONDARY, bitmap=b"\xff" * MAP)
+    rig.call(rig.engine.attach, leader)
+    for _ in range(len(rig.stores)):
+        assert not rig.engine.core.connected
+        rig.store()
+    rig.store_all()
+    assert rig.engine.core.connected

@@ -107,6 +107,7 @@ class DiskService:
         amap.show_again()
         core.effects.stores.append(Store("activemap again", offset_bytes=MAP_OFFSET_BYTES, data=amap.image()))
         core.local_ok, core.local_away = True, False
+        core.pace.reset()
         self._writes.arming.clears_durably = True
         core.store_metadata("disk taken into service", stale=True, inconsistent=True, unflushed=unflushed)
         self._writes.sync.retry_later()

@@ -124,7 +124,7 @@ class Joining:
 
     def settle(self) -> None:
         """Go live when the merged map is on the disk (or the disk is broken, and the peer alone serves)."""
-        if self.attaching and self._job is None and not self.writes.arming.busy:
+        if self.attaching and self._job is self._start_job is None and not self.writes.arming.busy:
             self._go_live()
 
     def lost(self, was_connected: bool) -> None:

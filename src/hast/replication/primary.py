@@ -30,6 +30,7 @@ from hast.replication.disk_service import DiskService, full_map
 from hast.replication.handshake import PeerChanges
 from hast.replication.joining import Joining
 from hast.replication.leaving import Leaving
+from hast.replication.pace import Slow
 from hast.replication.reads import Reads
 from hast.replication.splitbrain import Changes, report, summary
 from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
@@ -50,8 +51,8 @@ class Primary:
     number, used when the resource has none. `boot_id` names this boot of the host's kernel. `force` takes this copy
     for good although its metadata says otherwise. `flush_doubtful`: in this boot a worker before this one may have
     been told that a flush failed, and not have noted it. `follows`: in this boot the peer came to hold what this copy
-    lacks, and the disk took no record of it: its map says nothing. `wall_offset_s` added to the `now` of calls gives seconds
-    since 1970.
+    lacks, and the disk took no record of it: its map says nothing. `wall_offset_s` added to the `now` of calls gives
+    seconds since 1970.
     """
 
     def __init__(
@@ -158,6 +159,8 @@ class Primary:
             else:
                 counters.deletes += 1
                 enter(request)
+        if now >= core.pace.sample_at_s and core.effects.remote:
+            self._sample(now)
         self._settle()
 
     def local_done(self, batch: list[Request], now: float) -> None:
@@ -176,6 +179,9 @@ class Primary:
             elif request.mode != FULLSYNC:
                 request.unacked -= 1
                 writes.ack_early(request)
+        pace = self.core.pace
+        if pace.sampled is not None and pace.sampled in batch:
+            pace.local_done(now)
         self._settle()
 
     def stored(self, job: Store, error: int, now: float) -> None:
@@ -300,6 +306,7 @@ class Primary:
             self.sync.link_lost()
             self.standing.link_lost()
             self._leaving.link_lost()
+        core.pace.link_lost()
         self._joining.lost(was_connected)
         for request in core.forget_pending():
             if request.owner == CLIENT and request.op != READ:
@@ -337,6 +344,8 @@ class Primary:
             request.left -= 1
             if request.left == 0:
                 writes.complete(request)
+        if core.pace.sampled_seq and core.pace.sampled_seq not in pending:
+            core.pace.peer_done(now)
         self._settle()
 
     # -- the supervisor and the arbiter ---------------------------------------------------------------------------
@@ -431,6 +440,15 @@ class Primary:
                 self.writes.release_held()
         self._settle()
 
+    def look_for_slow_disk(self, now: float) -> Slow | None:
+        """Ask now and then: a disk that is slow from now on, told once."""
+        return self.core.pace.look(now)
+
+    @property
+    def slow_disk(self) -> Slow | None:
+        """Which disk is far slower than the other, as far as both can be seen."""
+        return self.core.pace.slow if self.core.connected and self.core.local_ok else None
+
     def status(self) -> dict[str, object]:
         """What status and list show of the engine."""
         core = self.core
@@ -456,6 +474,14 @@ class Primary:
             "activemap_updates": self.map.updates,
             "counters": asdict(core.counters),
         }
+
+    def _sample(self, now: float) -> None:
+        """Take the time of the write that is about to go to both copies, if it is one of a client's."""
+        core = self.core
+        op, seq = core.effects.remote[-1][:2]
+        request = core.pending.get(seq)
+        if op == WRITE and request is not None and request.owner == CLIENT and core.local_ok and not self.sync.active:
+            core.pace.sample(request, seq, now)
 
     # -- the rest -------------------------------------------------------------------------------------------------
 
@@ -491,6 +517,7 @@ class Primary:
         core = self.core
         if core.local_ok:
             core.local_ok = False
+            core.pace.reset()
             core.event("disk-failed", f"Local disk is not used any more: {text}.", "error")
             self.standing.disk_lost()
 

@@ -318,6 +318,11 @@ class Writes:
 
     # -- what the barrier and the sync want of their owner --------------------------------------------------------
 
+    @property
+    def copying(self) -> bool:
+        """A synchronisation is on."""
+        return self.sync.active
+
     def flush_begins(self) -> None:
         """A flush of both copies begins now."""
         self.sync.flush_begins()

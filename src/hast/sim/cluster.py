@@ -332,8 +332,8 @@ class Cluster:
         return self.world.run_till(lambda: engine.drained or node.engine is not engine, DRAIN_S)
 
     def restart_worker(self, name: str, dying: bool = False) -> None:
-        """A process died; a primary's is replaced at once, a secondary's at the next connection. `dying`: what it was in
-        the middle of is not over yet."""
+        """A process died; a primary's is replaced at once, a secondary's at the next connection. `dying`: what it was
+        in the middle of is not over yet."""
         self.world.note(f"{name}: worker killed")
         node = self.nodes[name]
         if self.link is not None and node in (self.link.primary, self.link.secondary):

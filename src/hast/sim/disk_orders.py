@@ -1,5 +1,6 @@
-"""`hastctl detach`, `attach` and `replace`, as the worker of a primary and the supervisor of a secondary carry them out:
-the steps of `worker/disk_change.py` and `supervisor/disk_orders.py`, on the decisions that ship."""
+"""`hastctl detach`, `attach` and `replace`: the steps of worker/disk_change.py and supervisor/disk_orders.py, on the
+decisions that ship.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +113,12 @@ class DiskOrders:
         self._world.after(delay_s, due)
 
     def _await(
-        self, node: Node, condition: Callable[[], bool], then: Callable[[], None], late: Callable[[], None], limit_s: float
+        self,
+        node: Node,
+        condition: Callable[[], bool],
+        then: Callable[[], None],
+        late: Callable[[], None],
+        limit_s: float,
     ) -> None:
         until_s = self._world.now + limit_s
 

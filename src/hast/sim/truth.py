@@ -95,7 +95,7 @@ class Truth:
                     self.wrong(f"S6: {node.name} writes extent {extent} for a broken disk, and no map names it")
 
     def _check_marked(self, node: Node, writer: Node, request: Request) -> None:
-        """Where the peer leads its own map will do: a disk that is taken into service takes the map over in a moment."""
+        """Where the peer leads its own map will do: a disk that is taken into service has it in a moment."""
         leader = self.cluster.other(node)
         for extent in self._extents(node, request.offset, request.length):
             if not node.disk.is_marked(extent) and not (self._is_led(node) and leader.disk.is_marked(extent)):
@@ -345,7 +345,9 @@ class Truth:
         """S4, S6, S8: an answered write is on both copies, or the one that lacks it is known, durably, to be old."""
         other = self.cluster.other(node)
         received = request.mode == MEMSYNC and not request.unacked and request.remote_error != 0
-        early = request.left > 0 or received  # the peer failed it at the very moment at which it had said that it has it
+        early = (
+            request.left > 0 or received
+        )  # the peer failed it at the very moment at which it had said that it has it
         if early and self.cluster.settings.replication is Replication.FULLSYNC:
             self.wrong(f"S4: {write.first}-{write.last} is acknowledged before both copies have answered")
         if early and self.cluster.settings.replication is Replication.MEMSYNC and not self._received(node, request):

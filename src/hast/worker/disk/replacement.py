@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+
 from hast.format import metadata as metadata_format
 from hast.format.constants import METADATA_SIZE_BYTES
 from hast.replication.disk_service import full_map, replacement_of
