@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from driver import EIO, EXTENT, MAP, SECTOR, TAKE_LEAD, Pair, Rig, Shelf, metadata
+from driver import BOOT_A, EIO, EXTENT, MAP, SECTOR, TAKE_LEAD, Pair, Rig, Shelf, metadata
 
 from hast.format.constants import Feature, SyncSource
 from hast.replication.disk_service import full_map, replacement_of
@@ -152,8 +152,9 @@ def test_a_disk_that_hung_is_filled_by_a_peer_that_leads() -> None:
         rig.store(error=EIO)
     rig.reply(rig.sent(WRITE)[0][1])
     assert request.error == 0
+    assert rig.engine.disk_is_behind
     rig.lose()
-    assert rig.engine.disk_is_behind, "what it lacks is known although the peer is away"
+    assert not rig.engine.disk_is_behind, "the peer may lose its cache meanwhile: another worker looks anew"
 
 
 def test_a_disk_that_hung_while_the_peer_lacked_something_is_not_overwritten_by_it() -> None:
@@ -169,6 +170,25 @@ def test_a_disk_that_hung_while_the_peer_lacked_something_is_not_overwritten_by_
     rig.connect()
     assert not rig.engine.core.peer_whole
     assert not rig.engine.disk_is_behind
+
+
+def test_a_write_that_both_copies_failed_does_not_make_the_peer_lack_something_beside_a_disk_that_is_lost() -> None:
+    """Nobody was told that it succeeded; else nothing could be written any more."""
+    rig = connected()
+    failed = rig.write(0)
+    rig.store_all()
+    rig.lose()
+    rig.call(rig.engine.disk_lost, "it does not answer")
+    while rig.stores:
+        rig.store(error=EIO)
+    rig.finish_local(error=EIO)
+    assert failed.error == EIO
+    rig.attach()
+    assert rig.engine.core.peer_whole
+    request = rig.write(0)
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    rig.reply(rig.sent(WRITE)[0][1])
+    assert (rig.finished[-1], request.error) == (request, 0)
 
 
 def test_a_disk_that_does_not_hold_this_copy_is_not_taken() -> None:
@@ -234,7 +254,8 @@ def test_a_disk_that_is_taken_in_has_its_map_before_it_says_that_it_is_behind() 
 
 
 def test_a_map_that_says_everything_is_on_the_disk_before_the_peer_may_clear_its_own() -> None:
-    rig = Rig(metadata(stale=True), follows=True, started=False)
+    meta = metadata(stale=True, inconsistent=True, boot_id=BOOT_A)
+    rig = Rig(meta, follows=True, started=False)
     rig.call(rig.engine.begin_handshake)
     assert rig.engine.hello_ready
     rig.engine.second_hello()

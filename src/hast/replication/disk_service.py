@@ -78,8 +78,8 @@ class DiskService:
         from there. Else it may hold what the peer lacks, and a worker that begins anew has to take it for what it says
         it is."""
         core = self._core
-        led = core.lacking or self._writes.standing.peer_leads is Record.DURABLE
-        return led or (core.connected and core.peer_whole)
+        led = core.meta.stale or core.meta.inconsistent or self._writes.standing.peer_leads is Record.DURABLE
+        return (led and not core.map.owed_remote) or (core.connected and core.peer_whole)
 
     def why_not_take(self, metadata: Metadata) -> str:
         """Why a disk that says this of itself is not taken into service; empty when it is."""

@@ -270,7 +270,8 @@ class Writes:
         amap = self._core.map
         peer_lacks = request.remote_error != 0
         both = peer_lacks and request.local_error != 0
-        target = amap.owed_remote if peer_lacks and not (both and amap.owed_local) else amap.owed_local
+        peer_is_better = bool(amap.owed_local) or not self._core.local_ok
+        target = amap.owed_remote if peer_lacks and not (both and peer_is_better) else amap.owed_local
         for extent in range(request.first, request.last + 1):
             if extent not in amap.owed_local and extent not in amap.owed_remote:
                 target.add(extent)

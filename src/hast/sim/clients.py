@@ -110,9 +110,9 @@ class Clients:
         unanswered, batch = list(self._open), []
         self._rng.shuffle(unanswered)
         for request in unanswered:
-            data = request.cookie
-            again = Request(request.op, request.offset, request.length, data, client=self, cookie=data, fua=request.fua)
-            opened = self._open[again] = self._open.pop(request)
+            opened, data = self._open.pop(request), request.cookie
+            again = Request(request.op, request.offset, request.length, data, client=self, cookie=data, fua=opened[2])
+            self._open[again] = opened
             if opened[0] is not None:
                 self.history.ask_again(opened[0])
             batch.append(again)

@@ -229,12 +229,11 @@ class Node:
         self.flush_doubtful = self.flush_doubtful and not metadata.unflushed
         self.follows = self.follows and not metadata.stale
 
-    def disk_hung(self) -> None:
-        """The worker gave its disk up."""
+    def disk_lost(self) -> None:
+        """The worker gives its disk up; what it was given fails next."""
         engine = self.engine
         if isinstance(engine, Primary):
             engine.disk_lost("it does not answer", self.world.now)
-        self.pump()
         self.shell.disk_hung(self)
 
     def swap_disk(self, metadata: Metadata) -> None:

@@ -164,6 +164,7 @@ class Provider:
         self._world.note(f"{node.name}: the disk does not answer and is given up")
         self.given_up = node.flush_doubtful = True
         self._leave()
+        node.disk_lost()
         requests = self._begun.give_up()
         stores, self._stores = list(self._stores), deque()
         for job in stores:
@@ -171,7 +172,7 @@ class Provider:
         self._fail(requests, errno.ETIMEDOUT)
         if requests:
             engine.local_done(requests, self._world.now)
-        node.disk_hung()
+        node.pump()
 
     def _fail(self, requests: list[Request], error: int) -> None:
         for request in requests:

@@ -335,7 +335,7 @@ class PrimaryWorker(Worker):
         self.finish(EXIT_TEMPORARY)
 
     def disk_hung(self, text: str) -> None:
-        """Its outcomes are told by now; what was only read goes on with the peer's copy too (S6)."""
+        """What was only read goes on with the peer's copy too (S6)."""
         if self.engine is not None:
             self.engine.disk_lost("it does not answer", self.reactor.now())
 

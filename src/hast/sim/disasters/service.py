@@ -57,6 +57,26 @@ def disk_hangs(draw: Draw) -> list[Step]:
     ]
 
 
+def hung_disk_is_waited_for_in_vain(draw: Draw) -> list[Step]:
+    """Whatever a disk leaves unanswered, clients hear of it in bounded time, and the pair goes on without it."""
+    node = draw.node()
+    return [
+        draw.step("until", what="protected", most_s=5.0),
+        *_quickly(draw),
+        *draw.aim(),
+        draw.step("hang", node=node),
+        *([draw.later(0.1, "cut")] if draw.chance(0.3) else []),
+        draw.step("wait", seconds=GIVEN_UP_S),
+        draw.step("expect answer"),
+        *([draw.habits()] if draw.chance(0.5) else []),
+        draw.later(1.0, "wait", seconds=0.5),
+        draw.step("expect answer"),
+        draw.step("answer", node=node, errors=draw.chance(0.5)),
+        draw.step("attach", node=node),
+        draw.step("wait", seconds=0.5),
+    ]
+
+
 def hung_disk_is_attached(draw: Draw) -> list[Step]:
     """A disk was given up, answers again, is taken into service again, and something strikes while it is filled."""
     node = str(draw.one("primary", "primary", "secondary"))
@@ -210,6 +230,7 @@ def requests_are_sent_again(draw: Draw) -> list[Step]:
 
 SERVICE = (
     disk_hangs,
+    hung_disk_is_waited_for_in_vain,
     hung_disk_is_attached,
     hung_disk_is_replaced,
     disk_detached,
