@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from driver import SECTOR, Rig
 
 from hast.replication import pace
 from hast.replication.pace import LEAST, LOCAL, PEER, WINDOW_S, Comparison, Histogram, Pace
+from hast.replication.types import Request
 
 FAST_S, SLOW_S = 0.002, 0.3
 
@@ -116,13 +118,67 @@ def test_it_is_told_once_and_again_only_after_it_was_over() -> None:
 
 
 def test_a_sampled_write_counts_when_both_copies_have_it() -> None:
-    both = Pace()
-    both.sample(object(), 7, 100.0)
+    both, request = Pace(), Request(1, 0, 512)
+    request.left = 2
+    both.sample(request, 7, 100.0)
     assert both.sample_at_s > 1e9, "one at a time"
+    both.look_at_local(100.3)
+    request.left = 1
     both.peer_done(100.5)
+    both.look_at_local(100.7)
     assert both.writes.peer.count == 0
-    both.local_done(101.0)
+    request.left = 0
+    both.look_at_local(101.0)
     assert (both.writes.local.count, both.writes.peer.count) == (1, 1)
     assert both.writes.local.p99_s() >= 1.0
     assert both.writes.peer.p99_s() < 0.7
     assert 101.0 < both.sample_at_s < 101.1
+
+
+@pytest.mark.parametrize("peer_first", [True, False])
+def test_the_engine_takes_the_time_of_writes_and_flushes_on_both_copies(peer_first: bool) -> None:
+    rig = Rig()
+    rig.connect()
+    took = rig.engine.core.pace
+    before = took.flushes.local.count
+    rig.now += 1
+    write = rig.write(0)
+    rig.store_all()
+    rig.write(SECTOR)  # the first waited for its mark on the disk, this one goes to both at once
+    request = rig.local[-1]
+    rig.finish_local(*[other for other in rig.local if other is not request])
+    ends = [lambda: rig.finish_local(request), lambda: rig.answer_remote()]
+    for end, later_s in zip(reversed(ends) if peer_first else ends, (0.5, 1.0), strict=True):
+        rig.now += later_s
+        end()
+    assert write.error == 0
+    assert took.writes.local.count == took.writes.peer.count == 1
+    slower, quicker = (took.writes.local, took.writes.peer) if peer_first else (took.writes.peer, took.writes.local)
+    assert 1.5 <= slower.p99_s() < 1.9
+    assert 0.5 <= quicker.p99_s() < 0.65
+    rig.flush()
+    rig.work()
+    assert took.flushes.local.count == took.flushes.peer.count == before + 1
+
+
+def test_a_sampled_write_that_the_link_took_with_it_is_not_waited_for() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.write(0)
+    rig.store_all()
+    rig.now += 1
+    rig.write(SECTOR)
+    assert rig.engine.core.pace.sampled is not None
+    rig.lose()
+    assert rig.engine.core.pace.sampled is None
+    assert rig.engine.core.pace.sample_at_s < rig.now
+
+
+def test_what_only_one_copy_gets_is_not_measured() -> None:
+    rig = Rig()
+    rig.write(0)
+    rig.store_all()
+    rig.write(SECTOR)
+    rig.finish_local()
+    assert rig.engine.core.pace.sampled is None
+    assert rig.engine.core.pace.writes.local.count == 0

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hast.replication.types import Request
+
 WINDOW_S = 10.0
 LEAST = 100
 """So many times of each copy make a p99."""
@@ -21,7 +23,7 @@ NOT_FAR = 4.0
 EXCESS_S = 0.02
 """Less than this more than the other is nothing that anybody has to look at."""
 CONFIRM = 2
-SAMPLE_EVERY_S = 0.002
+SAMPLE_EVERY_S = 0.005
 BUCKETS = 128
 LOCAL, PEER = "local", "peer"
 WRITE, FLUSH = "write", "flush"
@@ -108,8 +110,11 @@ class Pace:
         self.writes, self.flushes = Comparison(WRITE), Comparison(FLUSH)
         self.sample_at_s = 0.0
         """From when on the next write may be sampled; none while one is under way."""
-        self.sampled: object | None = None
+        self.sampled: Request | None = None
+        """The write whose time is taken, until the local disk has carried it out."""
         self.sampled_seq = 0
+        """Its seq, until the peer has."""
+        self._left = 0
         self._told = ""
         """The copy that is said to be slow."""
         self._began_s = 0.0
@@ -134,20 +139,24 @@ class Pace:
         self.flushes.local.add(local_s)
         self.flushes.peer.add(peer_s)
 
-    def sample(self, request: object, seq: int, now: float) -> None:
-        """This write went to both copies just now."""
-        self.sampled, self.sampled_seq = request, seq
+    def sample(self, request: Request, seq: int, now: float) -> None:
+        """This write went to both copies just now. `request.left` counts the answers that it waits for."""
+        self.sampled, self.sampled_seq, self._left = request, seq, request.left
         self.sample_at_s = float("inf")
         self._began_s = now
         self._local_s = self._peer_s = -1.0
 
-    def local_done(self, now: float) -> None:
-        """The local disk has carried the sampled write out."""
+    def look_at_local(self, now: float) -> None:
+        """The local disk has answered something."""
+        if self.sampled is None or self.sampled.left >= self._left:
+            return
         self._local_s = now - self._began_s
         self.sampled = None
         self._both_done(now)
 
     def peer_done(self, now: float) -> None:
+        """The peer has carried the sampled write out."""
+        self._left -= 1
         self._peer_s = now - self._began_s
         self.sampled_seq = 0
         self._both_done(now)

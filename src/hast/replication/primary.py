@@ -40,6 +40,8 @@ from hast.replication.writes import MAX_ACTIVE, Writes
 
 __all__ = ["MAX_ACTIVE", "Primary", "Settings"]
 
+BOTH = 2
+"""Answers that a write in one piece waits for: the local disk's and the peer's."""
 IDLE_CLEAN_S = 5.0
 SHORTEST_TICK_S = 0.005
 
@@ -179,9 +181,8 @@ class Primary:
             elif request.mode != FULLSYNC:
                 request.unacked -= 1
                 writes.ack_early(request)
-        pace = self.core.pace
-        if pace.sampled is not None and pace.sampled in batch:
-            pace.local_done(now)
+        if self.core.pace.sampled is not None:
+            self.core.pace.look_at_local(now)
         self._settle()
 
     def stored(self, job: Store, error: int, now: float) -> None:
@@ -478,9 +479,11 @@ class Primary:
     def _sample(self, now: float) -> None:
         """Take the time of the write that is about to go to both copies, if it is one of a client's."""
         core = self.core
-        op, seq = core.effects.remote[-1][:2]
+        seq = core.effects.remote[-1][1]
         request = core.pending.get(seq)
-        if op == WRITE and request is not None and request.owner == CLIENT and core.local_ok and not self.sync.active:
+        if request is None or request.op != WRITE or request.owner != CLIENT or request.left != BOTH:
+            return
+        if core.local_ok and not self.sync.active:
             core.pace.sample(request, seq, now)
 
     # -- the rest -------------------------------------------------------------------------------------------------

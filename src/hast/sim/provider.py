@@ -25,8 +25,9 @@ OPERATION_S = 0.004
 DISK_TIMEOUT_S = 3.0
 """As `disk-timeout` of hast.conf. More than the slowest operation of a slow disk."""
 LOOK_EVERY_S = 0.25
-DYING_S = 0.03
-"""So long what a killed process was in the middle of may go on in the kernel."""
+DYING_S = 0.4
+"""So long what a killed process was in the middle of may go on in the kernel: longer than the next worker needs to
+serve."""
 LANDS = 0.5
 """The chance of an operation that nobody waits for to be carried out after all."""
 

@@ -40,6 +40,13 @@ def _in_sync(draw: Draw) -> Step:
     return draw.step("until", what=draw.one("opening", "copying", "copied", "flushing", "closing"), most_s=3.0)
 
 
+def _stops(draw: Draw) -> Step:
+    """The primary's disk answers nothing, or hardly anything."""
+    if draw.chance(0.5):
+        return draw.step("hang", node="primary")
+    return draw.step("slow", node="primary", factor=300.0)
+
+
 def disk_hangs(draw: Draw) -> list[Step]:
     """A disk does not answer for a while, shorter or longer than it is waited for."""
     node = draw.node()
@@ -228,6 +235,75 @@ def requests_are_sent_again(draw: Draw) -> list[Step]:
     return [*steps, draw.step("slow", node="primary", factor=1.0), *draw.hush(), draw.step("wait", seconds=1.0)]
 
 
+def disk_hangs_while_it_is_filled(draw: Draw) -> list[Step]:
+    """The copy that is being made hangs, is given up, and begins again with the mark of the pass on it, slowly."""
+    writes = [draw.step("operation", op="write", sector=extent * 4) for extent in draw.sample(range(SECTORS // 4), 6)]
+    return [
+        draw.step("rest"),
+        draw.step("until", what="protected", most_s=5.0),
+        draw.step("detach", node="primary"),
+        draw.step("wait", seconds=0.3),
+        *writes,
+        draw.step("rate", bytes_s=1000),
+        draw.later(0.2, "attach", node="primary"),
+        draw.step("until", what="copying", most_s=3.0),
+        draw.step("hang", node="primary"),
+        draw.step("wait", seconds=GIVEN_UP_S),
+        *writes,
+        draw.later(0.2, "kill", node="primary", resend=True),
+        draw.step("slow", node="primary", factor=draw.one(1.0, 10.0, 40.0)),
+        draw.later(0.2, "answer", node="primary"),
+        draw.step("until", what="connected", most_s=3.0),
+        draw.later(0.1, "wait", seconds=0.5),
+        draw.step("rate", bytes_s=0),
+    ]
+
+
+def killed_when_its_disk_comes_back(draw: Draw) -> list[Step]:
+    """A worker dies while it records what its disk lacks, and the next one does not reach the peer."""
+    extents = draw.sample(range(SECTORS // 4), 6)
+    return [
+        draw.step("rest"),
+        draw.step("until", what="protected", most_s=5.0),
+        draw.step("wait", seconds=2.0),
+        draw.step("hang", node="primary"),
+        *[draw.step("operation", op="write", sector=extent * 4) for extent in extents],
+        draw.step("wait", seconds=GIVEN_UP_S),
+        *[draw.step("operation", op="write", sector=extent * 4 + 1) for extent in extents],
+        draw.step("wait", seconds=0.3),
+        draw.step("kill hastd", node="secondary"),
+        draw.step("answer", node="primary"),
+        draw.step("wait", seconds=0.1),
+        draw.step("attach", node="primary"),
+        draw.step("until", what="primary stores", most_s=0.5),
+        draw.later(0.03, "kill", node="primary", resend=True),
+        draw.step("wait", seconds=1.5),
+        *[draw.step("operation", op="read", sector=extent * 4 + int(draw.one(0, 1))) for extent in extents],
+        draw.step("wait", seconds=0.5),
+        draw.step("restart hastd"),
+        draw.step("wait", seconds=1.0),
+    ]
+
+
+def peer_is_lost_in_a_handshake(draw: Draw) -> list[Step]:
+    """The peer is met with all that it had in its cache, and loses that before the link is live."""
+    return [
+        draw.step("until", what="protected", most_s=5.0),
+        draw.step("work", gap_s=0.006, batch=4, reads=0.0, flushes=0.0, fua=0.0),
+        draw.step("wait", seconds=0.3),
+        draw.step("kill", node="secondary"),
+        draw.later(0.03, "wait", seconds=0.02),
+        draw.step("rest"),
+        _stops(draw),
+        draw.step("until", what="handshake", most_s=2.0),
+        draw.later(0.6, "power off", node="secondary", keep=0.0),
+        draw.later(0.5, "power on", node="secondary"),
+        draw.later(0.5, "answer", node="primary"),
+        draw.step("slow", node="primary", factor=1.0),
+        draw.step("wait", seconds=1.0),
+    ]
+
+
 SERVICE = (
     disk_hangs,
     hung_disk_is_waited_for_in_vain,
@@ -238,5 +314,8 @@ SERVICE = (
     disk_replaced_under_load,
     disk_replaced_during_sync,
     detached_disk_is_replaced,
+    disk_hangs_while_it_is_filled,
+    killed_when_its_disk_comes_back,
+    peer_is_lost_in_a_handshake,
     requests_are_sent_again,
 )
