@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from driver import BOOT_A, EIO, EXTENT, MAP, SECTOR, TAKE_LEAD, Pair, Rig, Shelf, metadata
+from driver import BOOT_A, EIO, EXTENT, MAP, SECTOR, SYNC_END, TAKE_LEAD, Pair, Rig, Shelf, metadata
 
 from hast.format.constants import Feature, SyncSource
 from hast.replication.disk_service import full_map, replacement_of
@@ -189,6 +189,22 @@ def test_a_write_that_both_copies_failed_does_not_make_the_peer_lack_something_b
     rig.reply(rig.sent(TAKE_LEAD)[0][1])
     rig.reply(rig.sent(WRITE)[0][1])
     assert (rig.finished[-1], request.error) == (request, 0)
+
+
+def test_a_pass_that_had_nothing_to_copy_does_not_end_the_lead_of_the_peer() -> None:
+    """The peer would clear the map that says that everything is missing here."""
+    rig = connected()
+    rig.write(0)
+    rig.work()
+    rig.flush()
+    rig.lose()
+    rig.attach()
+    assert rig.engine.sync.active, "it waits for the flush"
+    rig.call(rig.engine.disk_lost, "it does not answer")
+    rig.finish_local(error=EIO)
+    assert rig.sent(TAKE_LEAD)
+    assert not rig.sent(SYNC_END)
+    assert not rig.engine.sync.active
 
 
 def test_a_disk_that_does_not_hold_this_copy_is_not_taken() -> None:

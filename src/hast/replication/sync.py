@@ -476,6 +476,9 @@ class Sync:
 
     def _close(self) -> None:
         core = self._core
+        if not core.local_ok:  # lost meanwhile: the peer leads, and its map says that everything is missing here
+            self.stage = Stage.OFF
+            return
         self.stage = Stage.CLOSING
         self._retry_at_s = 0.0
         if Feature.SYNC_MARK in core.features:

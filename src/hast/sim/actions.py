@@ -762,9 +762,7 @@ def heal(run: Run) -> None:
     engine = run.engine()
     if engine is not None and engine.writes.frozen == "by hand":
         thaw(run)
-    attach_all(run)
-    if engine is not None and not (engine.core.local_ok or cluster.disk_orders.is_busy(run.node("primary"))):
-        kill(run, "primary")
+    mend_disks(run)
     if run.cluster.primary() is None:
         for name in (cluster.serving, cluster.other(cluster.nodes[cluster.serving]).name):
             if _serve_in_time(run, cluster.nodes[name]):
@@ -773,12 +771,15 @@ def heal(run: Run) -> None:
             _choose_by_hand(run)
 
 
-def attach_all(run: Run) -> None:
-    """Whatever was taken out of service, or answers again."""
+def mend_disks(run: Run) -> None:
+    """Attach what was taken out of service, or answers again; have another worker take what failed."""
+    orders = run.cluster.disk_orders
     for node in run.cluster.nodes.values():
-        engine = node.engine
-        if node.detached or (isinstance(engine, Primary) and engine.core.local_away):
-            run.cluster.disk_orders.attach(node)
+        core = node.engine.core if isinstance(node.engine, Primary) else None
+        if node.detached or (core is not None and core.local_away):
+            orders.attach(node)
+        elif core is not None and not (core.local_ok or orders.is_busy(node)):
+            kill(run, node.name)
 
 
 def _choose_by_hand(run: Run) -> None:

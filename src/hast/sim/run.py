@@ -164,7 +164,7 @@ class Run:
             if self.cluster.primary() is None:
                 actions.heal(self)
             actions.restart_hastd(self)
-            actions.attach_all(self)
+            actions.mend_disks(self)
             self.world.run_for(0.2)
         self.compare()
         self.truth.together()

@@ -237,25 +237,69 @@ def requests_are_sent_again(draw: Draw) -> list[Step]:
 
 def disk_hangs_while_it_is_filled(draw: Draw) -> list[Step]:
     """The copy that is being made hangs, is given up, and begins again with the mark of the pass on it, slowly."""
-    writes = [draw.step("operation", op="write", sector=extent * 4) for extent in draw.sample(range(SECTORS // 4), 6)]
+    extents = draw.sample(range(SECTORS // 4), 12)
+    writes = [draw.step("operation", op="write", sector=extent * 4) for extent in extents]
+    reads = [draw.step("operation", op="read", sector=extent * 4) for extent in extents]
+    alone = draw.chance(0.5)
     return [
         draw.step("rest"),
         draw.step("until", what="protected", most_s=5.0),
         draw.step("detach", node="primary"),
         draw.step("wait", seconds=0.3),
-        *writes,
+        *writes[:6],
         draw.step("rate", bytes_s=1000),
         draw.later(0.2, "attach", node="primary"),
         draw.step("until", what="copying", most_s=3.0),
         draw.step("hang", node="primary"),
         draw.step("wait", seconds=GIVEN_UP_S),
         *writes,
+        draw.step("wait", seconds=0.3),
+        *([draw.step("kill hastd", node="secondary")] if alone else []),
         draw.later(0.2, "kill", node="primary", resend=True),
         draw.step("slow", node="primary", factor=draw.one(1.0, 10.0, 40.0)),
         draw.later(0.2, "answer", node="primary"),
-        draw.step("until", what="connected", most_s=3.0),
+        draw.step("until", what="connected", most_s=2.5),
+        *reads,
         draw.later(0.1, "wait", seconds=0.5),
         draw.step("rate", bytes_s=0),
+        draw.step("restart hastd"),
+    ]
+
+
+def disk_fails_while_the_link_is_gone(draw: Draw) -> list[Step]:
+    """What a disk left unanswered fails at last, when it was not given up yet and the link was lost and made again."""
+    return [
+        draw.step("until", what="protected", most_s=5.0),
+        draw.step("work", gap_s=0.006, batch=4, reads=0.0),
+        draw.later(0.2, "wait", seconds=0.2),
+        draw.step("hang", node="primary"),
+        draw.later(0.02, "cut"),
+        draw.later(1.0, "wait", seconds=draw.one(0.5, 1.5)),
+        draw.step("answer", node="primary", errors=True),
+        draw.step("wait", seconds=1.0),
+    ]
+
+
+def disk_hangs_after_a_failed_flush(draw: Draw) -> list[Step]:
+    """Both copies owe each other something when the disk is given up; the peer loses its cache; another worker begins,
+    over a disk that is slow."""
+    return [
+        draw.step("work", gap_s=0.006, batch=4, flushes=0.1),
+        draw.later(0.3, "network", up=False),
+        draw.later(0.2, "wait", seconds=0.2),
+        draw.step("fail", node="primary", op="flush", count=2),
+        draw.later(0.3, "wait", seconds=0.3),
+        draw.step("network", up=True),
+        draw.later(0.3, "wait", seconds=0.4),
+        draw.step("hang", node="primary"),
+        draw.step("wait", seconds=GIVEN_UP_S),
+        draw.step("power off", node="secondary", keep=0.5),
+        draw.step("power on", node="secondary"),
+        draw.step("slow", node="primary", factor=draw.one(1.0, 10.0, 40.0)),
+        draw.step("answer", node="primary"),
+        draw.step("wait", seconds=0.1),
+        draw.step("attach", node="primary"),
+        draw.step("wait", seconds=1.5),
     ]
 
 
@@ -315,6 +359,8 @@ SERVICE = (
     disk_replaced_during_sync,
     detached_disk_is_replaced,
     disk_hangs_while_it_is_filled,
+    disk_fails_while_the_link_is_gone,
+    disk_hangs_after_a_failed_flush,
     killed_when_its_disk_comes_back,
     peer_is_lost_in_a_handshake,
     requests_are_sent_again,
