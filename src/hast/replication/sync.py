@@ -371,7 +371,7 @@ class Sync:
         self._unflushed = 0
         self._extents.clear()
         self._current = -1
-        self._command = None
+        self._command = self._close_job = None
 
     def status(self) -> dict[str, object] | None:
         """Direction, position, rate and time left, while something is being copied."""
