@@ -14,20 +14,19 @@ from hast.format.constants import Role
 from hast.replication.primary import Primary
 from hast.replication.standing import Record
 from hast.replication.sync import Stage
-from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO
+from hast.replication.types import WRITE
+from hast.sim import disk_actions
 from hast.sim.clients import Habits
-from hast.sim.disk import SECTOR_BYTES, STORE, Disk
+from hast.sim.disk import SECTOR_BYTES
+from hast.sim.disk_actions import OPERATIONS, still_stale
 from hast.sim.expectations import expect_answer, expect_drop, expect_link
 from hast.sim.node import Node
-from hast.sim.small import EXTENT_BYTES, fresh_metadata
+from hast.sim.small import EXTENT_BYTES
 
 if TYPE_CHECKING:
     from hast.sim.run import Run
 
-OPERATIONS = {"read": READ, "write": WRITE, "flush": FLUSH, "store": STORE, "zero": ZERO, "discard": DELETE}
 PROMOTE_AGAIN_S = 4.0
-ANSWER_S = 0.03
-"""How long a disk that answers again takes for what it was asked meanwhile."""
 LONE_DRAIN_S = 8.0
 """Nobody is waited for but the arbiter, which refuses within 3 s, and a slow disk."""
 
@@ -238,7 +237,8 @@ def kill(run: Run, node: str, resend: bool = False) -> bool:
             run.clients.server_gone()
         if not run.features:
             run.truth.excuse_unled(target)
-        if (target.flushing or target.flush_doubtful) and (run.is_async or not run.protected()):
+        unprotected = run.is_async or not run.protected() or not run.cluster.other(target).has_disk
+        if (target.flushing or target.flush_doubtful) and unprotected:
             # Should this flush fail, the kernel tells the dead: only the peer could make up for it (docs/testing.md).
             run.clients.doubt_unflushed()
     run.cluster.restart_worker(target.name, resend)
@@ -329,7 +329,7 @@ def take_over(run: Run, keep: float = 0.5) -> bool:
     run.truth.states.add("fail-over")
     if not _promote_in_time(run, peer):
         run.truth.states.add("fail-over refused")
-        if not run.schedule.arbiter and not _still_stale(run, peer):
+        if not run.schedule.arbiter and not still_stale(run, peer):
             run.truth.wrong(f"{peer.name} cannot take over, although its copy is whole")
         node.boot()
         return _back(run, node, peer)
@@ -355,11 +355,6 @@ def take_over_unlinked(run: Run, keep: float = 0.5) -> bool:
         run.world.run_till(lambda: run.cluster.admitting, PROMOTE_AGAIN_S)
     node.boot()
     return promoted or _back(run, node, peer)
-
-
-def _still_stale(run: Run, node: Node) -> bool:
-    """A copy that was stale once, and filled by a reference primary, is told only later that it is good again."""
-    return not run.features and node.disk.metadata.stale
 
 
 def _back(run: Run, node: Node, peer: Node) -> bool:
@@ -471,7 +466,7 @@ def succeed(run: Run) -> bool:
         if not run.heir and node.name not in cluster.stopping:
             return False
         if run.world.now >= limit_s:
-            if run.heir and not run.schedule.arbiter and not _still_stale(run, peer):
+            if run.heir and not run.schedule.arbiter and not still_stale(run, peer):
                 run.truth.wrong(f"{peer.name} cannot take over from {node.name}, although it is gone")
             return False
         run.world.run_for(0.2)
@@ -531,115 +526,6 @@ def demote(run: Run, node: str) -> bool:
             run.clients.server_gone()
         run.cluster.demote(target.name)
     return True
-
-
-# -- disks ------------------------------------------------------------------------------------------------------
-
-
-def fail(run: Run, node: str, op: str, count: int = 1) -> None:
-    """The next operations of this kind fail with EIO; what a failed flush covered never reaches the medium."""
-    run.failures_seen = sum(each.disk.failed for each in run.cluster.nodes.values())
-    run.node(node).disk.failures[OPERATIONS[op]] = count
-
-
-def slow(run: Run, node: str, factor: float) -> None:
-    """The disk takes its time."""
-    run.node(node).disk.slowness = factor
-
-
-def break_disk(run: Run, node: str) -> bool:
-    """The disk fails for good, at a time when the other copy has everything."""
-    target = run.node(node)
-    serving = target.name == run.cluster.serving
-    if not (run.peer_whole() if serving else run.protected()):
-        return False
-    target.disk.broken = True
-    return True
-
-
-def replace_disk(run: Run, node: str) -> bool:
-    """Another disk, on which `hastctl create` is run: everything is copied. A primary swaps the roles first."""
-    target = run.node(node)
-    other = run.cluster.other(target)
-    if not target.up or not other.up:
-        return False
-    if target.name == run.cluster.serving:
-        if not target.disk.broken:
-            return False
-        run.clients.server_gone()
-        run.cluster.demote(target.name, Role.INIT)
-        if not run.cluster.may_promote(other.name) and not _still_stale(run, other):
-            run.truth.wrong("the copy that took over from a broken disk may not be used")
-        run.cluster.promote(other.name, force=True)
-    elif not (target.disk.broken or run.protected()):
-        return False
-    else:
-        run.cluster.demote(target.name, Role.INIT)
-    run.world.run_for(0.5)
-    target.disk.recreate(fresh_metadata(), target.rng)
-    target.flush_doubtful = target.follows = False
-    run.truth.apart[target.name].clear()
-    run.cluster.roles[target.name] = Role.SECONDARY
-    return True
-
-
-def hang(run: Run, node: str) -> bool:
-    """The disk answers nothing any more. In a reference pair the peer cannot be told that it leads from then on."""
-    disk = run.node(node).disk
-    if disk.hung or not run.node(node).up or not run.features:
-        return False
-    disk.hung = True
-    return True
-
-
-def answer(run: Run, node: str, errors: bool = False) -> bool:
-    """It answers again, in any order; `errors`: what it was asked fails, once."""
-    return _answer(run, run.node(node), errors)
-
-
-def _answer(run: Run, node: Node, errors: bool) -> bool:
-    disk = node.disk
-    if not disk.hung:
-        return False
-    disk.hung = False
-    sleeping, disk.asleep = disk.asleep, []
-    node.rng.shuffle(sleeping)
-    if errors:
-        disk.failures = dict.fromkeys(disk.failures, len(sleeping))
-        run.world.after(ANSWER_S, _fails_no_more, disk)
-    for go_on in sleeping:
-        run.world.after(node.rng.random() * ANSWER_S, go_on)
-    return True
-
-
-def _fails_no_more(disk: Disk) -> None:
-    disk.failures = dict.fromkeys(disk.failures, 0)
-
-
-def detach(run: Run, node: str) -> bool:
-    """hastctl detach."""
-    return run.cluster.disk_orders.detach(run.node(node))
-
-
-def attach(run: Run, node: str) -> bool:
-    """hastctl attach."""
-    return run.cluster.disk_orders.attach(run.node(node))
-
-
-def replace_live(run: Run, node: str) -> bool:
-    """hastctl replace, while the resource serves. Not where what is on this disk alone would be lost."""
-    target = run.node(node)
-    if run.strict and not _can_be_spared(run, target):
-        return False
-    return bool(run.features) and run.cluster.disk_orders.replace(target)
-
-
-def _can_be_spared(run: Run, node: Node) -> bool:
-    """The other copy has all that was acknowledged."""
-    engine = run.engine()
-    if node.name == run.cluster.serving:
-        return run.peer_whole()
-    return engine is not None and engine.core.local_ok and not engine.map.owed_local and not engine.core.meta.stale
 
 
 # -- who may serve ------------------------------------------------------------------------------------------------
@@ -750,13 +636,13 @@ def heal(run: Run) -> None:
     for name in list(cluster.stopped):
         cluster.start_hastd(name)
     for node in cluster.nodes.values():
-        _answer(run, node, errors=False)
+        disk_actions.answer_again(run, node)
         node.disk.failures = dict.fromkeys(node.disk.failures, 0)
         node.disk.slowness = 1.0
         if not node.up:
             power_on(run, node.name)
         if node.disk.broken:
-            replace_disk(run, node.name)
+            disk_actions.replace_disk(run, node.name)
     if cluster.link is not None and cluster.link.silent:
         cluster.cut("the host that fell silent resets the connection")
     engine = run.engine()
@@ -791,7 +677,7 @@ def _choose_by_hand(run: Run) -> None:
     cluster = run.cluster
     last = cluster.nodes[cluster.serving]
     other = cluster.other(last)
-    filled = not run.features and _still_stale(run, other)
+    filled = not run.features and still_stale(run, other)
     on_record = run.schedule.arbiter and cluster.witness.sole == last.name and not other.metadata.stale
     if last.metadata.stale and (filled or on_record) and not other.metadata.inconsistent:
         run.truth.states.add("a copy is chosen by hand")
@@ -837,15 +723,15 @@ ACTIONS: dict[str, Callable[..., bool | None]] = {
         switch,
         promote,
         demote,
-        fail,
-        slow,
-        break_disk,
-        replace_disk,
-        hang,
-        answer,
-        detach,
-        attach,
-        replace_live,
+        disk_actions.fail,
+        disk_actions.slow,
+        disk_actions.break_disk,
+        disk_actions.replace_disk,
+        disk_actions.hang,
+        disk_actions.answer,
+        disk_actions.detach,
+        disk_actions.attach,
+        disk_actions.replace_live,
         reach,
         arbiter_delay,
         restart_arbiter,

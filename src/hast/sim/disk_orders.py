@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hast.format.constants import Role
 from hast.replication.disk_service import full_map, replacement_of
 from hast.replication.primary import Primary
+from hast.replication.secondary import Secondary
 from hast.sim.disk import MAP_OFFSET_BYTES
 from hast.sim.node import Node
 from hast.sim.small import fresh_metadata
@@ -44,7 +45,7 @@ class DiskOrders:
             return False
         if isinstance(node.engine, Primary):
             return self._release(node, lambda: self._detached(node))
-        if self._cluster.roles[node.name] is not Role.SECONDARY:
+        if not self._may_leave(node):
             return False
         self._stop_secondary(node)
         node.detached = True
@@ -81,7 +82,7 @@ class DiskOrders:
                 self._swap_and_take(node, metadata)
                 return True
             return self._release(node, lambda: self._swap_and_take(node, metadata))
-        if self._cluster.roles[node.name] is not Role.SECONDARY:
+        if not self._may_leave(node):
             return False
         self._stop_secondary(node)
         self._swap(node, fresh_metadata())
@@ -199,6 +200,11 @@ class DiskOrders:
         node.pump()
 
     # -- a secondary ------------------------------------------------------------------------------------------------
+
+    def _may_leave(self, node: Node) -> bool:
+        if self._cluster.roles[node.name] is not Role.SECONDARY:
+            return False
+        return not (isinstance(node.engine, Secondary) and node.engine.why_not_release_disk())
 
     def _stop_secondary(self, node: Node) -> None:
         self._world.note(f"{node.name}: the disk of a secondary is changed")
