@@ -326,6 +326,15 @@ def test_s2_peer_that_does_not_tell_gets_it_again() -> None:
     assert rig.engine.status()["peer_missing"] == EXTENT
 
 
+def test_no_peer_is_told_an_id_that_our_disk_did_not_take() -> None:
+    """The next worker would make another one up, and the two copies would be strangers."""
+    rig = Rig(metadata(resuid=0))
+    rig.call(rig.engine.begin_handshake)
+    while rig.stores:
+        rig.store(error=EIO)
+    assert not rig.engine.hello_ready
+
+
 def test_s3_a_handshake_that_came_to_nothing_does_not_make_forget_what_the_peer_may_lose() -> None:
     rig = Rig()
     rig.connect()

@@ -75,8 +75,13 @@ def hang(run: Run, node: str) -> bool:
 
 
 def answer(run: Run, node: str, errors: bool = False) -> bool:
-    """It answers again, in any order; `errors`: what it was asked fails, once."""
-    return answer_again(run, run.node(node), errors)
+    """It answers again, in any order; `errors`: what it was asked fails, once, if the other copy has all that clients
+    were told."""
+    target = run.node(node)
+    if errors and run.strict:
+        other = run.cluster.other(target).disk
+        errors = run.history.wrong(0, other.data(), run.world.now, run.world.now) is None
+    return answer_again(run, target, errors)
 
 
 def answer_again(run: Run, node: Node, errors: bool = False) -> bool:
