@@ -62,6 +62,37 @@ def test_exception_is_one_line() -> None:
     assert logs.LineFormatter(with_level=False).format(made) == "failed: ValueError: bad"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("resource '\x1b[2Jx'", "resource '\\x1b[2Jx'"),
+        ("resource '\udcff'", "resource '\\xff'"),
+        ("name\rNov 28 forged", "name | Nov 28 forged"),
+    ],
+)
+def test_foreign_text_cannot_steer_a_terminal_or_forge_a_line(text: str, shown: str) -> None:
+    """Security finding 5."""
+    assert logs.LineFormatter(with_level=False).format(record(logging.INFO, text)) == shown
+    named = record(logging.INFO, "refused", **logs.context("disk\n\x07"))
+    assert logs.LineFormatter(with_level=False).format(named) == "[disk\\n\\x07] refused"
+
+
+def test_a_line_that_cannot_be_written_does_not_end_the_log() -> None:
+    """Security finding 5: a name with byte 0xff was the last that was ever logged."""
+    written: list[str] = []
+
+    def write(_level: int, line: str) -> None:
+        line.encode()
+        written.append(line)
+
+    handler = logs.QueuedHandler(write)
+    handler.setFormatter(logging.Formatter())
+    handler.emit(record(logging.INFO, "bad \udcff"))
+    handler.emit(record(logging.INFO, "good"))
+    handler.close()
+    assert written == ["good", "1 log lines were dropped: the log did not take them."]
+
+
 def test_warnings_go_to_stderr_and_the_rest_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     before, level = root.handlers[:], root.level

@@ -34,7 +34,6 @@ UNIT_TESTS = (
     "tests/failover/test_witness_state.py",
     "tests/supervisor/decisions/test_departure.py",
 )
-NO_UNIT_TESTS = "tests/replication/test_splitbrain_simulated.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,6 @@ def unit_tested(defect: Defect) -> Outcome:
             "no:xdist",
             "--no-header",
             "-rfE",
-            f"--ignore={NO_UNIT_TESTS}",
         ]
         done = _python(source, ["-m", "pytest", *options, *UNIT_TESTS])
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]

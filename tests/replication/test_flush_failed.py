@@ -12,7 +12,7 @@ import pytest
 from driver import EIO, EXTENT, MAP, SECTOR, SYNC_BEGIN, SYNC_END, TAKE_LEAD, Pair, Rig, Shelf, image, metadata
 
 from hast.format.constants import OUR_FEATURES, Feature, Replication, SyncSource
-from hast.replication.core import Settings
+from hast.replication.core import SYNC, Settings
 from hast.replication.types import FLUSH, WRITE, Request
 
 A, B, C = (letter * SECTOR for letter in (b"a", b"b", b"c"))
@@ -277,6 +277,21 @@ def power_of_the_peer_is_cut_while_it_leads(story: Story) -> None:
     story.wait(11.0)
 
 
+def local_flush_fails_while_the_peer_is_copied_to(story: Story) -> None:
+    """Seed 400007710: when the pass to the peer ends, this copy lacks something."""
+    story.fail(WRITE, story.shelf)
+    story.write(EXTENT, B)
+    story.run()
+    story.write(2 * EXTENT, C)
+    story.run()
+    story.fail(FLUSH, story.rig)
+    story.flush()
+    story.rig.tick(3)
+    story.run()
+    story.wait(11.0)
+    story.wait(11.0)
+
+
 TALES: tuple[Tale, ...] = (
     peer_fails_a_flush_while_it_leads,
     peer_fails_the_flush_of_the_resync,
@@ -287,6 +302,7 @@ TALES: tuple[Tale, ...] = (
     failed_flush_of_the_peer_is_never_heard_of,
     lead_comes_back_although_something_is_owed,
     power_of_the_peer_is_cut_while_it_leads,
+    local_flush_fails_while_the_peer_is_copied_to,
 )
 STRIKES = ("cut", "kill_primary", "kill_secondary", "cut_power_of_primary", "cut_power_of_secondary")
 named = pytest.mark.parametrize("tale", TALES, ids=lambda tale: tale.__name__)
@@ -448,6 +464,27 @@ def test_s7_flush_that_fails_here_while_the_peer_takes_its_mark_off_makes_it_lea
     assert rig.sent(TAKE_LEAD)
 
 
+def test_s7_nothing_is_taken_from_a_peer_that_was_copied_to_before_our_disk_says_so() -> None:
+    """Seed 400007710: the peer kept the mark of the pass that had ended, so it was never given the lead."""
+    story = Story()
+    taken: list[bool] = []
+    step = story.step
+
+    def watched() -> bool:
+        owed = story.rig.engine.map
+        if owed.owed_local and not owed.owed_remote:
+            says_so = story.rig.saved.stale or story.rig.saved.inconsistent
+            taken.extend(says_so for request in story.rig.local if request.op == WRITE and request.owner == SYNC)
+        return step()
+
+    story.step = watched  # type: ignore[method-assign]
+    local_flush_fails_while_the_peer_is_copied_to(story)
+    assert taken
+    assert all(taken)
+    assert story.in_step
+    assert not story.shelf.saved.inconsistent
+
+
 def test_copy_unflushed_here_is_written_again_here_as_well() -> None:
     rig = Rig(metadata(localcnt=1, unflushed=True), image(1))
     rig.attach()
@@ -486,6 +523,32 @@ def test_s8_flush_alone_is_no_promise_while_the_copy_to_trust_is_away() -> None:
     flush = rig.flush()
     rig.work()
     assert flush.error == EIO
+
+
+@pytest.mark.parametrize("ends", ["before the link is live", "after it"])
+def test_s4_flush_begun_alone_is_repeated_with_a_peer_that_is_back(ends: str) -> None:
+    """Seed 500003778: what the peer had taken and not flushed counted as promised, and no counter said more."""
+    rig = Rig()
+    rig.connect()
+    write = rig.write(0, fua=True)
+    rig.store_all()
+    rig.reply(rig.sent(WRITE)[0][1])
+    rig.lose()
+    rig.finish_local()
+    assert [request.op for request in rig.local] == [FLUSH], "of the write, and alone"
+    rig.call(rig.engine.begin_handshake)
+    rig.store_all()
+    rig.engine.second_hello()
+    rig.call(rig.engine.attach, rig.peer())
+    if ends == "after it":
+        rig.store_all()
+    rig.finish_local()
+    assert write not in rig.finished
+    rig.store_all()
+    assert rig.sent(FLUSH)
+    rig.work()
+    assert write in rig.finished
+    assert write.error == 0
 
 
 def test_s8_new_worker_that_is_alone_goes_ahead_before_it_answers_a_flush_of_what_the_peer_may_have_lost() -> None:

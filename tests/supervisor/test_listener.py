@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from hast.format import frame, nv
 from hast.format.constants import OUR_FEATURES
 from hast.format.handshake import Hello, SecondHello
 from hast.format.nv import Nv, NvType
+from hast.supervisor.listener import MAX_HALF_OPEN_PER_ADDRESS
 
 REMOTE = "remote tcp4://127.0.0.1"
 
@@ -278,3 +280,32 @@ def test_disconnect_is_reported_when_a_connected_worker_is_killed(secondary: Dae
         names = [event["event"] for event in secondary.status()["history"]]
         assert names == ["role", "connect", "disconnect"]
         assert secondary.status()["role"] == "secondary"
+
+
+def test_half_open_connections_cost_no_more_descriptors_than_the_limit(secondary: Daemon) -> None:
+    """Security finding 4: 580 connections of one address held 584 descriptors, and `role` failed for want of one."""
+    assert secondary.process is not None
+    folder = f"/proc/{secondary.process.pid}/fd"
+    before = len(os.listdir(folder))
+    most = 0
+    with ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(connect(secondary))
+            most = max(most, len(os.listdir(folder)))
+        secondary.role("primary", "disk2")
+    assert most - before <= MAX_HALF_OPEN_PER_ADDRESS + 4
+
+
+def test_what_strangers_send_fills_no_log(secondary: Daemon) -> None:
+    """Security finding 4: 13,484 lines in 14 s."""
+    before = len(secondary.log().splitlines())
+    for number in range(200):
+        with connect(secondary) as sock:
+            if number % 2:
+                sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            else:
+                send(sock, Hello(f"made-up-{number}").fields())
+            while not closed(sock):
+                pass
+    told = secondary.log().splitlines()[before:]
+    assert 2 <= len(told) < 20, told

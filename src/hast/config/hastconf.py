@@ -84,6 +84,7 @@ DIALECT = syntax.Dialect(
         "ping": "an address",
         "witness": "an address",
         "etcd": "a URL",
+        "credentials": "the path of a file",
         "fence": "the path of a program",
     },
 )
@@ -298,7 +299,10 @@ class _Values:
     def arbiter(self, words: tuple[Word, ...]) -> Arbiter:
         kind = ArbiterKind(words[0].text)
         read = self.url if kind is ArbiterKind.ETCD else self._arbiter_address
-        return Arbiter(kind, tuple(read(word) for word in words[1:]))
+        targets, credentials = words[1:], ""
+        if len(words) > 2 and words[-2].kind == "CREDENTIALS":
+            targets, credentials = words[1:-2], self.program(words[-1], "credentials argument is too long.")
+        return Arbiter(kind, tuple(read(word) for word in targets), credentials)
 
     def _arbiter_address(self, word: Word) -> str:
         return self.tcp_address(word, "arbiter")

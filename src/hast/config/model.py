@@ -24,6 +24,7 @@ class Device(StrEnum):
     """How /dev/hast/NAME is made: the first that works, kernel nbd, FUSE file under a loop device, or none."""
 
     AUTO = "auto"
+    UBLK = "ublk"
     NBD = "nbd"
     FUSE = "fuse"
     NONE = "none"
@@ -40,10 +41,12 @@ class ArbiterKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Arbiter:
-    """`targets` is empty for NONE; addresses for PING and WITNESS, http(s) URLs for ETCD, tried in order."""
+    """`targets` is empty for NONE; addresses for PING and WITNESS, http(s) URLs for ETCD, tried in order.
+    `credentials`: path of the file for an etcd that asks for them."""
 
     kind: ArbiterKind = ArbiterKind.NONE
     targets: tuple[str, ...] = ()
+    credentials: str = ""
 
 
 class SplitBrainPolicy(StrEnum):

@@ -14,9 +14,13 @@ import sys
 import syslog
 import threading
 from collections.abc import Callable
+from typing import TextIO
+
+from hast.format.text import printable
 
 NOTICE = 25
 QUEUE_LINES = 2000
+MAX_LINE_CHARACTERS = 8192
 
 _NAMES = {logging.DEBUG: "DEBUG", logging.INFO: "INFO", NOTICE: "NOTICE", logging.WARNING: "WARNING"}
 _NAMES |= {logging.ERROR: "ERROR", logging.CRITICAL: "CRIT"}
@@ -44,7 +48,7 @@ def in_words(error: Exception) -> str:
 
 
 class LineFormatter(logging.Formatter):
-    """`[LEVEL] [resource] (role) text`, one line whatever the text holds; no level where it is told otherwise."""
+    """`[LEVEL] [resource] (role) text`, one printable line whatever the text holds; no level where told otherwise."""
 
     def __init__(self, prefix: str = "", with_level: bool = True) -> None:
         super().__init__()
@@ -56,33 +60,35 @@ class LineFormatter(logging.Formatter):
         line = getattr(record, "hast_prefix", self._prefix) + text
         if record.exc_info and record.exc_info[1] is not None:
             line += f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
+        line = printable(line, MAX_LINE_CHARACTERS)
         if not self._with_level:
             return line
         name = _NAMES.get(record.levelno, record.levelname)
         return f"[DEBUG][1] {line}" if name == "DEBUG" else f"[{name}] {line}"
 
 
+def _write_line(stream: TextIO, line: str) -> None:
+    """What the stream's encoding lacks is escaped; a stream that is gone is not written to."""
+    encoding = stream.encoding or "ascii"
+    try:
+        stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        stream.flush()
+    except (OSError, ValueError):
+        pass
+
+
 class _TerminalHandler(logging.Handler):
     """Warnings and worse to stderr, the rest to stdout (section 8.1)."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
-        try:
-            stream.write(self.format(record) + "\n")
-            stream.flush()
-        except (OSError, ValueError):
-            pass
+        _write_line(sys.stderr if record.levelno >= logging.WARNING else sys.stdout, self.format(record))
 
 
 class _JournalHandler(logging.Handler):
     """Everything to stderr, `<priority>` before each line, as sd-daemon(3) asks."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            sys.stderr.write(f"<{_priority(record.levelno)}>{self.format(record)}\n")
-            sys.stderr.flush()
-        except (OSError, ValueError):
-            pass
+        _write_line(sys.stderr, f"<{_priority(record.levelno)}>{self.format(record)}")
 
 
 def stderr_is_journal() -> bool:
@@ -95,7 +101,7 @@ def stderr_is_journal() -> bool:
 
 
 class QueuedHandler(logging.Handler):
-    """Hands formatted lines to `write(level, line)` in one thread; drops and counts when the queue is full."""
+    """Hands formatted lines to `write(level, line)` in one thread; counts those that got lost."""
 
     def __init__(self, write: Callable[[int, str], None], limit: int = QUEUE_LINES) -> None:
         super().__init__()
@@ -113,15 +119,22 @@ class QueuedHandler(logging.Handler):
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
-            self._write(*item)
+            self._try(*item)
             if self._queue.empty():
                 self._tell_dropped()
         self._tell_dropped()
 
+    def _try(self, level: int, line: str) -> None:
+        """The thread goes on whatever becomes of one line."""
+        try:
+            self._write(level, line)
+        except Exception:
+            self._dropped += 1
+
     def _tell_dropped(self) -> None:
         dropped, self._dropped = self._dropped, 0
         if dropped:
-            self._write(logging.WARNING, f"{dropped} log lines were dropped: the log did not keep up.")
+            self._try(logging.WARNING, f"{dropped} log lines were dropped: the log did not take them.")
 
     def close(self) -> None:
         """Write what is queued, waiting at most a second."""
@@ -138,7 +151,7 @@ def _priority(level: int) -> int:
 
 
 def _to_syslog(level: int, line: str) -> None:
-    syslog.syslog(_priority(level), line.replace("\0", " "))
+    syslog.syslog(_priority(level), line)
 
 
 def setup(*, foreground: bool, debug: int, resource: str = "", role: str = "", program: str = "hastd") -> None:

@@ -6,6 +6,8 @@ import os
 import stat
 from collections.abc import Iterator
 
+from hast.format.text import printable
+
 MOST_NAMED = 5
 
 
@@ -53,7 +55,7 @@ def _is_this(status: os.stat_result, device: int) -> bool:
 def _command(process: str) -> str:
     try:
         with open(f"/proc/{process}/comm", encoding="utf-8", errors="replace") as file:
-            return "".join(letter if letter.isprintable() else "?" for letter in file.read().strip())
+            return printable(file.read().strip())
     except OSError:
         return "?"
 
@@ -64,4 +66,4 @@ def _mounts(device: int) -> Iterator[str]:
         for line in file:
             fields = line.split()
             if fields[2] == numbers:
-                yield f"mounted on {fields[4]}"
+                yield f"mounted on {printable(fields[4])}"

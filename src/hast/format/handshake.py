@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hast.format import nv
 from hast.format.constants import PROTOCOL_VERSION, TOKEN_SIZE_BYTES, SyncSource
 from hast.format.nv import Buffer, Field, IntegerType, Nv, NvType
+from hast.format.text import printable
 
 BOOT_ID_SIZE_BYTES = 16
 
@@ -184,7 +185,7 @@ def read_second_reply(fields: Nv, data: Buffer | None) -> SecondReply:
             wait="wait" in fields,
             changes=fields.get("changes", NvType.UINT64),
             ahead_since_s=fields.get("aheadsince", NvType.UINT64) or 0,
-            reason=fields.get("reason", NvType.STRING) or "",
+            reason=printable(fields.get("reason", NvType.STRING) or ""),
             mapsize_bytes=mapsize_bytes if usable else 0,
             bitmap=bytes(data) if data is not None and usable else None,
         )
@@ -234,7 +235,7 @@ def _token(fields: Nv) -> bytes:
 
 
 def _errmsg(fields: Nv) -> str:
-    return fields.get("errmsg", NvType.STRING) or "refused without a reason"
+    return printable(fields.get("errmsg", NvType.STRING) or "") or "refused without a reason"
 
 
 def _number(fields: Nv, name: str, kind: IntegerType) -> int:

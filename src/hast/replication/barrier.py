@@ -21,6 +21,11 @@ class Owner(Protocol):
         """A synchronisation is on: what the copies have to flush is not the same."""
         ...
 
+    @property
+    def joining(self) -> bool:
+        """The link is about to go live: a flush that began now would still not ask the peer."""
+        ...
+
     def flush_begins(self) -> None:
         """A flush of both copies begins now."""
         ...
@@ -78,7 +83,7 @@ class Barrier:
 
     def start(self) -> None:
         """Begin a flush if one is asked for and none is under way."""
-        if self._running is not None or not (self._waiting or self._wanted):
+        if self._running is not None or self._owner.joining or not (self._waiting or self._wanted):
             return
         core = self._core
         self._running, self._waiting = self._waiting, []

@@ -90,10 +90,11 @@ class Joining:
         core = self._core
         self.hello = False
         inbound = peer.syncsrc is SyncSource.SECONDARY
-        if inbound and (complaint := self._against_inbound()):
+        if inbound and (complaint := self._against_inbound(peer)):
             self.unhold()
             core.effects.drop = Drop(complaint)
             return
+        self.writes.standing.meet(leads=inbound)
         core.meet(peer)
         if peer.discards is not None:
             self._tell_resolved(peer.discards)
@@ -117,12 +118,12 @@ class Joining:
                 self._job = core.store_metadata("sync from the peer begins", inconsistent=True)
         self.attaching = self.writes.holding = True
 
-    def _against_inbound(self) -> str:
+    def _against_inbound(self, peer: Peer) -> str:
         """Why nothing may be taken from this peer; empty when it may."""
-        ahead = self.writes.standing.ahead
-        if self._localcnt != self._core.meta.localcnt or ahead is Record.UNDER_WAY:
+        standing = self.writes.standing
+        if self._localcnt != self._core.meta.localcnt or standing.ahead is Record.UNDER_WAY:
             return MOVED
-        return UNKNOWN_THERE if ahead is Record.DURABLE else ""
+        return UNKNOWN_THERE if standing.ahead is Record.DURABLE and not standing.was_offered_lead(peer) else ""
 
     def settle(self) -> None:
         """Go live when the merged map is on the disk (or the disk is broken, and the peer alone serves)."""

@@ -13,8 +13,8 @@ from dataclasses import replace
 from enum import Enum, auto
 
 from hast.format.constants import Command, Feature
-from hast.replication.core import Core
-from hast.replication.types import Request, Store
+from hast.replication.core import ENOTCONN, Core
+from hast.replication.types import Peer, Request, Store
 
 OUTDATE_PEER = "outdate-peer"
 NOT_ALONE = "the arbiter does not let this node go on alone"
@@ -48,6 +48,8 @@ class Standing:
         self._waiting_ahead: list[Request] = []
         self._waiting_lead: list[Request] = []
         self._lead_command: Request | None = None
+        self._lead_offered = -1
+        """The counter of a TAKE_LEAD that the peer may have obeyed before the link was lost."""
         self._stale_job: Store | None = None
         self._back_job: Store | None = None
         self._ahead_missed = False
@@ -95,6 +97,17 @@ class Standing:
             "lead taken back", localcnt=localcnt, remotecnt=peer.localcnt, inconsistent=False, stale=False
         )
         self._ahead_missed = True
+
+    def was_offered_lead(self, peer: Peer) -> bool:
+        """The peer knows our counter, and by a TAKE_LEAD whose answer was lost with the link: equal numbers alone could
+        be chance."""
+        return peer.remotecnt == self._lead_offered == self._core.meta.localcnt
+
+    def meet(self, leads: bool) -> None:
+        """The peer is there. `leads`: its copy is the newer one, and it knows of what this node acknowledged alone."""
+        self._lead_offered = -1
+        if leads:
+            self.ahead = Record.ABSENT
 
     def link_lost(self) -> None:
         """The peer's counters will be told anew, its lead included; so is a question to the arbiter that was open when
@@ -233,6 +246,7 @@ class Standing:
         if request is not self._lead_command:
             return False
         self._lead_command = None
+        self._lead_offered = request.offset if error == ENOTCONN else -1
         self.peer_leads = Record.ABSENT if error else Record.DURABLE
         peer = self._core.peer
         if not error and peer is not None:

@@ -158,6 +158,8 @@ class Sync:
             return
         self._owed = core.map.owed_local or core.map.owed_remote
         outbound = self._owed is core.map.owed_remote
+        if not (outbound or core.meta.stale or core.meta.inconsistent):
+            self._owner.hand_over_lead()
         if not (self._owner.leads if outbound else self._owner.follows):
             self._retry_at_s = core.now
             return
@@ -293,19 +295,23 @@ class Sync:
 
     def flush_ended(self, ok: bool) -> list[int]:
         """A flush of both copies ended; returns the copied extents that it covered."""
-        core = self._core
         covered = [extent for extent, begun in self._copied.items() if begun]
         for extent in covered:
             del self._copied[extent]
             if ok:
                 self._owed.discard(extent)
         if self.stage is Stage.FLUSHING and not self._copied:
-            if self._owed_bytes():
-                self.stage = Stage.OFF
-                self._retry_at_s = core.now + (RETRY_S if self._owed else 0.0)
-            else:
-                self._close()
+            self._pass_flushed()
         return covered
+
+    def _pass_flushed(self) -> None:
+        """Close, or go on later; a peer that lacks nothing any more says so first, whatever this copy lacks (S7)."""
+        core = self._core
+        if not self._owed_bytes() or (core.peer_marked and not core.map.owed_remote):
+            self._close()
+            return
+        self.stage = Stage.OFF
+        self._retry_at_s = core.now + (RETRY_S if self._owed else 0.0)
 
     def command_answered(self, request: Request, error: int) -> bool:
         """SYNC_BEGIN or SYNC_END was answered; True when it was ours."""

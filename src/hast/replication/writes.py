@@ -40,6 +40,9 @@ class Suspects(Protocol):
     @property
     def any_suspect(self) -> bool: ...
 
+    @property
+    def attaching(self) -> bool: ...
+
 
 class Writes:
     """Client operations that change data, the flushes, and what holds them back. Owner of the barrier and the sync."""
@@ -325,6 +328,11 @@ class Writes:
         """A synchronisation is on."""
         return self.sync.active
 
+    @property
+    def joining(self) -> bool:
+        """The link is about to go live."""
+        return self._suspects.attaching
+
     def flush_begins(self) -> None:
         """A flush of both copies begins now."""
         self.sync.flush_begins()
@@ -348,6 +356,11 @@ class Writes:
             self._core.map.disarm(cleanable, clock)
             if self._core.map.disarm(covered, clock):
                 self.arming.clears_durably = True
+        if remote is None and local == 0 and (self.joining or self._core.connected):
+            # Begun alone, and the peer is back: it takes part in the promise (S4).
+            for request in waiting:
+                self.barrier.add(request)
+            return
         told, self._untold = self._untold, self._untold and not waiting
         if remote == 0 and self._core.peer_unflushed and self._core.map.owed_remote:
             remote = EIO

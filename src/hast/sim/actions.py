@@ -444,7 +444,10 @@ def stop_cut_short(run: Run, keep: float = 0.5) -> bool:
     if run.is_async or not run.protected():
         run.clients.doubt_unflushed()
     run.clients.server_gone()
-    run.cluster.crash(node.name, keep)
+    rewritten = run.truth.is_rewritten(run.cluster.other(node))
+    gone = run.cluster.crash(node.name, keep)
+    if rewritten:
+        run.truth.excuse_lost(node, gone)
     run.cluster.roles[node.name] = Role.SECONDARY
     run.truth.states.add("power cut in the middle of a stop")
     return True
@@ -610,9 +613,12 @@ def _takes_from_peer(run: Run) -> bool:
 def forget(run: Run) -> None:
     """Clients take what the serving node holds for the truth; what was written apart counts no more.
 
-    Where the other holds something else, and nothing says that it is old, the write was not answered yet.
+    Where the other holds something else, and nothing says that it is old, the write was not answered yet. Both disks
+    are written out: what a power cut uncovers must not be older than the truth.
     """
     run.world.run_till(lambda: not _takes_from_peer(run), 30.0)
+    for node in run.cluster.nodes.values():
+        node.disk.end_flush(node.disk.begin_flush())
     run.truth.together()
     here = run.node("primary")
     answered = here if run.truth.is_ahead(here) else run.cluster.other(here)

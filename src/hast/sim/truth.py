@@ -40,7 +40,7 @@ class Truth:
         self.left_whole = False
         """The node that stopped last left a peer that has everything."""
         self.resynced_stops: set[str] = set()
-        """Nodes that began to synchronise while they stopped: that is not waited for."""
+        """Nodes that met their peer again while they stopped: to clear the map is not waited for then."""
         self._peer_failed_s = -math.inf
         self.spoiled = False
         """An operation of a disk failed in this run."""
@@ -176,7 +176,7 @@ class Truth:
             self._frozen[node.name] = node.life, self.cluster.world.now
         elif event.name == "thawed":
             self._frozen.pop(node.name, None)
-        if event.name == "syncstart" and node.name in self.cluster.stopping:
+        if event.name in ("connect", "syncstart") and node.name in self.cluster.stopping:
             self.resynced_stops.add(node.name)
         if event.name == "disk-failed" and self.cluster.world.now - self._peer_failed_s < 8 * self.cluster.latency_s:
             self.doubt_unconfirmed()  # the peer leads from here on, and what it failed before was not heard of yet
@@ -484,8 +484,10 @@ class Truth:
             self.history.doubt_sector(number, place)
 
     def is_rewritten(self, node: Node) -> bool:
-        """A reference primary writes all of this copy again, whoever lost what, because a flush of it failed."""
-        return not self.cluster.features and (node.disk.durable_metadata.unflushed or node.flush_doubtful)
+        """A reference primary writes all of this copy again, whoever lost what: a flush of it failed, or its mark of a
+        synchronisation, which ends by the facts some seconds later, is still there."""
+        meta = node.disk.durable_metadata
+        return not self.cluster.features and (meta.unflushed or meta.inconsistent or node.flush_doubtful)
 
     def excuse_unled(self, node: Node) -> None:
         """Its disk took no record, a peer without TAKE_LEAD was not told that it leads, and now nobody remembers it."""

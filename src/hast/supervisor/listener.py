@@ -11,9 +11,11 @@ import logging
 import secrets
 import socket
 from collections.abc import Mapping
+from functools import partial
 
 from hast.daemon.conversation import ConversationError, receive_frame, send_frame
 from hast.daemon.logs import context, in_words
+from hast.daemon.throttle import Throttle
 from hast.format import handshake
 from hast.format.constants import DEFAULT_TIMEOUT_S, MAX_BODY_BYTES, TOKEN_SIZE_BYTES, Role
 from hast.format.nv import NvError
@@ -26,10 +28,10 @@ from hast.supervisor.worker_talk import RoleError
 log = logging.getLogger("hast.listener")
 
 MAX_HALF_OPEN = 128
-MAX_REMEMBERED_REFUSALS = 1000
 MAX_HALF_OPEN_PER_ADDRESS = 16
 """Connections whose message has not come yet. Beyond it the oldest of that address gives way."""
-STRANGER_LOG_S = 5.0
+LOG_INTERVAL_S = 5.0
+"""Between two lines of one cause."""
 PENDING_DEADLINE_S = float(DEFAULT_TIMEOUT_S)
 """How long a connection A waits for its connection B."""
 
@@ -41,11 +43,10 @@ class PeerListener:
         self._listening = listening
         self._states = states
         self._names = names
-        self._half_open: dict[asyncio.Task[None], str] = {}
+        self._half_open: dict[asyncio.Task[bool], str] = {}
         self._refusals: dict[str, tuple[str, str]] = {}
         """Resource → who was refused last, and why."""
-        self._strangers = 0
-        self._stranger_noted_at = float("-inf")
+        self._told = Throttle(LOG_INTERVAL_S, asyncio.get_running_loop().time)
         self._acceptors = [asyncio.create_task(self._accept(sock)) for sock in listening]
 
     def close(self) -> None:
@@ -56,12 +57,14 @@ class PeerListener:
             sock.close()
 
     async def _accept(self, listening: socket.socket) -> None:
+        """One connection in each round of the loop: a flood must not keep others from their turn."""
         loop = asyncio.get_running_loop()
         while True:
+            await asyncio.sleep(0)
             try:
                 sock, where = await loop.sock_accept(listening)
             except OSError as error:
-                log.error("Unable to accept a connection: %s.", error.strerror)
+                self._warn("accept", f"Unable to accept a connection: {error.strerror}.")
                 await asyncio.sleep(0.2)
                 continue
             address = normal_address(str(where[0]))
@@ -70,46 +73,50 @@ class PeerListener:
                 continue
             task = asyncio.create_task(self._serve(sock, address))
             self._half_open[task] = address
-            task.add_done_callback(lambda done: self._half_open.pop(done, None))
+            task.add_done_callback(partial(self._served, sock))
+
+    def _served(self, sock: socket.socket, done: asyncio.Task[bool]) -> None:
+        """A victim may have been cancelled before its first step."""
+        self._half_open.pop(done, None)
+        if done.cancelled() or not done.result():
+            sock.close()
 
     def _make_room(self, address: str) -> bool:
         """Keep the number of half-open connections bounded, in all and for one address. Strangers give way first."""
         same = [task for task, where in self._half_open.items() if where == address]
         if len(same) >= MAX_HALF_OPEN_PER_ADDRESS:
-            same[0].cancel()
-        elif len(self._half_open) >= MAX_HALF_OPEN:
-            strangers = (task for task, where in self._half_open.items() if not self._allowed(where))
-            stranger = next(strangers, None)
-            if stranger is None or not self._allowed(address):
-                return False
-            stranger.cancel()
-        return True
+            return self._dismiss(same[0])
+        if len(self._half_open) < MAX_HALF_OPEN:
+            return True
+        if not self._allowed(address):
+            return False
+        strangers = (task for task, where in self._half_open.items() if not self._allowed(where))
+        stranger = next(strangers, None)
+        return stranger is not None and self._dismiss(stranger)
 
-    def _note_stranger(self, address: str) -> None:
-        """Log a stranger, but not each of many."""
-        now = asyncio.get_running_loop().time()
-        self._strangers += 1
-        if now - self._stranger_noted_at < STRANGER_LOG_S:
-            return
-        more = f" ({self._strangers} such connections)" if self._strangers > 1 else ""
-        log.warning("Client %s isn't known.%s", address, more)
-        self._strangers, self._stranger_noted_at = 0, now
+    def _dismiss(self, victim: asyncio.Task[bool]) -> bool:
+        """It is closed before the next connection is accepted, and counts no more."""
+        self._half_open.pop(victim)
+        return victim.cancel()
 
-    async def _serve(self, sock: socket.socket, address: str) -> None:
-        handed_on = False
+    def _warn(self, cause: str, text: str) -> None:
+        """Log it, but not each of many."""
+        count = self._told.count(cause)
+        if count:
+            log.warning("%s%s", text, f" ({count} such connections)" if count > 1 else "")
+
+    async def _serve(self, sock: socket.socket, address: str) -> bool:
+        """True when the socket was handed on."""
         try:
             if await self._is_known(address):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                handed_on = await self._converse(sock, address)
-            else:
-                self._note_stranger(address)
+                return await self._converse(sock, address)
+            self._warn(f"stranger {address}", f"Client {address} isn't known.")
         except (ConversationError, handshake.HandshakeError, NvError, OSError) as error:
-            log.warning("Connection from %s dropped: %s.", address, in_words(error))
+            self._warn(f"dropped {address}", f"Connection from {address} dropped: {in_words(error)}.")
         except Exception:
             log.exception("Connection from %s dropped", address)
-        finally:
-            if not handed_on:
-                sock.close()
+        return False
 
     def _allowed(self, address: str) -> set[str]:
         """Names of the resources whose peer this may be."""
@@ -153,13 +160,15 @@ class PeerListener:
         )
 
     async def _refuse(self, sock: socket.socket, refusal: accept.Refuse, resource: str, address: str) -> None:
-        """Each reason once: a peer may try every other second."""
-        level = logging.DEBUG if self._refusals.get(resource) == (address, refusal.errmsg) else logging.WARNING
-        if resource in self._refusals or len(self._refusals) < MAX_REMEMBERED_REFUSALS:
-            self._refusals[resource] = (address, refusal.errmsg)
-        log.log(
-            level, "Connection from %s refused: %s", address, _seen_from_here(refusal.errmsg), extra=context(resource)
-        )
+        """Each reason once: a peer may try every other second, and a stranger make up names."""
+        known = resource in self._states
+        text = f"Connection from {address} refused: {_seen_from_here(refusal.errmsg)}"
+        if known and self._refusals.get(resource) == (address, refusal.errmsg):
+            log.debug("%s", text, extra=context(resource))
+        elif self._told.count(f"refused {address} {resource if known else ''}"):
+            log.warning("%s", text, extra=context(resource))
+            if known:
+                self._refusals[resource] = (address, refusal.errmsg)
         fields = handshake.refusal(refusal.errmsg, refusal.wait)
         await send_frame(sock, fields, DEFAULT_TIMEOUT_S, refusal.version)
 

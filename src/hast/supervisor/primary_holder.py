@@ -44,8 +44,9 @@ class PrimaryHolder:
         await self.device.prepare()
 
     async def start_worker(self, message: dict[str, Any]) -> None:
-        """Start a worker. Raises WorkerError."""
+        """Start a worker. Raises ExportError, WorkerError."""
         self.serving = False
+        await self.device.expect_worker()
         self.worker = WorkerProcess(self.resource.name, self._pool, self._on_message)
         await self.worker.start(message | self.device.start_fields(), self.device.descriptors())
 
@@ -121,12 +122,13 @@ class PrimaryHolder:
         if self.worker is not None and not self.serving:
             self.worker.kill()
 
-    def _sizes(self) -> tuple[int, int]:
-        """Of the device and its sectors, in bytes."""
+    def _sizes(self) -> tuple[int, int, int]:
+        """Of the device and its sectors, in bytes; and who serves it, by process id."""
         ready = self.worker.ready if self.worker is not None else None
         if ready is None:
             raise WorkerError("The worker process is not ready.")
-        return int(ready["datasize"]), int(ready.get("sectorsize") or 512)
+        assert self.worker is not None
+        return int(ready["datasize"]), int(ready.get("sectorsize") or 512), self.worker.pid
 
     def _extra(self) -> dict[str, str]:
         return context(self.resource.name, Role.PRIMARY)

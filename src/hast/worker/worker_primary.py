@@ -188,6 +188,10 @@ class PrimaryWorker(Worker):
         if fds:
             listeners = [socket.socket(fileno=fd) for fd in fds]
             made.append(NbdExport(*common, name=self.resource.provider_name, listeners=listeners))
+        if (number := self._start.get("ublk")) is not None:
+            from hast.worker.export.ublk import UblkQueue
+
+            made.append(UblkQueue(*common, number=int(number)))
         if fuse_fd is not None:
             from hast.worker.export.fuse import FuseFile
 

@@ -15,8 +15,8 @@ import pytest
 from worker_pair import read_frame
 
 from hast.config.model import Resource
-from hast.format import frame, handshake, nv
-from hast.format.constants import OUR_FEATURES, SyncSource
+from hast.format import compression, frame, handshake, nv
+from hast.format.constants import OUR_FEATURES, Compression, SyncSource
 from hast.format.reply import encode_replies
 from hast.format.request import RequestDecoder
 from hast.replication.splitbrain import Changes
@@ -361,6 +361,28 @@ def test_a_huge_announced_message_is_refused_not_allocated(bench: Bench) -> None
     bench.start(bench.peer(script))
     bench.until(lambda: bool(bench.outcomes))
     assert "2147483647" in bench.outcomes[0].reason
+
+
+@pytest.mark.parametrize("message", ["2", "4", "refusal of 3"])
+def test_a_peer_cannot_have_more_unpacked_than_a_map_of_our_disk(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    """Security finding 7: 64 MiB of lzf in message 2 were unpacked in the reactor, and clients waited for 20 s."""
+    monkeypatch.setattr(compression, "lzf_decompress", lambda *_arguments: pytest.fail("unpacked"))
+    bomb = frame.encode(2, ACCEPTANCE.fields(), bytes(range(256)) * 4096, compression=Compression.LZF)
+
+    def script(peer: ScriptedPeer) -> None:
+        sock = a = peer.accept() if message == "2" else peer.hello()
+        if message != "2":
+            b = peer.accept()
+            sock = a if message == "4" else b
+        read_frame(a if message == "2" else b)
+        sock.sendall(b"".join(bytes(part) for part in bomb))
+        peer.accept()
+
+    bench.start(bench.peer(script))
+    bench.until(lambda: bool(bench.outcomes))
+    assert "are taken" in bench.outcomes[0].reason
 
 
 def test_a_changed_remote_address_moves_the_link(bench: Bench) -> None:

@@ -21,5 +21,5 @@ def make(configured: Configured) -> Arbiter | None:
         case ArbiterKind.WITNESS:
             return WitnessArbiter(configured.targets)
         case ArbiterKind.ETCD:
-            return EtcdArbiter(configured.targets)
+            return EtcdArbiter(configured.targets, credentials=configured.credentials)
     return None

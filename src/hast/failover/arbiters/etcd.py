@@ -11,16 +11,22 @@ import asyncio
 import base64
 import json
 import math
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from hast.election.arbiter import LEASE_TTL_S, ArbiterError, Lease, Refused
+from hast.failover.arbiters.credentials import Credentials, CredentialsError, load
 from hast.failover.arbiters.http import HttpError, post
+from hast.format.text import printable, printable_json
 
 DEADLINE_S = 0.9
 PREFIX = "/hast/"
+UNAUTHENTICATED = 401
+CREDENTIALS_S = 60.0
+"""How long credentials and certificates are used before their files are read again."""
 _RETRIES = 3
 
 
@@ -39,8 +45,19 @@ class _Found:
 class EtcdArbiter:
     """A client of an etcd cluster. Lease numbers of etcd are kept here, for the time of this process."""
 
-    def __init__(self, urls: Sequence[str], deadline_s: float = DEADLINE_S, ttl_s: float = LEASE_TTL_S) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        deadline_s: float = DEADLINE_S,
+        ttl_s: float = LEASE_TTL_S,
+        credentials: str = "",
+    ) -> None:
         self._urls = [url.rstrip("/") for url in urls]
+        self._credentials_path = credentials
+        self._credentials = Credentials()
+        self._context: ssl.SSLContext | None = None
+        self._read_at_s = -math.inf
+        self._token = ""
         self._deadline_s = deadline_s
         self._ttl_s = ttl_s
         self._leases: dict[tuple[str, int], str] = {}
@@ -134,7 +151,7 @@ class EtcdArbiter:
             try:
                 found = pairs[0] if pairs else {}
                 text = base64.b64decode(found.get("value", "")) or b"null"
-                values.append((json.loads(text), int(found.get("mod_revision", 0))))
+                values.append((printable_json(json.loads(text)), int(found.get("mod_revision", 0))))
             except (ValueError, TypeError):
                 raise ArbiterError(f"etcd holds something else under {PREFIX}{resource}") from None
         if len(values) != 3:
@@ -159,15 +176,48 @@ class EtcdArbiter:
         return str(answer["ID"]), _number(answer.get("TTL", 0))
 
     async def _call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Raises ArbiterError."""
+        self._read_credentials()
         errors = []
         for url in self._urls:
             try:
-                return await post(url + path, body, self._deadline_s / len(self._urls))
+                return await self._post(url, path, body)
             except HttpError as error:
                 if error.status == 404 and path == "/v3/lease/revoke":
                     return {}
                 errors.append(str(error))
         raise ArbiterError(f"no etcd answers: {'; '.join(errors)}")
+
+    def _read_credentials(self) -> None:
+        """Now and then anew: certificates are renewed. Raises ArbiterError."""
+        now = asyncio.get_running_loop().time()
+        if now - self._read_at_s < CREDENTIALS_S:
+            return
+        try:
+            if self._credentials_path:
+                self._credentials = load(self._credentials_path)
+            if any(url.startswith("https:") for url in self._urls):
+                self._context = self._credentials.context()
+        except CredentialsError as error:
+            raise ArbiterError(str(error)) from None
+        self._read_at_s = now
+
+    async def _post(self, url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """As the configured user, with a token that etcd forgets after a while. Raises HttpError."""
+        deadline_s = self._deadline_s / len(self._urls)
+        context, credentials = self._context, self._credentials
+        if not credentials.user:
+            return await post(url + path, body, deadline_s, context)
+        if self._token:
+            try:
+                return await post(url + path, body, deadline_s, context, self._token)
+            except HttpError as error:
+                if error.status != UNAUTHENTICATED:
+                    raise
+        login = {"name": credentials.user, "password": credentials.password}
+        answer = await post(f"{url}/v3/auth/authenticate", login, deadline_s, context)
+        self._token = printable(str(answer.get("token", "")))
+        return await post(url + path, body, deadline_s, context, self._token)
 
 
 def _key(resource: str, name: str) -> str:

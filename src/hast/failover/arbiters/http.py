@@ -8,6 +8,8 @@ import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
+from hast.format.text import printable
+
 MAX_ANSWER_BYTES = 1024 * 1024
 _MAX_LINE_BYTES = 16 * 1024
 
@@ -20,11 +22,16 @@ class HttpError(Exception):
         self.status = status
 
 
-async def post(url: str, body: dict[str, Any], deadline_s: float) -> dict[str, Any]:
-    """Send `body`, return the JSON object of a 200 answer. Raises HttpError."""
+async def post(
+    url: str, body: dict[str, Any], deadline_s: float, context: ssl.SSLContext | None = None, token: str = ""
+) -> dict[str, Any]:
+    """Send `body`, return the JSON object of a 200 answer. `context` for https, `token` for Authorization.
+
+    Raises HttpError.
+    """
     try:
         async with asyncio.timeout(deadline_s):
-            return await _post(url, body)
+            return await _post(url, body, context, token)
     except TimeoutError:
         raise HttpError(f"{url}: no answer within {deadline_s:.1f} s") from None
     except (OSError, asyncio.IncompleteReadError) as error:
@@ -33,16 +40,18 @@ async def post(url: str, body: dict[str, Any], deadline_s: float) -> dict[str, A
         raise HttpError(f"{url}: {error}") from None
 
 
-async def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+async def _post(url: str, body: dict[str, Any], context: ssl.SSLContext | None, token: str) -> dict[str, Any]:
     parts = urlsplit(url)
-    context = ssl.create_default_context() if parts.scheme == "https" else None
-    port = parts.port or (443 if context else 80)
-    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=context, limit=_MAX_LINE_BYTES)
+    tls = (context or ssl.create_default_context()) if parts.scheme == "https" else None
+    port = parts.port or (443 if tls else 80)
+    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls, limit=_MAX_LINE_BYTES)
     try:
         payload = json.dumps(body).encode()
+        authorization = f"Authorization: {token}\r\n" if token else ""
         head = (
             f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(payload)}\r\nConnection: close\r\n\r\n"
+            f"Content-Length: {len(payload)}\r\nConnection: close\r\n"
+            f"{authorization}\r\n"
         )
         writer.write(head.encode("ascii") + payload)
         await writer.drain()
@@ -51,7 +60,7 @@ async def _post(url: str, body: dict[str, Any]) -> dict[str, Any]:
     finally:
         writer.close()
     if status != 200:
-        raise HttpError(f"{url}: HTTP {status}: {answer[:200].decode(errors='replace').strip()}", status)
+        raise HttpError(f"{url}: HTTP {status}: {printable(answer[:200].decode(errors='replace').strip())}", status)
     value = json.loads(answer.splitlines()[0] if answer else b"")
     if not isinstance(value, dict):
         raise ValueError("the answer is not a JSON object")

@@ -13,6 +13,7 @@ from typing import Any
 
 from hast.config.address import parse_address
 from hast.election.arbiter import LEASE_TTL_S, ArbiterError, Lease, Refused
+from hast.format.text import printable_json
 
 DEFAULT_WITNESS_PORT = 8459
 MAX_LINE_BYTES = 16 * 1024
@@ -96,7 +97,7 @@ async def _converse(host: str, port: int, request: dict[str, Any]) -> dict[str, 
         line = await reader.readline()
     finally:
         writer.close()
-    reply = json.loads(line)
+    reply = printable_json(json.loads(line))
     if not isinstance(reply, dict):
         raise ValueError("the answer is not a JSON object")
     return reply

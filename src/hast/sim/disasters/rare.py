@@ -106,6 +106,24 @@ def flush_fails_beside_a_copy(draw: Draw) -> list[Step]:
     ]
 
 
+def flush_fails_as_a_pass_opens(draw: Draw) -> list[Step]:
+    """What the primary could not flush is owed to it when the pass to its peer ends; the word that the peer leads now
+    may be lost on its way."""
+    return [
+        *_quiet(draw),
+        *_writes(draw, 5),
+        draw.step("wait", seconds=0.1),
+        draw.step("fail", node="secondary", op="write"),
+        _write(draw, _sector(draw)),
+        draw.step("until", what="opening", most_s=4.0),
+        draw.step("fail", node="primary", op="flush"),
+        draw.step("operation", op="flush"),
+        draw.step("until", what="giving lead", most_s=3.0),
+        *([draw.later(0.01, "cut")] if draw.random() < 0.5 else []),
+        draw.step("wait", seconds=2.0),
+    ]
+
+
 def flush_of_a_pass_fails(draw: Draw) -> list[Step]:
     """A flush fails that no client asked for, and then the worker is killed that would have told of it."""
     return [
@@ -402,7 +420,7 @@ def everybody_flushes(draw: Draw) -> list[Step]:
 
 
 def flush_spans_the_join(draw: Draw) -> list[Step]:
-    """A flush began while the peer was away, and fails when it is back."""
+    """A flush began while the peer was away, and ends, or fails, when it is back."""
     return [
         *_quiet(draw),
         *_writes(draw, 3),
@@ -410,7 +428,7 @@ def flush_spans_the_join(draw: Draw) -> list[Step]:
         draw.step("cut"),
         draw.step("wait", seconds=0.06),
         draw.step("slow", node="primary", factor=700.0),
-        draw.step("fail", node="primary", op="flush"),
+        *([draw.step("fail", node="primary", op="flush")] if draw.random() < 0.5 else []),
         draw.step("operation", op="flush"),
         draw.step("until", what="primary flushes", most_s=0.2),
         draw.step("slow", node="primary", factor=1.0),
@@ -517,6 +535,7 @@ RARE: tuple[Callable[[Draw], list[Step]], ...] = (
     slow_copy_loses_its_cache,
     write_fails_beside_a_copied_piece,
     flush_fails_beside_a_copy,
+    flush_fails_as_a_pass_opens,
     flush_of_a_pass_fails,
     copied_to_and_crashed,
     end_of_a_pass_is_lost,

@@ -20,6 +20,7 @@ from hast.format.frame import Frame, FrameDecoder, FrameError
 from hast.format.handshake import HandshakeError
 from hast.format.reply import ReplyDecoder
 from hast.format.request import encode_requests
+from hast.replication.core import MAP_OFFSET_BYTES
 from hast.replication.handshake import PeerChanges, Refused
 from hast.replication.primary import Primary
 from hast.replication.types import WireRequest
@@ -42,7 +43,8 @@ HURRIED_ROUNDS = 2
 """How often each remote address is dialled within the time given by `hurry_s`: one lost packet is no dead host."""
 CONNECT_DEADLINE_S = 5.0
 """Longest wait for one remote address to take a connection; `timeout` when that is shorter."""
-MAP_LIMIT_BYTES = 64 * 1024 * 1024
+MAP_SLACK_BYTES = 8192
+"""A peer sizes its map by its own disk and sectors: it may be twice as large as ours and this, not more."""
 
 
 class Stage(Enum):
@@ -111,8 +113,7 @@ class PrimaryLink:
         self._timer: Timer | None = None
         self._a: socket.socket | None = None
         self._b: socket.socket | None = None
-        self._frames_a = FrameDecoder(MAX_BODY_BYTES, MAP_LIMIT_BYTES)
-        self._frames_b = FrameDecoder(MAX_BODY_BYTES, MAX_DATA_BYTES)
+        self._expect_data(0)
         self._outbox: Outbox | None = None
         self._buffer: ReceiveBuffer | None = None
         self._replies = ReplyDecoder(MAX_DATA_BYTES)
@@ -203,8 +204,7 @@ class PrimaryLink:
         tune(sock, self._resource.timeout_s)
         self._a = sock
         self._handshake = PeerHandshake(self._resource.name, self.version, self._boot_id)
-        self._frames_a = FrameDecoder(MAX_BODY_BYTES, MAP_LIMIT_BYTES)
-        self._frames_b = FrameDecoder(MAX_BODY_BYTES, MAX_DATA_BYTES)
+        self._expect_data(0)
         self._outbox = Outbox(self._reactor, sock, self._lost_a)
         self._reactor.add(sock.fileno(), select.EPOLLIN, self._ready_a)
         self.stage = Stage.HELLO
@@ -216,10 +216,16 @@ class PrimaryLink:
         assert self._handshake is not None
         self._handshake.first_reply(frame)
         self.version = self._handshake.version
+        self._expect_data(2 * (self._engine.core.meta.offset_bytes - MAP_OFFSET_BYTES) + MAP_SLACK_BYTES)
         self.stage = Stage.SETTLING
         self._deadline("the handshake did not go on")
         self._engine.begin_handshake(self._reactor.now())
         self._dial(self._dialed_b)
+
+    def _expect_data(self, max_data_bytes: int) -> None:
+        """How much data may come with a message from now on: message 2 has none, 4 and a refusal have a map."""
+        self._frames_a = FrameDecoder(MAX_BODY_BYTES, max_data_bytes)
+        self._frames_b = FrameDecoder(MAX_BODY_BYTES, max_data_bytes)
 
     def _dialed_b(self, sock: socket.socket | None, reason: str) -> None:
         self._dialer = None
