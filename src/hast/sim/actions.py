@@ -53,6 +53,11 @@ def until(run: Run, what: str, most_s: float) -> bool:
     return run.world.run_till(begin, most_s)
 
 
+def events(run: Run, count: int) -> None:
+    """So many things happen: an operation of a disk ends, a message arrives, a client asks, a timer fires."""
+    run.world.run_events(count)
+
+
 def operation(run: Run, op: str, sector: int = 0, sectors: int = 1, fua: bool = False) -> None:
     """One operation of a client."""
     run.clients.submit(OPERATIONS[op], sector, sectors, fua)
@@ -706,6 +711,7 @@ ACTIONS: dict[str, Callable[..., bool | None]] = {
         rest,
         wait,
         until,
+        events,
         operation,
         write_beside_copy,
         settle,

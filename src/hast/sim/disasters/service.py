@@ -6,10 +6,20 @@ from __future__ import annotations
 
 from hast.sim.disasters.draw import SECTORS, Draw
 from hast.sim.provider import DISK_TIMEOUT_S
-from hast.sim.schedule import Step
+from hast.sim.schedule import Argument, Step
 
 GIVEN_UP_S = DISK_TIMEOUT_S + 0.6
 """By then a disk that hangs was given up."""
+VICTIMS: dict[str, list[tuple[str, dict[str, Argument]]]] = {
+    "primary worker": [("kill", {"node": "primary", "resend": True})],
+    "secondary worker": [("kill", {"node": "secondary", "resend": True})],
+    "both workers": [("kill", {"node": "primary", "resend": True}), ("kill", {"node": "secondary", "resend": True})],
+    "primary hastd": [("kill hastd", {"node": "primary"})],
+    "secondary hastd": [("kill hastd", {"node": "secondary"})],
+    "primary hastd and worker": [("kill hastd", {"node": "primary"}), ("kill", {"node": "primary"})],
+    "secondary hastd and worker": [("kill hastd", {"node": "secondary"}), ("kill", {"node": "secondary"})],
+}
+"""Who may die, by which actions."""
 
 
 def _strike(draw: Draw) -> list[Step]:
@@ -348,6 +358,24 @@ def peer_is_lost_in_a_handshake(draw: Draw) -> list[Step]:
     ]
 
 
+def death_at_an_event(draw: Draw) -> list[Step]:
+    """A worker, a hastd, or both die after any one thing that happens, perhaps in the middle of a synchronisation."""
+    apart = [
+        draw.step("network", up=False),
+        draw.step("wait", seconds=0.4),
+        draw.step("network", up=True),
+        _in_sync(draw),
+    ]
+    steps = [draw.step("until", what="protected", most_s=5.0), *(apart if draw.chance(0.5) else [])]
+    return [*steps, *death_after(int(draw.random() * 150), str(draw.one(*VICTIMS))), draw.step("wait", seconds=1.0)]
+
+
+def death_after(count: int, victim: str) -> list[Step]:
+    """After so many events."""
+    deaths = [Step(0.0, kind, arguments) for kind, arguments in VICTIMS[victim]]
+    return [Step(0.0, "events", {"count": count}), *deaths, Step(0.5, "restart hastd")]
+
+
 SERVICE = (
     disk_hangs,
     hung_disk_is_waited_for_in_vain,
@@ -363,5 +391,6 @@ SERVICE = (
     disk_hangs_after_a_failed_flush,
     killed_when_its_disk_comes_back,
     peer_is_lost_in_a_handshake,
+    death_at_an_event,
     requests_are_sent_again,
 )
