@@ -143,7 +143,7 @@ def discard_and_zero(path: Path) -> None:
 
 
 async def attach_and_use(story: Story) -> None:
-    attachment, path = await story.begin(Device.AUTO)
+    attachment, path = await story.begin(KIND)
     node = attachment.node
     check_geometry(path)
     step(f"attached {path} -> {os.readlink(path)}")

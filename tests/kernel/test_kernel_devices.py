@@ -19,8 +19,7 @@ import hast
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 CACHE = REPOSITORY / "build" / "kernel-machine"
 DEADLINE_S = 400
-DRIVERS = {"nbd": ["nbd"], "ublk": ["nbd", "ublk_drv"]}
-"""Where both are there, `device auto` takes ublk."""
+DRIVERS = {"nbd": ["nbd"], "ublk": ["ublk_drv"]}
 HELPERS = ["hast.device.nbd_helper", "hast.device.device_helper", "hast.device.ublk_helper", "hast.worker.export.ublk"]
 LAZY = [
     "importlib.readers",

@@ -23,9 +23,13 @@ from hast.format import ublk
 
 STEP_DEADLINE_S = 10.0
 _HELPER = str(Path(__file__).with_name("ublk_helper.py"))
-FATAL = (((6, 5, 0), (6, 6, 51)), ((6, 7, 0), (6, 10, 10)))
-FATAL_NAME = "CVE-2024-46735, a null pointer in its recovery"
-"""Kernels whose recovery of a device can crash the machine, by the versions at kernel.org: from, up to but without."""
+FATAL = (
+    ((6, 5, 0), (6, 6, 51), "CVE-2024-46735, a null pointer in its recovery"),
+    ((6, 7, 0), (6, 14, 6), "CVE-2025-37906, a race that can crash the machine when a server dies"),
+    ((6, 15, 0), (6, 18, 3), "CVE-2025-71070, references lost when a server dies"),
+    ((6, 18, 4), (6, 18, 6), "a fault when a device is added"),
+)
+"""Kernels whose ublk can take the machine down, by the versions at kernel.org: from, up to but without."""
 
 log = logging.getLogger("hast.device")
 
@@ -55,8 +59,9 @@ def fatal_bug(release: str | None = None) -> str:
     """The name of a bug for which this kernel's ublk is passed over; empty when none is known."""
     found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", os.uname().release if release is None else release)
     version = tuple(int(part or 0) for part in found.groups()) if found else (0, 0, 0)
-    if any(begin <= version < end for begin, end in FATAL):
-        return f"Linux {'.'.join(map(str, version))} has {FATAL_NAME}"
+    for begin, end, name in FATAL:
+        if begin <= version < end:
+            return f"Linux {'.'.join(map(str, version))} has {name}"
     return ""
 
 
@@ -160,10 +165,11 @@ class UblkAttachment:
 
 
 async def clean_up_ublk(number: int, identifier: str) -> None:
-    """Take away the device with this number, if it has this identifier. Its worker must be gone. Raises nothing."""
-    if number < 0:
+    """Take away the device with this identifier; `number` -1 where it was not noted. Its worker must be gone. Raises
+    nothing."""
+    if not Path(CONTROL_PATH).exists():
         return
     try:
         await run_helper(_command("remove", number, identifier), STEP_DEADLINE_S)
     except DeviceError as error:
-        log.warning("Unable to remove /dev/ublkb%d: %s.", number, error)
+        log.warning("Unable to remove the ublk device %d: %s.", number, error)

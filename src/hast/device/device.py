@@ -146,7 +146,8 @@ def choose(device: Device, resource_name: str, provider_name: str) -> Attachment
     for kind, reason in survey():
         if not reason:
             return made[kind]()
-        log.debug("%s: not `device %s`: %s.", resource_name, kind, reason)
+        level = logging.INFO if reason == fatal_bug() else logging.DEBUG
+        log.log(level, "%s: not `device %s`: %s.", resource_name, kind, reason)
     log.warning(
         "No device for %s, %s; its data is served on %s.", resource_name, reason, paths.nbd_socket(resource_name)
     )

@@ -7,11 +7,12 @@ exit code 1. A device is known by the identifier that its maker gave it: a numbe
     ublk_helper.py start NUMBER PID SIZE_BYTES BLOCK_BYTES     when the server has the channel open
     ublk_helper.py recover NUMBER IDENTIFIER                   the server is dead, before another opens the channel
     ublk_helper.py recovered NUMBER PID                        it has: what is unanswered is given to it
-    ublk_helper.py remove NUMBER IDENTIFIER                    users of the device get errors
+    ublk_helper.py remove NUMBER|-1 IDENTIFIER                 users of the device get errors
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -29,6 +30,7 @@ from hast.format import ublk
 from hast.format.ublk import Control
 
 CONTROL_PATH = "/dev/ublk-control"
+CHANNELS = Path("/sys/class/ublk-char")
 QUIESCE_WAIT_S = 5.0
 _POLL_S = 0.01
 
@@ -73,7 +75,7 @@ def add(driver: Driver, arguments: list[str]) -> dict[str, object]:
     if not granted or ublk.WANTED & ~info.flags:
         driver.call(Control.DEL_DEV, info.number)
         raise OSError(errno.EOPNOTSUPP, f"the driver grants another device than asked for: {info}")
-    make_node(f"/dev/ublkc{info.number}", f"/sys/class/ublk-char/ublkc{info.number}", stat.S_IFCHR)
+    make_node(f"/dev/ublkc{info.number}", f"{CHANNELS}/ublkc{info.number}", stat.S_IFCHR)
     return {"number": info.number}
 
 
@@ -110,6 +112,8 @@ def recovered(driver: Driver, arguments: list[str]) -> dict[str, object]:
 def remove(driver: Driver, arguments: list[str]) -> dict[str, object]:
     number = int(arguments[0])
     try:
+        if number < 0:
+            number = find(driver, arguments[1])
         ours(driver, number, arguments[1])
         driver.call(Control.STOP_DEV, number)
         delete(driver, number)
@@ -127,6 +131,16 @@ def delete(driver: Driver, number: int) -> None:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
         driver.call(Control.DEL_DEV, number)
+
+
+def find(driver: Driver, identifier: str) -> int:
+    """The number of the device with this identifier. Raises OSError."""
+    for entry in CHANNELS.glob("ublkc*"):
+        number = int(entry.name.removeprefix("ublkc"))
+        with contextlib.suppress(OSError):
+            ours(driver, number, identifier)
+            return number
+    raise OSError(errno.ENODEV, f"no ublk device {identifier}")
 
 
 def ours(driver: Driver, number: int, identifier: str) -> None:

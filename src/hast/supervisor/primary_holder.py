@@ -6,6 +6,7 @@ Each method is one step of a plan (`decisions/steps.py`); in which order, and wh
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -47,8 +48,14 @@ class PrimaryHolder:
         """Start a worker. Raises ExportError, WorkerError."""
         self.serving = False
         await self.device.expect_worker()
+        witness = self.worker.take_witness() if self.worker is not None else []
         self.worker = WorkerProcess(self.resource.name, self._pool, self._on_message)
-        await self.worker.start(message | self.device.start_fields(), self.device.descriptors())
+        told = message | self.device.start_fields() | {"witness": bool(witness)}
+        try:
+            await self.worker.start(told, [*self.device.descriptors(), *witness])
+        finally:
+            for descriptor in witness:
+                os.close(descriptor)
 
     async def adopt(self, offer: Offer) -> None:
         """Take over what an earlier hastd left. Raises ExportError, WorkerError."""
@@ -116,6 +123,13 @@ class PrimaryHolder:
         if self.worker is not None:
             self.worker.kill()
             await self.worker.stop(0.0)
+
+    async def close(self) -> None:
+        """Give up the device and all that is kept. Raises nothing."""
+        await self.device.close()
+        if self.worker is not None:
+            for descriptor in self.worker.take_witness():
+                os.close(descriptor)
 
     def interrupt(self) -> None:
         """Make a start under way fail soon: nothing is served yet."""

@@ -54,6 +54,8 @@ class PrimaryWorker(Worker):
     ) -> None:
         super().__init__(reactor, control, messages.resource_from_json(start["resource"]))
         self._start = start
+        if start.get("witness"):
+            self._heard = descriptors.pop()
         self._descriptors = descriptors
         self._front_ends: list[FrontEnd] = []
         self._link: PrimaryLink | None = None
@@ -316,6 +318,8 @@ class PrimaryWorker(Worker):
     def supervisor_changed(self, there: bool) -> None:
         """Without a supervisor nobody renews the arbiter's leave."""
         self._orphan_watch.end()
+        if there:
+            self.tell_witness()
         if not there and self.engine is not None:
             self._orphan_watch.begin(self.engine, self.resource.arbiter.kind is not ArbiterKind.NONE)
 

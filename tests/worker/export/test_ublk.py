@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ class FakeRing:
         self.submitted: list[tuple[int, int, int]] = []
         self.submits = 0
         self.ready: list[tuple[int, int]] = []
+        self.refuses = 0
+        """Errno of every submission."""
 
     def command(self, fd: int, operation: int, payload: bytes, user_data: int) -> None:
         queue, tag, result, address = ublk.IO.unpack(payload)
@@ -43,6 +46,8 @@ class FakeRing:
         assert len(self.queued) <= self.entries
 
     def submit(self, wait: int = 0) -> None:
+        if self.refuses:
+            raise OSError(self.refuses, os.strerror(self.refuses))
         self.submits += bool(self.queued)
         self.submitted += self.queued
         self.queued.clear()
@@ -238,6 +243,26 @@ def test_a_device_that_is_taken_away_ends_the_queue(kernel: Kernel) -> None:
     kernel.run()
     assert not kernel.queue.serving
     kernel.queue.completed([])
+
+
+def test_a_kernel_short_of_memory_is_given_the_answers_again(kernel: Kernel) -> None:
+    kernel.ask(0, READ_OP, 0, 4096)
+    kernel.ring.refuses = errno.EAGAIN
+    kernel.run(50)
+    assert kernel.answers == []
+    assert kernel.queue.serving
+    kernel.ring.refuses = 0
+    time.sleep(0.01)
+    kernel.run(50)
+    assert kernel.answers == [(0, 4096)]
+
+
+def test_a_kernel_that_takes_no_answers_ends_the_worker_and_not_the_device(kernel: Kernel) -> None:
+    kernel.ask(0, READ_OP, 0, 4096)
+    kernel.ring.refuses = errno.EINVAL
+    with pytest.raises(OSError, match="Invalid"):
+        kernel.run()
+    kernel.ring.refuses = 0
 
 
 def test_an_answer_after_the_end_is_dropped(kernel: Kernel) -> None:

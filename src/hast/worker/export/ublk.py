@@ -258,8 +258,17 @@ class UblkQueue:
         pack, fd = ublk.IO.pack, self._fd
         for tag, result in answers:
             ring.command(fd, _COMMIT, pack(0, tag, result, 0), tag)
+        self._submit_answers()
+
+    def _submit_answers(self) -> None:
+        """A kernel that is short of memory is asked again. What else keeps it from taking answers ends this worker, so
+        that another one takes its place: users would wait for ever.
+        """
+        if self._ring is None:
+            return
         try:
-            ring.submit()
+            self._ring.submit()
         except OSError as error:
-            log.error("kernel takes no answers for ublk device %d: %s", self._number, in_words(error))
-            self._lost()
+            if error.errno not in (errno.EAGAIN, errno.EBUSY, errno.ENOMEM):
+                raise
+            self._reactor.call_at(self._reactor.now() + RETRY_S, self._submit_answers)
