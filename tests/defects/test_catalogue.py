@@ -11,7 +11,7 @@ from catalogue import Defect, load, parse
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "hast"
 DEFECTS = load()
-ROOMS = ("replication", "election", "failover", "supervisor")
+ROOMS = ("replication", "election", "failover", "supervisor", "worker")
 RULES = {f"S{number}" for number in range(1, 12)}
 
 

@@ -137,6 +137,7 @@ class Rig:
         force: bool = False,
         fresh_resuid: int = 99,
         disk: Disk | None = None,
+        follows: bool = False,
     ) -> None:
         meta = meta or metadata()
         self.disk = disk or Disk(meta.datasize_bytes)
@@ -158,6 +159,7 @@ class Rig:
             fresh_resuid=fresh_resuid,
             force=force,
             flush_doubtful=self.disk.doubtful,
+            follows=follows,
         )
         self.take()
         if started:

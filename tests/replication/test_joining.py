@@ -326,6 +326,33 @@ def test_s2_peer_that_does_not_tell_gets_it_again() -> None:
     assert rig.engine.status()["peer_missing"] == EXTENT
 
 
+def test_no_peer_is_told_an_id_that_our_disk_did_not_take() -> None:
+    """The next worker would make another one up, and the two copies would be strangers."""
+    rig = Rig(metadata(resuid=0))
+    rig.call(rig.engine.begin_handshake)
+    while rig.stores:
+        rig.store(error=EIO)
+    assert not rig.engine.hello_ready
+
+
+def test_s3_a_handshake_that_came_to_nothing_does_not_make_forget_what_the_peer_may_lose() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.write(0)
+    rig.work()
+    rig.lose()
+    rig.store_all()
+    rig.call(rig.engine.begin_handshake)
+    rig.store_all()
+    rig.engine.second_hello()
+    rig.call(rig.engine.attach, rig.peer(bitmap=image(7)))
+    assert not rig.engine.core.connected, "the map is not on the disk yet"
+    rig.lose()
+    rig.store_all()
+    rig.attach(boot_id=b"another boot 123")
+    assert rig.engine.map.owed_remote.data[0] & 1, "the peer lost its cache in between"
+
+
 def crashed(replication: Replication, boot_id: bytes = BOOT_B) -> Rig:
     meta = metadata(prevrole="primary", boot_id=BOOT_A)
     return Rig(meta, image(2), Settings(replication=replication), boot_id=boot_id)

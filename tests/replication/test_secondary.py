@@ -456,3 +456,16 @@ def test_status_tells_what_the_disk_says() -> None:
     assert (status["localcnt"], status["remotecnt"], status["resuid"]) == (2, 3, RESUID)
     assert status["status"] == "complete"
     assert status["dirty"] == 0
+
+
+def test_the_disk_of_a_copy_that_leads_is_not_let_go() -> None:
+    shelf = Shelf()
+    shelf.hello()
+    shelf.store_all()
+    assert shelf.engine.why_not_release_disk() == ""
+    shelf.request(TAKE_LEAD, 1, 0, 0)
+    shelf.store_all()
+    assert "the other node lacks" in shelf.engine.why_not_release_disk()
+    shelf.request(SYNC_END, 2, 0, 0)
+    shelf.store_all()
+    assert shelf.engine.why_not_release_disk() == ""

@@ -641,3 +641,23 @@ def test_interrupted_pass_goes_on_where_it_was_also_after_a_power_cut(
     pair.new_secondary()
     pair.connect()
     assert pair.rig.engine.status()["dirty"] == 0
+
+
+def test_the_record_of_a_pass_before_the_link_was_lost_does_not_end_the_next_one() -> None:
+    """The peer would count as marked for ever, and could not take over."""
+    rig = Rig()
+    rig.connect()
+    rig.lose()
+    rig.attach()
+    rig.answer_remote()
+    assert [job.reason for job in rig.stores] == ["in step"], "on its way to a slow disk"
+    rig.lose()
+    rig.call(rig.engine.begin_handshake)
+    rig.engine.second_hello()
+    rig.call(rig.engine.attach, rig.peer())
+    assert rig.engine.core.connected
+    rig.store()
+    rig.answer_remote()
+    rig.store_all()
+    assert not rig.engine.sync.active
+    assert rig.engine.core.peer_whole

@@ -53,6 +53,7 @@ def pair(make_daemon: MakeDaemon) -> Iterator[HangingPair]:
         made.check_logs()
     finally:
         for disk in disks:
+            disk.be_quick()
             disk.answer()
         for node in nodes:
             node.stop()
@@ -188,3 +189,50 @@ def test_a_disk_that_hangs_is_replaced_under_a_primary_that_serves(pair: Hanging
     second = (pair.two.directory / "disk1.img").read_bytes()[DATA_OFFSET:]
     assert path.read_bytes()[DATA_OFFSET:] == second
     assert not problems(pair.one, "disk")
+
+
+@pytest.mark.slow
+def test_a_disk_that_alone_has_everything_is_attached_by_another_worker(pair: HangingPair, writer: Writer) -> None:
+    """The other node lacks what was written while it was away, and must not fill this disk."""
+    assert pair.two.role("init")["error"] is None
+    wait_for(lambda: pair.one.status()["status"] == "degraded", "the loss of the peer")
+    writer.goes_on(10)
+    worker = pair.one.status()["workerpid"]
+    pair.disks[0].hang()
+    wait_for(lambda: "does not answer since" in problems(pair.one, "disk"), "the disk given up", DISK_TIMEOUT_S + 5)
+    wait_for(lambda: writer.error, "the error of the write that no copy took")
+    pair.disks[0].answer()
+    assert pair.two.role("secondary")["error"] is None
+    refused = pair.one.hastctl("replace", "disk1", str(pair.one.directory / "new.img")).stderr
+    assert "does not have everything" in refused
+    wait_for(lambda: pair.one.hastctl("attach", "disk1").returncode == 0, "the disk attached", 20)
+    wait_for(lambda: pair.one.status()["workerpid"] not in (0, worker), "another worker", 20)
+    pair.wait_complete()
+    first, second = pair.images()
+    assert first == second
+    lost = [block for block, data in writer.content.items() if first[block * BLOCK :][:BLOCK] != data]
+    assert len(lost) <= 1, "only the one that was told to have failed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("node", ["one", "two"])
+def test_a_slow_disk_is_named_with_its_node_and_figures(pair: HangingPair, writer: Writer, node: str) -> None:
+    local = node == "one"
+    pair.disks[0 if local else 1].be_slow(0.2)
+    wait_for(lambda: problems(pair.one, "slow-disk") or writer.error, "the slow disk named", 300)
+    status = pair.one.status()
+    assert status["slow_disk"]["copy"] == ("local" if local else "peer")
+    assert status["slow_disk"]["p99_s"] > 0.1
+    assert status["slow_disk"]["p99_s"] > 8 * status["slow_disk"]["other_p99_s"]
+    assert status["status"] == "complete", "slow is not broken"
+    text = problems(pair.one, "slow-disk")
+    assert ("The local disk" if local else "The disk of the other node") in text
+    assert status["localpath"] in text
+    assert " ms" in text or " s" in text
+    assert f"problem: slow-disk: {text}" in pair.one.hastctl("status", "disk1").stdout
+    assert [event["event"] for event in status["history"]].count("slow-disk") == 1
+    assert pair.one.log().count(text.split(":")[0]) == 1, "logged once"
+    pair.disks[0 if local else 1].be_quick()
+    writer.stop()
+    pair.wait_complete()
+    pair.check_equal(writer)

@@ -65,6 +65,8 @@ def test_the_disk_of_a_primary_is_detached_and_attached_under_load(pair: DiskPai
     assert "out of service" in problems(pair.one, "disk")
     writer.goes_on(5)
     assert "not in use" in order(pair.one, "detach")
+    assert "the other node lacks" in order(pair.two, "detach")
+    assert "the other node lacks" in order(pair.two, "replace", new_disk(pair.two))
     assert order(pair.one, "attach") == ""
     writer.goes_on(5)
     pair.wait_complete()

@@ -7,11 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 from hast.device.device_steps import abort_connection, mount_fuse, mount_minor, unmount
 
 SERVER = Path(__file__).parent / "ram_worker.py"
+BREATH_S = 0.004
+"""How long a slow disk works between two times in which it does not."""
 
 
 def missing_for_hangs() -> str:
@@ -29,6 +33,8 @@ class HangingDisk:
         self._directory = directory
         self._descriptor = mount_fuse(directory)
         self.path = directory / "disk"
+        self._slow_s = 0.0
+        self._thread: threading.Thread | None = None
         self._server = subprocess.Popen(
             [sys.executable, str(SERVER), "fuse", str(self._descriptor), str(image), "new", "1"],
             pass_fds=[self._descriptor],
@@ -45,6 +51,25 @@ class HangingDisk:
     def answer(self) -> None:
         """Go on, with what was asked meanwhile too."""
         self._server.send_signal(signal.SIGCONT)
+
+    def be_slow(self, seconds: float) -> None:
+        """From now on most of what is asked takes up to so long."""
+        self._slow_s = seconds
+        self._thread = threading.Thread(target=self._stutter, daemon=True)
+        self._thread.start()
+
+    def be_quick(self) -> None:
+        """The end of that."""
+        self._slow_s = 0.0
+        if self._thread is not None:
+            self._thread.join(10)
+
+    def _stutter(self) -> None:
+        while self._slow_s:
+            self.hang()
+            time.sleep(self._slow_s)
+            self.answer()
+            time.sleep(BREATH_S)
 
     def close(self) -> None:
         """Fail whatever sleeps, and take it away."""

@@ -198,6 +198,10 @@ class Activemap:
         """The disk is another one, or missed what was to be written: all of the image is to be stored."""
         self._touch(0, self.extents - 1)
 
+    def image(self) -> bytes:
+        """What the map on the disk is to be."""
+        return bytes(self._image)
+
     def take_image(self) -> tuple[int, bytes] | None:
         """What has to be written to make the disk's map equal to the image: (offset within the map, bytes)."""
         if self._changed is None:

@@ -17,6 +17,11 @@ class Owner(Protocol):
     """The engine, as the barrier sees it."""
 
     @property
+    def copying(self) -> bool:
+        """A synchronisation is on: what the copies have to flush is not the same."""
+        ...
+
+    @property
     def joining(self) -> bool:
         """The link is about to go live: a flush that began now would still not ask the peer."""
         ...
@@ -46,6 +51,8 @@ class Barrier:
         self._local = 0
         self._remote: int | None = None
         self._left = 0
+        self._began_s = self._local_s = self._remote_s = -1.0
+        """When the flush began, and how long each copy took; -1 where that says nothing."""
         self._wanted = False
         self._clean_all = False
         self._local_unsupported = False
@@ -85,6 +92,7 @@ class Barrier:
         crowded = clean_all or core.map.crowded()
         self._cleanable = core.map.stale_bits(clean_all) if core.connected and crowded else []
         self._local, self._remote, self._left = (0 if core.local_ok else EIO), None, 0
+        self._began_s, self._local_s, self._remote_s = core.now, -1.0, -1.0
         self._owner.flush_begins()
         flush = Request(FLUSH, 0, 0)
         flush.owner = BARRIER
@@ -106,6 +114,8 @@ class Barrier:
         elif flush.local_error:
             self._core.counters.flush_errors += 1
             self._local = flush.local_error
+        else:
+            self._local_s = self._core.now - self._began_s
         self._part_done(flush)
 
     def remote_done(self, flush: Request, error: int) -> None:
@@ -114,6 +124,7 @@ class Barrier:
             self._remote_unsupported = True
         else:
             self._remote = error
+            self._remote_s = -1.0 if error else self._core.now - self._began_s
         self._part_done(flush)
 
     def _part_done(self, flush: Request) -> None:
@@ -126,5 +137,7 @@ class Barrier:
         running, self._running, self._flush = self._running, None, None
         assert running is not None
         cleanable, self._cleanable = self._cleanable, []
+        if self._local_s >= 0 and self._remote_s >= 0 and not self._owner.copying:
+            self._core.pace.flushed(self._local_s, self._remote_s)
         self._owner.flushed(running, cleanable, self._clock, self._local, self._remote)
         self.start()

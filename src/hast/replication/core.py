@@ -17,6 +17,7 @@ from hast.format.constants import (
     Replication,
 )
 from hast.replication.activemap import Activemap
+from hast.replication.pace import Pace
 from hast.replication.ranges import RangeTable
 from hast.replication.types import (
     DELETE,
@@ -81,6 +82,7 @@ class Core:
         self.ranges = RangeTable()
         self.effects = Effects()
         self.counters = Counters()
+        self.pace = Pace()
         self.now = 0.0
         self.boot_id = metadata.boot_id
         """Of this boot of the host."""

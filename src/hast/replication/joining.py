@@ -75,6 +75,8 @@ class Joining:
         writes = self.writes
         if not self.hello or self._job is not None or writes.standing.ahead is Record.UNDER_WAY:
             return False
+        if self._core.saved.resuid == 0:  # the disk did not take it, and nobody would know it again
+            return False
         return not writes.holding or (self._core.ranges.size == 0 and writes.arming.quiet)
 
     def second_hello(self) -> tuple[int, int, int, bool]:
@@ -125,7 +127,7 @@ class Joining:
 
     def settle(self) -> None:
         """Go live when the merged map is on the disk (or the disk is broken, and the peer alone serves)."""
-        if self.attaching and self._job is None and not self.writes.arming.busy:
+        if self.attaching and self._job is self._start_job is None and not self.writes.arming.busy:
             self._go_live()
 
     def lost(self, was_connected: bool) -> None:
@@ -165,7 +167,7 @@ class Joining:
                 amap.owed_remote.unite(amap.owed_local)
                 amap.owed_local.clear()
             amap.owed_remote.unite_but(self._suspect, amap.owed_local)
-        self._suspect = Bitmap(amap.extents)
+            self._suspect = Bitmap(amap.extents)
         if meta.unflushed or self._core.peer_unflushed:
             amap.owed_remote.unite_but(amap.armed, amap.owed_local)
         if self._cache_lost and not inbound and self._in_step(peer):
@@ -209,6 +211,7 @@ class Joining:
         peer = core.peer
         assert peer is not None, "live with nobody"
         self.attaching = False
+        self._suspect = Bitmap(core.map.extents)
         core.connected = True
         core.last_reply_s = core.last_sent_s = core.now
         self.writes.choose_mode()

@@ -26,10 +26,11 @@ from hast.replication.core import (
     Core,
     Settings,
 )
-from hast.replication.disk_service import DiskService
+from hast.replication.disk_service import DiskService, full_map
 from hast.replication.handshake import PeerChanges
 from hast.replication.joining import Joining
 from hast.replication.leaving import Leaving
+from hast.replication.pace import Slow
 from hast.replication.reads import Reads
 from hast.replication.splitbrain import Changes, report, summary
 from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
@@ -39,6 +40,8 @@ from hast.replication.writes import MAX_ACTIVE, Writes
 
 __all__ = ["MAX_ACTIVE", "Primary", "Settings"]
 
+BOTH = 2
+"""Answers that a write in one piece waits for: the local disk's and the peer's."""
 IDLE_CLEAN_S = 5.0
 SHORTEST_TICK_S = 0.005
 
@@ -49,8 +52,9 @@ class Primary:
     `metadata` and `image` are what the provider holds (the map, mapsize bytes). `fresh_resuid` is a random non-zero
     number, used when the resource has none. `boot_id` names this boot of the host's kernel. `force` takes this copy
     for good although its metadata says otherwise. `flush_doubtful`: in this boot a worker before this one may have
-    been told that a flush failed, and not have noted it. `wall_offset_s` added to the `now` of calls gives seconds
-    since 1970.
+    been told that a flush failed, and not have noted it. `follows`: in this boot the peer came to hold what this copy
+    lacks, and the disk took no record of it: its map says nothing. `wall_offset_s` added to the `now` of calls gives
+    seconds since 1970.
     """
 
     def __init__(
@@ -64,8 +68,11 @@ class Primary:
         boot_id: bytes = b"",
         force: bool = False,
         flush_doubtful: bool = False,
+        follows: bool = False,
         wall_offset_s: float = 0.0,
     ) -> None:
+        if follows:
+            metadata, image = replace(metadata, stale=True), full_map(metadata)
         if force and (metadata.stale or metadata.inconsistent):
             metadata = replace(metadata, stale=False, inconsistent=False, prevrole=str(Role.INIT))
         mapsize_bytes = metadata.offset_bytes - MAP_OFFSET_BYTES
@@ -154,6 +161,8 @@ class Primary:
             else:
                 counters.deletes += 1
                 enter(request)
+        if now >= core.pace.sample_at_s and core.effects.remote:
+            self._sample(now)
         self._settle()
 
     def local_done(self, batch: list[Request], now: float) -> None:
@@ -172,6 +181,8 @@ class Primary:
             elif request.mode != FULLSYNC:
                 request.unacked -= 1
                 writes.ack_early(request)
+        if self.core.pace.sampled is not None:
+            self.core.pace.look_at_local(now)
         self._settle()
 
     def stored(self, job: Store, error: int, now: float) -> None:
@@ -219,11 +230,25 @@ class Primary:
         self._disk_service.keep()
         self._settle()
 
-    def drop_disk(self, now: float) -> None:
-        """Nothing more goes to the local disk."""
+    def drop_disk(self, now: float) -> Store:
+        """Nothing more goes to the local disk; returns what the shell writes on it before it closes it."""
         self.core.now = now
-        self._disk_service.drop()
+        last = self._disk_service.drop()
         self._settle()
+        return last
+
+    @property
+    def disk_is_behind(self) -> bool:
+        """The disk that is out of service may be filled from the peer; else only another worker may take it."""
+        return self._disk_service.is_behind
+
+    def why_not_take_disk(self, metadata: Metadata) -> str:
+        """Why a disk with this metadata cannot be taken into service; empty when it can."""
+        return self._disk_service.why_not_take(metadata)
+
+    def disk_lacks_everything(self, metadata: Metadata, flush_doubtful: bool) -> bool:
+        """What `take_disk` is to be told of a disk with this metadata."""
+        return self._disk_service.lacks_everything(metadata, flush_doubtful)
 
     def take_disk(self, everything: bool, flush_doubtful: bool, now: float) -> None:
         """Another local disk, or the same again, is open. `everything`: all of it is to be taken from the peer.
@@ -282,6 +307,7 @@ class Primary:
             self.sync.link_lost()
             self.standing.link_lost()
             self._leaving.link_lost()
+        core.pace.link_lost()
         self._joining.lost(was_connected)
         for request in core.forget_pending():
             if request.owner == CLIENT and request.op != READ:
@@ -319,6 +345,8 @@ class Primary:
             request.left -= 1
             if request.left == 0:
                 writes.complete(request)
+        if core.pace.sampled_seq and core.pace.sampled_seq not in pending:
+            core.pace.peer_done(now)
         self._settle()
 
     # -- the supervisor and the arbiter ---------------------------------------------------------------------------
@@ -413,6 +441,15 @@ class Primary:
                 self.writes.release_held()
         self._settle()
 
+    def look_for_slow_disk(self, now: float) -> Slow | None:
+        """Ask now and then: a disk that is slow from now on, told once."""
+        return self.core.pace.look(now)
+
+    @property
+    def slow_disk(self) -> Slow | None:
+        """Which disk is far slower than the other, as far as both can be seen."""
+        return self.core.pace.slow if self.core.connected and self.core.local_ok else None
+
     def status(self) -> dict[str, object]:
         """What status and list show of the engine."""
         core = self.core
@@ -438,6 +475,16 @@ class Primary:
             "activemap_updates": self.map.updates,
             "counters": asdict(core.counters),
         }
+
+    def _sample(self, now: float) -> None:
+        """Take the time of the write that is about to go to both copies, if it is one of a client's."""
+        core = self.core
+        seq = core.effects.remote[-1][1]
+        request = core.pending.get(seq)
+        if request is None or request.op != WRITE or request.owner != CLIENT or request.left != BOTH:
+            return
+        if core.local_ok and not self.sync.active:
+            core.pace.sample(request, seq, now)
 
     # -- the rest -------------------------------------------------------------------------------------------------
 
@@ -473,8 +520,9 @@ class Primary:
         core = self.core
         if core.local_ok:
             core.local_ok = False
+            core.pace.reset()
             core.event("disk-failed", f"Local disk is not used any more: {text}.", "error")
-            self.standing.hand_over_lead()
+            self.standing.disk_lost()
 
     def _settle(self) -> None:
         """The end of every call: one map job and one flush at a time, started when there is cause."""

@@ -127,6 +127,12 @@ class Secondary:
         """Everything that was taken is carried out."""
         return not (self._active or self._held or self._marks)
 
+    def why_not_release_disk(self) -> str:
+        """Why the local disk cannot be spared now; empty when it can."""
+        if Feature.TAKE_LEAD in self._features and self.meta.ahead_since_s:
+            return "this copy holds what the other node lacks"
+        return ""
+
     # -- message 3 ------------------------------------------------------------------------------------------------
 
     @property

@@ -217,6 +217,11 @@ class Standing:
             self.peer_leads = Record.UNDER_WAY
             self._lead_command = core.send_command(Command.TAKE_LEAD, self._highest_localcnt)
 
+    def disk_lost(self) -> None:
+        """Nothing is recorded on our disk any more, neither that it lacks something nor what."""
+        self.hand_over_lead()
+        self._note_follows()
+
     def stored(self, job: Store, error: int) -> bool:
         """A metadata job ended; True when it was one of ours."""
         if job is self._stale_job:
@@ -262,9 +267,12 @@ class Standing:
 
     def _settle_lead(self) -> None:
         if self._lead_command is None and self._stale_job is None:
-            if self.peer_leads is Record.DURABLE and not self._core.local_ok:
-                self._core.effects.follows = True
+            self._note_follows()
             self._release(self._waiting_lead, True)
+
+    def _note_follows(self) -> None:
+        if self.peer_leads is Record.DURABLE and not self._core.local_ok:
+            self._core.effects.follows = True
 
     def _raise_localcnt(self) -> None:
         core = self._core

@@ -377,7 +377,7 @@ class Sync:
         self._unflushed = 0
         self._extents.clear()
         self._current = -1
-        self._command = None
+        self._command = self._close_job = None
 
     def status(self) -> dict[str, object] | None:
         """Direction, position, rate and time left, while something is being copied."""
@@ -482,6 +482,9 @@ class Sync:
 
     def _close(self) -> None:
         core = self._core
+        if not core.local_ok:  # lost meanwhile: the peer leads, and its map says that everything is missing here
+            self.stage = Stage.OFF
+            return
         self.stage = Stage.CLOSING
         self._retry_at_s = 0.0
         if Feature.SYNC_MARK in core.features:

@@ -106,7 +106,7 @@ class Event(NamedTuple):
     """Something an operator, a hook or a log wants to know of. `name` as in section 8.7, or one of ours."""
 
     name: str
-    """connect disconnect syncstart syncdone syncintr split-brain split-brain-resolved disk-hung disk-failed
+    """connect disconnect syncstart syncdone syncintr split-brain split-brain-resolved disk-hung slow-disk disk-failed
     peer-disk-failed frozen thawed peer-leaves peer-left peer-stops"""
     text: str
     level: str = "info"

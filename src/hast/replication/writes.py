@@ -272,8 +272,10 @@ class Writes:
         """Note which copy lacks this write; where both failed, the copies still have to be made equal (S3, S6)."""
         amap = self._core.map
         peer_lacks = request.remote_error != 0
-        both = peer_lacks and request.local_error != 0
-        target = amap.owed_remote if peer_lacks and not (both and amap.owed_local) else amap.owed_local
+        lost_here = not self._core.local_ok and not request.acked
+        both = peer_lacks and (request.local_error != 0 or lost_here)
+        peer_is_better = bool(amap.owed_local) or not self._core.local_ok
+        target = amap.owed_remote if peer_lacks and not (both and peer_is_better) else amap.owed_local
         for extent in range(request.first, request.last + 1):
             if extent not in amap.owed_local and extent not in amap.owed_remote:
                 target.add(extent)
@@ -320,6 +322,11 @@ class Writes:
             self._core.event("peer-disk-failed" if kind.startswith("peer") else "disk-failed", text, "error")
 
     # -- what the barrier and the sync want of their owner --------------------------------------------------------
+
+    @property
+    def copying(self) -> bool:
+        """A synchronisation is on."""
+        return self.sync.active
 
     @property
     def joining(self) -> bool:

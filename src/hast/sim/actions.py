@@ -11,19 +11,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hast.format.constants import Role
+from hast.replication.primary import Primary
 from hast.replication.standing import Record
 from hast.replication.sync import Stage
-from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO
+from hast.replication.types import WRITE
+from hast.sim import disk_actions
 from hast.sim.clients import Habits
-from hast.sim.disk import SECTOR_BYTES, STORE
+from hast.sim.disk import SECTOR_BYTES
+from hast.sim.disk_actions import OPERATIONS, still_stale
 from hast.sim.expectations import expect_answer, expect_drop, expect_link
 from hast.sim.node import Node
-from hast.sim.small import EXTENT_BYTES, fresh_metadata
+from hast.sim.small import EXTENT_BYTES
 
 if TYPE_CHECKING:
     from hast.sim.run import Run
 
-OPERATIONS = {"read": READ, "write": WRITE, "flush": FLUSH, "store": STORE, "zero": ZERO, "discard": DELETE}
 PROMOTE_AGAIN_S = 4.0
 LONE_DRAIN_S = 8.0
 """Nobody is waited for but the arbiter, which refuses within 3 s, and a slow disk."""
@@ -49,6 +51,11 @@ def until(run: Run, what: str, most_s: float) -> bool:
     """Go on at the very moment at which this becomes true, if it does so in time."""
     begin = UNTIL[what](run)
     return run.world.run_till(begin, most_s)
+
+
+def events(run: Run, count: int) -> None:
+    """So many things happen: an operation of a disk ends, a message arrives, a client asks, a timer fires."""
+    run.world.run_events(count)
 
 
 def operation(run: Run, op: str, sector: int = 0, sectors: int = 1, fua: bool = False) -> None:
@@ -219,20 +226,27 @@ def rate(run: Run, bytes_s: int) -> None:
 # -- hosts and processes ----------------------------------------------------------------------------------------
 
 
-def kill(run: Run, node: str) -> bool:
+def kill(run: Run, node: str, resend: bool = False) -> bool:
     """kill -9 of the worker; a primary's is started again at once, a secondary's at the next connection. Where hastd is
-    dead as well it is not, and a copy that only a worker in office may use may be left: then a person has to choose."""
+    dead as well it is not, and a copy that only a worker in office may use may be left: then a person has to choose.
+
+    `resend`: the process takes its time to end, and what it did not answer is sent to the next one.
+    """
     target = run.node(node)
     if not target.up or (target.name in run.cluster.orphans.names and not run.strict):
         return False
     if target.name == run.cluster.serving:
-        run.clients.server_gone()
+        if resend and target.name not in run.cluster.orphans.names | run.cluster.stopping:
+            run.clients.worker_gone()
+        else:
+            run.clients.server_gone()
         if not run.features:
             run.truth.excuse_unled(target)
-        if (target.flushing or target.flush_doubtful) and (run.is_async or not run.protected()):
+        unprotected = run.is_async or not run.protected() or not run.cluster.other(target).has_disk
+        if (target.flushing or target.flush_doubtful) and unprotected:
             # Should this flush fail, the kernel tells the dead: only the peer could make up for it (docs/testing.md).
             run.clients.doubt_unflushed()
-    run.cluster.restart_worker(target.name)
+    run.cluster.restart_worker(target.name, resend)
     return True
 
 
@@ -243,10 +257,11 @@ def power_off(run: Run, node: str, keep: float = 0.5) -> bool:
         return False
     serving = target.name == run.cluster.serving
     if serving:
-        cut_off = run.cluster.other(target).name in run.cluster.orphans.names  # nobody there lets it in at its return
+        other = run.cluster.other(target)
+        cut_off = other.name in run.cluster.orphans.names or not other.has_disk  # nobody there lets it in at its return
         if run.strict and (run.is_async or cut_off or not run.protected()):
             run.clients.doubt_unflushed()
-        if not run.features:
+        if cut_off or not run.features:
             run.truth.excuse_unled(target)
         run.clients.server_gone()
     engine = run.engine()
@@ -266,6 +281,8 @@ def power_on(run: Run, node: str) -> bool:
     if target.up:
         return False
     target.boot()
+    if run.cluster.roles[target.name] is Role.INIT:  # it was nothing when it lost its power, and hastd starts with it
+        run.cluster.roles[target.name] = Role.SECONDARY
     if run.cluster.roles[target.name] is Role.PRIMARY:
         run.cluster.roles[target.name] = Role.SECONDARY
         if not _serve(run, target):
@@ -317,7 +334,7 @@ def take_over(run: Run, keep: float = 0.5) -> bool:
     run.truth.states.add("fail-over")
     if not _promote_in_time(run, peer):
         run.truth.states.add("fail-over refused")
-        if not run.schedule.arbiter and not _still_stale(run, peer):
+        if not run.schedule.arbiter and not still_stale(run, peer):
             run.truth.wrong(f"{peer.name} cannot take over, although its copy is whole")
         node.boot()
         return _back(run, node, peer)
@@ -343,11 +360,6 @@ def take_over_unlinked(run: Run, keep: float = 0.5) -> bool:
         run.world.run_till(lambda: run.cluster.admitting, PROMOTE_AGAIN_S)
     node.boot()
     return promoted or _back(run, node, peer)
-
-
-def _still_stale(run: Run, node: Node) -> bool:
-    """A copy that was stale once, and filled by a reference primary, is told only later that it is good again."""
-    return not run.features and node.disk.metadata.stale
 
 
 def _back(run: Run, node: Node, peer: Node) -> bool:
@@ -462,7 +474,7 @@ def succeed(run: Run) -> bool:
         if not run.heir and node.name not in cluster.stopping:
             return False
         if run.world.now >= limit_s:
-            if run.heir and not run.schedule.arbiter and not _still_stale(run, peer):
+            if run.heir and not run.schedule.arbiter and not still_stale(run, peer):
                 run.truth.wrong(f"{peer.name} cannot take over from {node.name}, although it is gone")
             return False
         run.world.run_for(0.2)
@@ -521,56 +533,6 @@ def demote(run: Run, node: str) -> bool:
         if target.name == run.cluster.serving:
             run.clients.server_gone()
         run.cluster.demote(target.name)
-    return True
-
-
-# -- disks ------------------------------------------------------------------------------------------------------
-
-
-def fail(run: Run, node: str, op: str, count: int = 1) -> None:
-    """The next operations of this kind fail with EIO; what a failed flush covered never reaches the medium."""
-    run.failures_seen = sum(each.disk.failed for each in run.cluster.nodes.values())
-    run.node(node).disk.failures[OPERATIONS[op]] = count
-
-
-def slow(run: Run, node: str, factor: float) -> None:
-    """The disk takes its time."""
-    run.node(node).disk.slowness = factor
-
-
-def break_disk(run: Run, node: str) -> bool:
-    """The disk fails for good, at a time when the other copy has everything."""
-    target = run.node(node)
-    serving = target.name == run.cluster.serving
-    if not (run.peer_whole() if serving else run.protected()):
-        return False
-    target.disk.broken = True
-    return True
-
-
-def replace_disk(run: Run, node: str) -> bool:
-    """Another disk, on which `hastctl create` is run: everything is copied. A primary swaps the roles first."""
-    target = run.node(node)
-    other = run.cluster.other(target)
-    if not target.up or not other.up:
-        return False
-    if target.name == run.cluster.serving:
-        if not target.disk.broken:
-            return False
-        run.clients.server_gone()
-        run.cluster.demote(target.name, Role.INIT)
-        if not run.cluster.may_promote(other.name) and not _still_stale(run, other):
-            run.truth.wrong("the copy that took over from a broken disk may not be used")
-        run.cluster.promote(other.name, force=True)
-    elif not (target.disk.broken or run.protected()):
-        return False
-    else:
-        run.cluster.demote(target.name, Role.INIT)
-    run.world.run_for(0.5)
-    target.disk.recreate(fresh_metadata(), target.rng)
-    target.flush_doubtful = target.follows = False
-    run.truth.apart[target.name].clear()
-    run.cluster.roles[target.name] = Role.SECONDARY
     return True
 
 
@@ -685,25 +647,36 @@ def heal(run: Run) -> None:
     for name in list(cluster.stopped):
         cluster.start_hastd(name)
     for node in cluster.nodes.values():
+        disk_actions.answer_again(run, node)
         node.disk.failures = dict.fromkeys(node.disk.failures, 0)
         node.disk.slowness = 1.0
         if not node.up:
             power_on(run, node.name)
         if node.disk.broken:
-            replace_disk(run, node.name)
+            disk_actions.replace_disk(run, node.name)
     if cluster.link is not None and cluster.link.silent:
         cluster.cut("the host that fell silent resets the connection")
     engine = run.engine()
     if engine is not None and engine.writes.frozen == "by hand":
         thaw(run)
-    if engine is not None and not engine.core.local_ok:
-        kill(run, "primary")
+    mend_disks(run)
     if run.cluster.primary() is None:
         for name in (cluster.serving, cluster.other(cluster.nodes[cluster.serving]).name):
             if _serve_in_time(run, cluster.nodes[name]):
                 break
         else:
             _choose_by_hand(run)
+
+
+def mend_disks(run: Run) -> None:
+    """Attach what was taken out of service, or answers again; have another worker take what failed."""
+    orders = run.cluster.disk_orders
+    for node in run.cluster.nodes.values():
+        core = node.engine.core if isinstance(node.engine, Primary) else None
+        if node.detached or (core is not None and core.local_away):
+            orders.attach(node)
+        elif core is not None and not (core.local_ok or orders.is_busy(node)):
+            kill(run, node.name)
 
 
 def _choose_by_hand(run: Run) -> None:
@@ -715,7 +688,7 @@ def _choose_by_hand(run: Run) -> None:
     cluster = run.cluster
     last = cluster.nodes[cluster.serving]
     other = cluster.other(last)
-    filled = not run.features and _still_stale(run, other)
+    filled = not run.features and still_stale(run, other)
     on_record = run.schedule.arbiter and cluster.witness.sole == last.name and not other.metadata.stale
     if last.metadata.stale and (filled or on_record) and not other.metadata.inconsistent:
         run.truth.states.add("a copy is chosen by hand")
@@ -738,6 +711,7 @@ ACTIONS: dict[str, Callable[..., bool | None]] = {
         rest,
         wait,
         until,
+        events,
         operation,
         write_beside_copy,
         settle,
@@ -761,10 +735,15 @@ ACTIONS: dict[str, Callable[..., bool | None]] = {
         switch,
         promote,
         demote,
-        fail,
-        slow,
-        break_disk,
-        replace_disk,
+        disk_actions.fail,
+        disk_actions.slow,
+        disk_actions.break_disk,
+        disk_actions.replace_disk,
+        disk_actions.hang,
+        disk_actions.answer,
+        disk_actions.detach,
+        disk_actions.attach,
+        disk_actions.replace_live,
         reach,
         arbiter_delay,
         restart_arbiter,

@@ -49,6 +49,13 @@ class History:
             known.append(write)
         return write
 
+    def ask_again(self, write: Write) -> None:
+        """It was never answered, and is asked for anew: whoever carries it out does so after what came before."""
+        for known in self.sectors[write.first : write.last + 1]:
+            if write in known:
+                known.remove(write)
+            known.append(write)
+
     def doubt(self, writes: Iterable[Write]) -> None:
         """These were acknowledged, and may be lost all the same: more failed than their mode survives."""
         for write in writes:

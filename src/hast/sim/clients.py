@@ -60,8 +60,11 @@ class Clients:
         a flush that had been asked for when that one failed."""
         self._served: dict[Request, Link] = {}
         """Unanswered operation → the link over which the peer could serve it when it was asked for."""
+        self._resend = False
         for node in cluster.nodes.values():
             node.on_finished = self._finished
+        cluster.on_served = self.send_again
+        cluster.on_refused = self.server_gone
 
     @property
     def open(self) -> int:
@@ -90,6 +93,33 @@ class Clients:
         """The worker that served is gone: what was open is never answered."""
         self._open.clear()
         self._served.clear()
+
+    def worker_gone(self) -> None:
+        """The worker that served is gone: the kernel waits, and sends what is open to the next one."""
+        self._served.clear()
+        self._resend = True
+        for request in [request for request, error in self.direct.items() if error is None]:
+            self.direct[request] = -1
+
+    def send_again(self) -> None:
+        """In no particular order."""
+        engine, node = self.cluster.engine(), self.cluster.primary()
+        if not self._resend or engine is None or node is None:
+            return
+        self._resend = False
+        unanswered, batch = list(self._open), []
+        self._rng.shuffle(unanswered)
+        for request in unanswered:
+            opened, data = self._open.pop(request), request.cookie
+            again = Request(request.op, request.offset, request.length, data, client=self, cookie=data, fua=opened[2])
+            self._open[again] = opened
+            if opened[0] is not None:
+                self.history.ask_again(opened[0])
+            batch.append(again)
+        if batch:
+            self.truth.states.add("requests sent again")
+            engine.submit(batch, self.world.now)
+            node.pump()
 
     def start_over(self) -> None:
         """The history begins anew: reads under way are not judged, writes under way may still come."""
@@ -173,7 +203,7 @@ class Clients:
         if op == WRITE:
             self._stamp = value = self._stamp + 1
             data = value.to_bytes(SECTOR_BYTES, sys.byteorder) * sectors
-        request = Request(op, offset, length, data, client=self, fua=fua)
+        request = Request(op, offset, length, data, client=self, cookie=data, fua=fua)
         self.history.horizon_s = min((began_s for _write, began_s, _fua in self._open.values()), default=now)
         write = None if op == READ else self.history.begin(offset, length, value, now)
         self._open[request] = (write, now, fua)

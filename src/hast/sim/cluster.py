@@ -14,9 +14,12 @@ from hast.replication.promotion import PeerState, may_serve, may_use_copy
 from hast.replication.secondary import DISK_OPERATIONS, Secondary, SecondHello, SecondReply
 from hast.replication.types import Event, Metadata
 from hast.sim.arbiter import Dealings, Witness
+from hast.sim.disk_orders import DiskOrders
 from hast.sim.node import Node, Watcher
 from hast.sim.orphans import Orphans
+from hast.sim.provider import DISK_TIMEOUT_S
 from hast.sim.world import World
+from hast.supervisor.decisions import restart
 from hast.supervisor.decisions.departure import Departure, PeerAnswer
 from hast.supervisor.decisions.role_change import QUIET_LIMIT_S, STOP_MARGIN_S, leave_limit_s
 
@@ -129,9 +132,14 @@ class Cluster:
         self.stopped: set[str] = set()
         """Nodes whose hastd has ended: nobody answers there, though the host is up."""
         self.orphans = Orphans(self)
+        self.disk_orders = DiskOrders(self)
         self.departures = {name: Departure() for name in self.nodes}
         """What each node heard of the other's going."""
         self.on_left: Callable[[Node], None] = lambda node: None
+        self.on_served: Callable[[], None] = lambda: None
+        """Clients are let in: what the kernel still waits for it sends again."""
+        self.on_refused: Callable[[], None] = lambda: None
+        """The role is given up, and the device with it."""
         self._unnoticed = 0
         """Links that are gone while their primary does not know it yet."""
         for node in self.nodes.values():
@@ -170,6 +178,9 @@ class Cluster:
         self.world.note(f"{name}: role primary{', by force' if force else ''}")
         if name in self.orphans.names:
             self.refused("promotion: hastd is dead")
+            return False
+        if not self.world.run_till(lambda: self.nodes[name].has_disk, DISK_TIMEOUT_S):
+            self.refused("promotion: there is no disk")
             return False
         if not force and not self.may_promote(name):
             self.refused("promotion: the copy may not be used")
@@ -320,21 +331,43 @@ class Cluster:
         node.pump()
         return self.world.run_till(lambda: engine.drained or node.engine is not engine, DRAIN_S)
 
-    def restart_worker(self, name: str) -> None:
-        """A process died; a primary's is replaced at once, a secondary's at the next connection."""
+    def restart_worker(self, name: str, dying: bool = False) -> None:
+        """A process died; a primary's is replaced at once, a secondary's at the next connection. `dying`: what it was
+        in the middle of is not over yet."""
         self.world.note(f"{name}: worker killed")
         node = self.nodes[name]
         if self.link is not None and node in (self.link.primary, self.link.secondary):
             self.cut("worker killed")
-        node.stop()
+        node.stop(dying)
         if name in self.stopping:
             self._let_go(node, False)
         elif name in self.orphans.names:
             self.orphans.lost_worker(name)
         elif self.roles[name] is Role.PRIMARY and node.up:
-            if name in self.dealings:
-                self.dealings[name].worker_replaced()
-            self.serve(name, resume=True)
+            self.admitting = False
+            self._revive(name, node.life)
+
+    def _revive(self, name: str, life: int) -> None:
+        """Another worker for a primary, as soon as the last one has left nothing behind and there is a disk."""
+        node = self.nodes[name]
+        if node.life != life or self.roles[name] is not Role.PRIMARY or not node.up:
+            return
+        no_disk = node.detached or node.disk.hung
+        if no_disk or name in self.orphans.names or not restart.leaves_nothing(True, node.left_something):
+            self.world.after(DRAIN_POLL_S, self._revive, name, life)
+            return
+        if name in self.dealings:
+            self.dealings[name].worker_replaced()
+        self.serve(name, resume=True)
+
+    def disk_hung(self, node: Node) -> None:
+        """A secondary that has no disk is none: it ends when the primary was told of its errors."""
+        if isinstance(node.engine, Secondary):
+            self.world.after(DRAIN_POLL_S, self._end_of_secondary, node, node.life)
+
+    def _end_of_secondary(self, node: Node, life: int) -> None:
+        if node.life == life and self.link is not None and self.link.secondary is node:
+            self.cut("the local disk does not answer")
 
     def crash(self, name: str, keep: float) -> list[int]:
         """Power cut; returns the sectors whose newest content was lost."""
@@ -376,8 +409,10 @@ class Cluster:
             self.refused(f"start: the peer is {state}")
             self.world.note(f"{name}: does not start: {verdict.reason}")
             self.demote(name)
+            self.on_refused()
         else:
             self.watcher.serves(self.nodes[name], force)
+            self.on_served()
 
     # -- the link -----------------------------------------------------------------------------------------------
 
@@ -419,6 +454,8 @@ class Cluster:
         peer = self.other(node)
         if not peer.up or self._unnoticed or peer.name in self.orphans.names:
             return
+        if not peer.has_disk:
+            return
         if self.roles[peer.name] is Role.PRIMARY:
             self._attempted(name, PeerState.PRIMARY)
             return
@@ -448,7 +485,7 @@ class Cluster:
 
     def _answer(self, link: Link, hello: SecondHello) -> None:
         node = link.secondary
-        if node.disk.broken:
+        if node.disk.broken or not node.has_disk:
             self.cut("the secondary cannot read its metadata")
             return
         engine = node.start_secondary(int(self.features))

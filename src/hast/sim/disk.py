@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+from collections.abc import Callable
 
 from hast.replication.types import FLUSH, READ, WRITE, Metadata, Request
 
@@ -46,6 +47,12 @@ class Disk:
         """Factor on the time that operations take."""
         self.failed = 0
         """Operations that failed."""
+        self.hung = False
+        """It answers nothing."""
+        self.asleep: list[Callable[[], None]] = []
+        """What goes on when it answers again."""
+        self.late = 0
+        """Operations in it for which nobody waits any more."""
 
     @property
     def metadata(self) -> Metadata:
@@ -168,6 +175,8 @@ class Disk:
     def crash(self, rng: random.Random, keep: float = 0.5) -> list[int]:
         """Power is lost: each cached sector reached the medium, with probability `keep`, or not. Returns the sectors
         of the data area that were lost."""
+        self.hung, self.late = False, 0
+        self.asleep.clear()
         gone = []
         for sector, version in sorted(self._cached.items()):
             if sector not in self._lost and rng.random() < keep:

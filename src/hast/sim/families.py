@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from hast.format.constants import Replication
-from hast.sim.disasters import apart, disks, hosts, network, rare
+from hast.sim.disasters import apart, disks, hosts, network, rare, service
 from hast.sim.disasters.draw import Disaster, Draw
 from hast.sim.schedule import Argument, Schedule, Step
 
@@ -66,6 +66,7 @@ DISASTERS: tuple[Disaster, ...] = (
     apart.arbiter_chooses,
     apart.frozen_by_hand,
     *rare.RARE,
+    *service.SERVICE,
 )
 ONLY_WITH_ARBITER = frozenset({apart.arbiter_away, apart.arbiter_chooses}) | rare.RARE_ONLY_WITH_ARBITER
 NEVER_WITH_ARBITER = frozenset({apart.both_serve, apart.outdated_promoted}) | rare.RARE_NEVER_WITH_ARBITER
@@ -83,8 +84,14 @@ CHAOS: tuple[tuple[str, dict[str, tuple[Argument, ...]]], ...] = (
     ("fail", {"node": ("a", "b"), "op": ("flush",), "count": (1, 2)}),
     ("fail", {"node": ("a", "b"), "op": ("flush",), "count": (1, 2)}),
     ("slow", {"node": ("a", "b"), "factor": (1.0, 1.0, 10.0)}),
-    ("kill", {"node": ("primary",)}),
-    ("kill", {"node": ("secondary",)}),
+    ("kill", {"node": ("primary",), "resend": (True, False)}),
+    ("kill", {"node": ("secondary",), "resend": (True, False)}),
+    ("hang", {"node": ("a", "b")}),
+    ("answer", {"node": ("a",), "errors": (True, False)}),
+    ("answer", {"node": ("b",), "errors": (True, False)}),
+    ("detach", {"node": ("a", "b")}),
+    ("attach", {"node": ("a",)}),
+    ("attach", {"node": ("b",)}),
     ("power off", {"node": ("secondary",), "keep": (0.0, 0.5, 0.9)}),
     ("power on", {"node": ("secondary",)}),
     ("power on", {"node": ("secondary",)}),

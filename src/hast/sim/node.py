@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 from hast.replication.primary import Primary, Settings
 from hast.replication.secondary import Secondary
-from hast.replication.types import FLUSH, READ, WRITE, Event, Metadata, Request, Store
-from hast.sim.disk import SECTOR_BYTES, STORE, Disk, Flush
+from hast.replication.types import Event, Metadata, Request, Store
+from hast.sim.disk import SECTOR_BYTES, Disk
+from hast.sim.provider import Provider
 from hast.sim.world import World
-
-OPERATION_S = 0.004
 
 
 class Watcher(Protocol):
@@ -51,6 +48,7 @@ class Shell(Protocol):
     def sent(self, node: Node) -> None: ...
     def event(self, node: Node, event: Event) -> None: ...
     def asked(self, node: Node, question: str) -> None: ...
+    def disk_hung(self, node: Node) -> None: ...
 
 
 class Node:
@@ -78,12 +76,10 @@ class Node:
         self.copied: dict[int, int] = {}
         """Sector → version, as a synchronisation wrote it."""
         self.on_finished: Callable[[Node, list[Request]], None] = lambda node, batch: None
-        self._stores: deque[Store] = deque()
-        self._storing = False
-        self._writing: list[Request] = []
-        self._flushing: list[Flush] = []
-        self._reading: set[Request] = set()
-        self._under_way = 0
+        self.provider = Provider(self, self.disk)
+        """The disk as the worker has it open."""
+        self.detached = False
+        """The operator took the disk out of service."""
 
     @property
     def metadata(self) -> Metadata:
@@ -96,6 +92,7 @@ class Node:
         image = self.disk.map()
         resuid = self.rng.getrandbits(63) + 1
         self.stop()
+        self.open_disk()
         engine = Primary(
             settings,
             meta,
@@ -105,6 +102,7 @@ class Node:
             boot_id=self.boot_id,
             force=force,
             flush_doubtful=self.flush_doubtful,
+            follows=self.follows and not force,
             wall_offset_s=1e9,
         )
         engine.map._unit_bytes = SECTOR_BYTES
@@ -115,6 +113,7 @@ class Node:
 
     def start_secondary(self, features: int) -> Secondary:
         self.stop()
+        self.open_disk()
         engine = self.engine = Secondary(
             self.metadata,
             self.disk.map(),
@@ -135,49 +134,53 @@ class Node:
         engine = self.engine
         if not isinstance(engine, Secondary):
             return True
-        if not engine.idle or self._stores:
+        if not engine.idle or self.provider.pending_stores:
             return False
-        if self._under_way:
-            self.watcher.wrong(
-                f"S10: the secondary on {self.name} is idle, with {self._under_way} operations under way"
-            )
+        if self.provider.under_way:
+            count = self.provider.under_way
+            self.watcher.wrong(f"S10: the secondary on {self.name} is idle, with {count} operations under way")
         return True
+
+    @property
+    def left_something(self) -> bool:
+        """What a worker that is gone gave the disk may still be carried out."""
+        return self.disk.late > 0
+
+    @property
+    def has_disk(self) -> bool:
+        """A worker that begins now can use it."""
+        return not (self.disk.hung or self.left_something or self.detached)
 
     @property
     def flushing(self) -> bool:
         """A flush of the data area is under way."""
-        return bool(self._flushing)
+        return self.provider.flushing
 
     @property
     def storing(self) -> bool:
         """A durable write is under way."""
-        return self._storing
+        return self.provider.storing
 
-    def stop(self) -> None:
-        """The process ends; the kernel's cache lives on, and what it was just doing is carried out or not."""
-        if self.up:
-            for request in self._writing:
-                if self.rng.random() < 0.5:
-                    self.disk.execute(request)
-            for flush in self._flushing:
-                self._end_flush(flush)
-            if self._storing and self.rng.random() < 0.5:
-                self._write_job(self._stores[0])
-        self.flush_doubtful = self.flush_doubtful or bool(self._flushing)
-        self._flushing = []
+    def open_disk(self) -> None:
+        """By a worker that begins, or that takes a disk into service."""
+        self.provider.close()
+        self.provider = Provider(self, self.disk)
+
+    def stop(self, dying: bool = False) -> None:
+        """The process ends; the kernel's cache lives on, and what it was just doing is carried out or not. `dying`: it
+        was killed, and takes its time to be gone."""
+        doubtful = self.flushing
+        self.provider.close(dying)
+        self.flush_doubtful = self.flush_doubtful or doubtful
+        self.provider = Provider(self, self.disk)
         self.engine = None
         self.life += 1
-        self._stores.clear()
-        self._storing = False
-        self._writing = []
-        self._reading = set()
-        self._under_way = 0
 
     def crash(self, keep: float) -> list[int]:
         """Power cut; returns the sectors of the data area whose newest content was lost."""
         self.stop()
         self.up = False
-        self.flush_doubtful = self.follows = False
+        self.flush_doubtful = self.follows = self.detached = False
         self.world.note(f"{self.name}: power cut")
         return self.disk.crash(self.rng, keep)
 
@@ -198,12 +201,12 @@ class Node:
             stores, effects.stores = effects.stores, []
             for job in stores:
                 self.watcher.asks_store(self, job)
-            self._stores.extend(stores)
-            self._next_store()
+            self.provider.store(stores)
         if effects.local:
             local, effects.local = effects.local, []
-            for request in local:
-                self._execute(request)
+            failed = self.provider.submit(local)
+            if failed:
+                engine.local_done(failed, self.world.now)
         if effects.events:
             events, effects.events = effects.events, []
             for event in events:
@@ -218,6 +221,26 @@ class Node:
             finished, effects.finished = effects.finished, []
             self.on_finished(self, finished)
         self.shell.sent(self)
+        if effects.stores or effects.local:  # what went to a disk that is out of service failed at once
+            self.pump()
+
+    def noted(self, metadata: Metadata) -> None:
+        """The disk says this durably: what outlives a worker has not to say it any more."""
+        self.flush_doubtful = self.flush_doubtful and not metadata.unflushed
+        self.follows = self.follows and not metadata.stale
+
+    def disk_lost(self) -> None:
+        """The worker gives its disk up; what it was given fails next."""
+        engine = self.engine
+        if isinstance(engine, Primary):
+            engine.disk_lost("it does not answer", self.world.now)
+        self.shell.disk_hung(self)
+
+    def swap_disk(self, metadata: Metadata) -> None:
+        """Another disk, with other things on it, in the place of this one. Nobody uses either."""
+        self.disk = Disk(metadata)
+        self.disk.recreate(metadata, self.rng)
+        self.flush_doubtful = self.follows = False
 
     def _tick(self, life: int) -> None:
         engine = self.engine
@@ -226,120 +249,4 @@ class Node:
         now = self.world.now
         when_s = engine.tick(now)
         self.world.after(max(when_s - now, 0.001), self._tick, life)
-        self.pump()
-
-    def _delay_s(self) -> float:
-        return self.rng.random() * OPERATION_S * self.disk.slowness
-
-    # -- durable writes -----------------------------------------------------------------------------------------
-
-    def _write_job(self, job: Store) -> int:
-        if job.metadata is not None:
-            self.disk.write_metadata(job.metadata)
-            return 0
-        self.watcher.writes_map(self, job)
-        return self.disk.write(job.offset_bytes, job.data)
-
-    def _next_store(self) -> None:
-        if self._stores and not self._storing:
-            self._storing = True
-            self.world.after(self._delay_s(), self._written, self._stores[0], self.life)
-
-    def _written(self, job: Store, life: int) -> None:
-        if life != self.life:
-            return
-        if self.disk.fails(STORE):
-            self._stored(job, -1, life)
-            return
-        version = self._write_job(job)
-        if job.flush:
-            self.world.after(self._delay_s(), self._stored, job, version, life)
-        else:
-            self._stored(job, version, life)
-
-    def _stored(self, job: Store, version: int, life: int) -> None:
-        if life != self.life or self.engine is None:
-            return
-        failed = version < 0 or self.disk.broken
-        if job.flush and not failed:
-            if job.metadata is not None:
-                self.disk.store_metadata(job.metadata)
-            else:
-                self.disk.store(job.offset_bytes, job.data, version)
-        self._storing = False
-        self._stores.popleft()
-        if job.metadata is not None and job.metadata.unflushed and not failed:
-            self.flush_doubtful = False
-        if job.metadata is not None and job.metadata.stale and not failed:
-            self.follows = False
-        self.engine.stored(job, errno.EIO if failed else 0, self.world.now)
-        self._next_store()
-        self.pump()
-
-    # -- the data area ------------------------------------------------------------------------------------------
-
-    def _execute(self, request: Request) -> None:
-        self._under_way += 1
-        if request.op == FLUSH:
-            flush = self.disk.begin_flush()
-            self._flushing.append(flush)
-            self.world.after(self._delay_s(), self._flushed, request, flush, self.life)
-            return
-        self._check_order(request)
-        if request.op != READ:
-            self._writing.append(request)
-        elif request.owner:
-            self._reading.add(request)
-        self.world.after(self._delay_s(), self._executed, request, self.life)
-
-    def _check_order(self, request: Request) -> None:
-        """S5: the engine never lets two overlapping writes be under way together, nor a write and a copying read."""
-        if request.op == READ and not request.owner:
-            return
-        end = request.offset + request.length
-        for other in self._writing:
-            if other.offset < end and request.offset < other.offset + other.length:
-                self.watcher.wrong(f"S5: {self.name} was given {request} while {other} is under way")
-        if request.op != READ:
-            for other in self._reading:
-                if other.offset < end and request.offset < other.offset + other.length:
-                    self.watcher.wrong(f"S5: {self.name} was given {request} while it is copied by {other}")
-
-    def _flushed(self, request: Request, flush: Flush, life: int) -> None:
-        if life != self.life:
-            return
-        self._flushing = [other for other in self._flushing if other is not flush]
-        request.local_error = self._end_flush(flush)
-        if request.local_error:
-            self.watcher.fails(self, request)
-        self._done(request)
-
-    def _end_flush(self, flush: Flush) -> int:
-        error = self.disk.fails(FLUSH)
-        if error:
-            self.flush_doubtful = True
-            self.disk.fail_flush(flush)
-        else:
-            self.disk.end_flush(flush)
-        return error
-
-    def _executed(self, request: Request, life: int) -> None:
-        if life != self.life:
-            return
-        if request.op != READ:
-            self._writing.remove(request)
-            self.watcher.executes(self, request)
-        elif request.owner:
-            self._reading.discard(request)
-        request.local_error = self.disk.execute(request)
-        if request.local_error:
-            self.watcher.fails(self, request)
-        elif request.op == WRITE and (request.owner or request.seq in self.sync_seqs):
-            self.copied.update(self.disk.versions(request.offset, request.length))
-        self._done(request)
-
-    def _done(self, request: Request) -> None:
-        assert self.engine is not None, "done without an engine"
-        self._under_way -= 1
-        self.engine.local_done([request], self.world.now)
         self.pump()

@@ -81,9 +81,11 @@ class Orphans:
         cluster = self._cluster
         node = cluster.nodes[name]
         engine, now = node.engine, cluster.world.now
-        if name in self.names or name in cluster.dealings or not isinstance(engine, Primary):
+        if name in self.names or name in cluster.dealings or cluster.roles[name] is not Role.PRIMARY:
             return
-        if cluster.regain_lease(name):
+        if not isinstance(engine, Primary):  # killed, and the next one does not serve yet
+            cluster.world.after(ASK_AGAIN_S, self._regain, name, until_s)
+        elif cluster.regain_lease(name):
             engine.ask_anew(now)
             engine.thaw(now)
             node.pump()

@@ -66,6 +66,8 @@ class Run:
         self.heir = False
         """The node that served is gone, and the other had everything."""
         self.cluster.on_left = self._left
+        self.cluster.disk_orders.on_replaced = self._replaced
+        self.cluster.disk_orders.on_begins_anew = self._begins_anew
         self.split_brain_due = False
         """The nodes served apart, so a split brain is no surprise."""
         self.cluster.roles["b"] = Role.SECONDARY
@@ -133,6 +135,16 @@ class Run:
             self.clients.server_gone()
             self.heir = self.truth.left_whole
 
+    def _begins_anew(self, node: Node) -> None:
+        """Its worker makes way for another one."""
+        actions.kill(self, node.name, resend=True)
+
+    def _replaced(self, node: Node) -> None:
+        """Another disk is in the place of this node's: what only the former held is gone."""
+        self.truth.apart[node.name].clear()
+        if not self.strict:
+            self.truth.excuse_lost(node, range(DATASIZE_BYTES // SECTOR_BYTES))
+
     # -- the end ------------------------------------------------------------------------------------------------
 
     def settle(self) -> bool:
@@ -152,6 +164,7 @@ class Run:
             if self.cluster.primary() is None:
                 actions.heal(self)
             actions.restart_hastd(self)
+            actions.mend_disks(self)
             self.world.run_for(0.2)
         self.compare()
         self.truth.together()

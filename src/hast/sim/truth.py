@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from hast.format.constants import Feature, Replication, SyncSource
 from hast.replication.answer import SecondHello, SecondReply
-from hast.replication.core import SYNC
+from hast.replication.core import MEMSYNC, SYNC
 from hast.replication.primary import Primary
 from hast.replication.secondary import Secondary
+from hast.replication.standing import Record
 from hast.replication.types import FLUSH, READ, Event, Metadata, Request, Store
 from hast.sim.checker import History, Write
 from hast.sim.cluster import Cluster, Link
@@ -94,9 +95,16 @@ class Truth:
                     self.wrong(f"S6: {node.name} writes extent {extent} for a broken disk, and no map names it")
 
     def _check_marked(self, node: Node, writer: Node, request: Request) -> None:
+        """Where the peer leads its own map will do: a disk that is taken into service has it in a moment."""
+        leader = self.cluster.other(node)
         for extent in self._extents(node, request.offset, request.length):
-            if not node.disk.is_marked(extent):
+            if not node.disk.is_marked(extent) and not (self._is_led(node) and leader.disk.is_marked(extent)):
                 self.wrong(f"S1: {writer.name} writes extent {extent}, which is not marked on the disk of {node.name}")
+
+    def _is_led(self, node: Node) -> bool:
+        """The peer says durably that its copy is the one to trust, and this node knows it."""
+        engine = node.engine
+        return isinstance(engine, Primary) and engine.standing.peer_leads is Record.DURABLE
 
     def writes_map(self, node: Node, job: Store) -> None:
         """S2: a bit is cleared only where the media of both copies hold the same, and no cache holds anything else.
@@ -336,7 +344,10 @@ class Truth:
     def acknowledged(self, node: Node, request: Request, write: Write) -> None:
         """S4, S6, S8: an answered write is on both copies, or the one that lacks it is known, durably, to be old."""
         other = self.cluster.other(node)
-        early = request.left > 0
+        received = request.mode == MEMSYNC and not request.unacked and request.remote_error != 0
+        early = (
+            request.left > 0 or received
+        )  # the peer failed it at the very moment at which it had said that it has it
         if early and self.cluster.settings.replication is Replication.FULLSYNC:
             self.wrong(f"S4: {write.first}-{write.last} is acknowledged before both copies have answered")
         if early and self.cluster.settings.replication is Replication.MEMSYNC and not self._received(node, request):
@@ -384,7 +395,7 @@ class Truth:
             self.wrong(f"S6: a write that only {leader.name} has is acknowledged, and its counter says nothing of it")
         if not isinstance(node.engine, Primary):
             return
-        if node.engine.core.local_ok and not self._says_bad(node.disk.durable_metadata):
+        if node.engine.core.local_ok and not (node.follows or self._says_bad(node.disk.durable_metadata)):
             self.wrong(f"S6: a write that {node.name} lacks is acknowledged, and its disk does not call itself stale")
         for extent in self._extents(leader, write.first * SECTOR_BYTES, (write.last - write.first + 1) * SECTOR_BYTES):
             if not leader.disk.is_marked(extent) and not node.disk.is_marked(extent):
@@ -463,7 +474,7 @@ class Truth:
         peer = self.cluster.other(node)
         other = peer.disk
         engine = peer.engine
-        gives_way = isinstance(engine, Primary) and engine.core.meta.stale
+        gives_way = isinstance(engine, Primary) and (engine.core.meta.stale or not engine.core.local_ok)
         good = not (self._says_bad(other.durable_metadata) or gives_way or self.is_rewritten(peer))
         mine, theirs = node.disk.data().cast("Q"), other.data().cast("Q")
         for number in gone:

@@ -40,6 +40,12 @@ class World:
             call(*arguments)
         self.now = when_s
 
+    def run_events(self, count: int) -> None:
+        """So many things happen, each at its time."""
+        for _ in range(count):
+            self.now, _order, call, arguments = heapq.heappop(self._queue)
+            call(*arguments)
+
     def run_for(self, seconds: float) -> None:
         self.run_until(self.now + seconds)
 

@@ -65,6 +65,8 @@ class DiskOrders:
         if order == ATTACH:
             return
         known = await ask_status(self._runner.worker) or {}
+        if known.get("needed"):
+            raise RoleError(f"Not done: {known['needed']}.")
         await self._stop_secondary()
         if order == REPLACE:
             sizes = [int(known.get(key) or 0) for key in ("datasize", "extentsize", "keepdirty")]

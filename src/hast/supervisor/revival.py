@@ -49,7 +49,7 @@ class Revival:
     async def run(self, dead: WorkerProcess) -> None:
         """Replace this worker, and those that die in its place, until one serves or the role is given up."""
         while restart.may_restart(restart.Death(dead.exit_code, dead.refused)):
-            await self._await_disk(dead)
+            await self._await_end(dead)
             delay_s = self._backoff.next_delay_s(asyncio.get_running_loop().time(), dead.served_s)
             if delay_s is None:
                 await self._end_crash_loop(dead)
@@ -65,9 +65,11 @@ class Revival:
             if self._is_concerned(dead):
                 await self._give_up(dead.refused or f"The worker process ended ({dead.how_it_ended()}); see the log.")
 
-    async def _await_disk(self, dead: WorkerProcess) -> None:
-        """No worker can do without it; that is no crash loop."""
-        while self._runner.no_disk is not None and self._is_concerned(dead):
+    async def _await_end(self, dead: WorkerProcess) -> None:
+        """Of all that it began, and until there is a disk: no worker can do without it; that is no crash loop."""
+        while self._is_concerned(dead):
+            if self._runner.no_disk is None and restart.leaves_nothing(dead.ended.is_set(), dead.lingers is not None):
+                return
             await asyncio.sleep(NO_DISK_POLL_S)
 
     async def retry(self) -> bool:

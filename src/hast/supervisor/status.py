@@ -61,6 +61,7 @@ def build(
             "peer": (known or {}).get("peer"),
             "protocol": (known or {}).get("protocol"),
             "sync": (known or {}).get("sync"),
+            "slow_disk": (known or {}).get("slow_disk"),
             "sync_rate_bytes_s": state.settings.sync_rate_bytes_s,
             "statistics": _counters((known or {}).get("statistics"), STATISTICS),
             "queues": _counters((known or {}).get("queues"), QUEUES),

@@ -9,9 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from hast.replication.core import MAP_OFFSET_BYTES
 from hast.replication.primary import Primary
-from hast.replication.types import Metadata, Store
+from hast.replication.types import Metadata
 from hast.worker.disk.patient_open import open_and_read
 from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import OpenedProvider, ProviderError
@@ -37,6 +36,7 @@ class Owner(Protocol):
 
     def drop_witness(self) -> None: ...
     def disk_limit_s(self) -> float: ...
+    def begin_anew(self, reason: str) -> None: ...
 
 
 class DiskChange:
@@ -65,6 +65,9 @@ class DiskChange:
             self._end("the local disk is in use")
         elif not self._owner.close_provider():
             self._end("threads still sleep in the local disk: it does not answer yet")
+        elif not self._engine.disk_is_behind:
+            self._end("")
+            self._owner.begin_anew("the disk may hold what the other node lacks")
         else:
             self._open(lambda: _open_known(path, self._name, self._owner.disk_limit_s()))
 
@@ -83,6 +86,8 @@ class DiskChange:
 
         if self._engine.core.local_ok:
             self._open(lambda: open_replacement(path, metadata, write=False), look_first)
+        elif not self._engine.disk_is_behind:
+            self._end("the other node does not have everything, so nothing could fill another disk")
         else:
             write_and_take()
 
@@ -113,9 +118,7 @@ class DiskChange:
     def _let_go(self, then: Callable[[], None]) -> None:
         engine, provider = self._engine, self._owner.provider
         assert provider is not None
-        engine.drop_disk(self._owner.reactor.now())
-        image = b"\xff" * (engine.core.meta.offset_bytes - MAP_OFFSET_BYTES)
-        provider.retire(Store("map of a detached copy", offset_bytes=MAP_OFFSET_BYTES, data=image))
+        provider.retire(engine.drop_disk(self._owner.reactor.now()))
         flush = self._flush_and_close
         late = f"what the disk has begun is not over within {RETIRE_LIMIT_S:g} s; it is used no more"
         self._await(lambda: provider.idle, lambda: flush(provider, then), lambda: self._end(late), RETIRE_LIMIT_S)
@@ -168,17 +171,15 @@ class DiskChange:
         threading.Thread(target=run, name="open", daemon=True).start()
 
     def _take(self, opened: OpenedProvider, metadata: Metadata) -> None:
-        core = self._engine.core
-        mine = core.meta
-        shape = (metadata.resuid, metadata.datasize_bytes, metadata.extentsize_bytes, metadata.offset_bytes)
-        if shape != (mine.resuid, mine.datasize_bytes, mine.extentsize_bytes, mine.offset_bytes):
+        engine = self._engine
+        complaint = engine.why_not_take_disk(metadata)
+        if complaint:
             opened.close()
-            self._end(f"{opened.path} does not hold this copy; hastctl replace takes another disk")
+            self._end(f"{opened.path}: {complaint}")
             return
-        known = metadata == core.saved and metadata.stale
         provider = self._owner.change_provider(opened, metadata.offset_bytes)
-        everything = not known or provider.flush_doubtful
-        self._engine.take_disk(everything, provider.flush_doubtful, self._owner.reactor.now())
+        everything = engine.disk_lacks_everything(metadata, provider.flush_doubtful)
+        engine.take_disk(everything, provider.flush_doubtful, self._owner.reactor.now())
         self._end("")
 
 

@@ -154,7 +154,7 @@ class Worker(ABC):
 
     @abstractmethod
     def disk_hung(self, text: str) -> None:
-        """The local disk was given up."""
+        """The local disk was given up; what it was given fails now."""
 
     def supervisor_changed(self, there: bool) -> None:
         """It goes on without a supervisor for now, or another one has taken over."""
@@ -210,11 +210,11 @@ class Worker(ABC):
     def _watch_disk(self, provider: LocalProvider) -> None:
         if provider is not self.provider:
             return
-        hang = provider.look()
-        if hang is None:
+        if provider.look(lambda hang: self._disk_lost(provider.path, hang)) is None:
             self.reactor.call_later(LOOK_EVERY_S, lambda: self._watch_disk(provider))
-            return
-        self._hang_text = _hang_in_words(provider.path, hang, time.time() - self.reactor.now())
+
+    def _disk_lost(self, path: str, hang: Hang) -> None:
+        self._hang_text = _hang_in_words(path, hang, time.time() - self.reactor.now())
         self.say_event("disk-hung", self._hang_text, "error")
         self.disk_hung(self._hang_text)
 

@@ -15,10 +15,11 @@ from typing import Any
 from hast.config.model import ArbiterKind, Resource
 from hast.format.constants import PROTOCOL_VERSION
 from hast.replication.handshake import PeerChanges
+from hast.replication.pace import Slow
 from hast.replication.primary import MAX_ACTIVE, Primary, Settings
 from hast.replication.promotion import may_be_behind, may_use_copy
 from hast.replication.types import Effects, Metadata, Request
-from hast.worker import messages
+from hast.worker import messages, slow_disk
 from hast.worker.disk.flush_witness import Locker
 from hast.worker.disk.patient_open import NoAnswer, open_and_read
 from hast.worker.disk.provider_open import ProviderError
@@ -107,6 +108,7 @@ class PrimaryWorker(Worker):
             fresh_resuid=secrets.randbits(64) or 1,
             boot_id=read_boot_id(),
             flush_doubtful=provider.flush_doubtful,
+            follows=provider.follows and not forced,
             wall_offset_s=wall_offset_s(self.reactor.now()),
         )
         self.engine = engine
@@ -198,6 +200,17 @@ class PrimaryWorker(Worker):
 
             made.append(FuseFile(*common, descriptor=fuse_fd, resume=bool(self._start.get("resume"))))
         return made
+
+    def start_ticking(self) -> None:
+        super().start_ticking()
+        assert self.engine is not None
+        slow = self.engine.look_for_slow_disk(self.reactor.now())
+        if slow is not None:
+            self.say_event("slow-disk", self._slow_in_words(slow), "warning", slow_disk.as_status(slow))
+
+    def _slow_in_words(self, slow: Slow) -> str:
+        peer = self._link.peer_address if self._link is not None else ""
+        return slow_disk.in_words(slow, self.resource.local, peer)
 
     # -- the way of a request
 
@@ -325,8 +338,13 @@ class PrimaryWorker(Worker):
         if self.engine is not None:
             self.engine.reconfigure(self._settings(), self.reactor.now())
 
+    def begin_anew(self, reason: str) -> None:
+        """End, so that another worker takes the role; what is unanswered is sent to that."""
+        log.warning("This worker makes way for another one: %s.", reason)
+        self.finish(EXIT_TEMPORARY)
+
     def disk_hung(self, text: str) -> None:
-        """Its outcomes are told by now; what was only read goes on with the peer's copy too (S6)."""
+        """What was only read goes on with the peer's copy too (S6)."""
         if self.engine is not None:
             self.engine.disk_lost("it does not answer", self.reactor.now())
 
@@ -422,6 +440,7 @@ class PrimaryWorker(Worker):
             "protocol": min(link.version, PROTOCOL_VERSION),
             "replication": str(self.resource.replication),
             "link": link.status(),
+            "slow_disk": slow_disk.as_status(engine.slow_disk),
             "in_step": self._in_step(engine, state),
             "peer_whole": self._peer_is_whole(engine),
             "clients": sum(_clients(front_end) for front_end in self._front_ends),
@@ -453,6 +472,9 @@ class PrimaryWorker(Worker):
             away = "The local disk is out of service." if state["local_disk"] == "away" else "The local disk failed."
             reason = self._hang_text or away
             problems.append({"kind": "disk", "text": f"{reason} The peer's copy is used alone."})
+        slow = self.engine.slow_disk if self.engine is not None else None
+        if slow is not None:
+            problems.append({"kind": "slow-disk", "text": self._slow_in_words(slow)})
         if state["frozen"]:
             problems.append({"kind": "frozen", "text": f"Writes are held: {state['frozen']}."})
         return problems

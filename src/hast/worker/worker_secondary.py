@@ -372,6 +372,7 @@ class SecondaryWorker(Worker):
             **{name: state[name] for name in COPIED_STATE},
             "status": "complete" if self._live else "degraded",
             "in_step": self._sync.in_step(engine.meta),
+            "needed": engine.why_not_release_disk(),
             "keepdirty": engine.meta.keepdirty,
             "statistics": {
                 "reads": counters.reads,

@@ -65,6 +65,13 @@ def may_restart(death: Death) -> bool:
     return death.refused is None and (code is None or code < 0 or code in EXIT_CODES)
 
 
+def leaves_nothing(ended: bool, asleep: bool) -> bool:
+    """Whether nothing that the dead worker was given can reach its disk any more. Before that nobody else is given what
+    it left unanswered: an old write would land after a newer one. `ended`: its process is gone, or runs nothing of its
+    own. `asleep`: threads of it sleep in the disk."""
+    return ended and not asleep
+
+
 def replace_worker(ready_limit_s: float, device_survives: bool) -> Plan:
     """Another worker under the device. Ends as primary; a refusal says why no worker serves yet.
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hast.replication.types import Buffer, Request
+from hast.worker.disk.decisions.begun import After, Begun
 from hast.worker.disk.decisions.patience import Patience
 
 
@@ -27,14 +28,6 @@ class Outcome(NamedTuple):
 
 Work = Callable[[], Sequence[Outcome] | None]
 """Returns the outcomes of its requests, in their order; None when all went well and nothing was read."""
-After = Callable[[], None]
-
-
-class Piece(NamedTuple):
-    """Work handed in and not yet delivered."""
-
-    requests: Sequence[Request]
-    after: After | None
 
 
 class IoPool:
@@ -53,8 +46,7 @@ class IoPool:
         self._max_threads = threads
         self._threads: list[threading.Thread] = []
         self._queue: queue.SimpleQueue[tuple[int, str, Work] | None] = queue.SimpleQueue()
-        self._pieces: dict[int, Piece] = {}
-        self._number = 0
+        self._begun = Begun()
         self._results: deque[tuple[int, Sequence[Outcome] | None, Exception | None]] = deque()
         self._delivering = False
         self._abandoned = False
@@ -62,20 +54,19 @@ class IoPool:
     @property
     def pending(self) -> int:
         """Pieces of work not yet delivered."""
-        return len(self._pieces)
+        return len(self._begun)
 
     def run(self, what: str, work: Work, requests: Sequence[Request] = (), after: After | None = None) -> None:
         """Run `work` in a thread; then, in the reactor's thread, `after` and `done` for `requests`.
 
         `what`: in words, should it not come back.
         """
-        self._number += 1
-        self._pieces[self._number] = Piece(requests, after)
+        number = self._begun.begin(requests, after)
         if len(self._threads) < min(self._max_threads, self.pending):
             thread = threading.Thread(target=self._main, name=f"io{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
-        self._queue.put((self._number, what, work))
+        self._queue.put((number, what, work))
 
     def abandon(self) -> list[Request]:
         """Wait for nothing any more: returns the requests not delivered, in their order, whose `after` never comes.
@@ -83,8 +74,7 @@ class IoPool:
         What is queued is not begun. What a thread is in the middle of is dropped when it ends.
         """
         self._abandoned = True
-        pieces, self._pieces = self._pieces, {}
-        return [request for piece in pieces.values() for request in piece.requests]
+        return self._begun.give_up()
 
     def close(self, timeout_s: float) -> bool:
         """End the threads once the queue is worked off; False when some are still busy after `timeout_s`."""
@@ -120,7 +110,7 @@ class IoPool:
         batch: list[Request] = []
         for _ in range(len(self._results)):
             number, outcomes, failure = self._results.popleft()
-            piece = self._pieces.pop(number, None)
+            piece = self._begun.end(number)
             if piece is None:
                 continue
             if failure is not None:

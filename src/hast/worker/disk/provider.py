@@ -306,15 +306,18 @@ class LocalProvider:
     def disk_timeout_s(self, limit_s: float) -> None:
         self._patience.limit_s = limit_s
 
-    def look(self) -> Hang | None:
+    def look(self, lost: Callable[[Hang], None] | None = None) -> Hang | None:
         """Ask now and then. When an operation took too long the disk is given up: all that is under way ends with
-        ETIMEDOUT, all that follows fails at once, and what a thread brings back later is dropped. Told once."""
+        ETIMEDOUT, all that follows fails at once, and what a thread brings back later is dropped. Told once, to `lost`
+        before anything fails."""
         now_s = time.monotonic()
         if self._patience.is_doubtful(now_s) and self._progress.moved():
             self._patience.answered(now_s)
         hang = self._patience.judge(now_s) if self.hang is None and not self._closed else None
         if hang is not None:
             self.hang = hang
+            if lost is not None:
+                lost(hang)
             self._give_up()
         return hang
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from hast.format import metadata as metadata_format
 from hast.format.constants import METADATA_SIZE_BYTES
+from hast.replication.disk_service import full_map, replacement_of
 from hast.replication.types import Metadata
 from hast.worker.disk.provider_open import OpenedProvider, ProviderError, open_provider
 
@@ -16,10 +16,9 @@ def open_replacement(path: str, present: Metadata, write: bool) -> tuple[OpenedP
     opened = open_provider(path)
     try:
         check(opened, present)
-        fresh = replace(present, stale=True, inconsistent=True, unflushed=False)
+        fresh = replacement_of(present)
         if write:
-            image = b"\xff" * (present.offset_bytes - METADATA_SIZE_BYTES)
-            _write(opened.fd, metadata_format.encode(fresh) + image)
+            _write(opened.fd, metadata_format.encode(fresh) + full_map(present))
         return opened, fresh
     except OSError as error:
         opened.close()
