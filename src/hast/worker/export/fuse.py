@@ -25,7 +25,7 @@ from hast.worker.interfaces import Reactor, Submit, Timer
 BATCH_REQUESTS = 64
 """Requests read in one wake-up before they are submitted and others get their turn."""
 CHUNK_BYTES = 4 * 1024 * 1024
-MAX_CHUNKS = 12
+MAX_CHUNKS = 8
 """Receive memory at most; with all of it in use the descriptor is not read."""
 RETRY_S = 0.002
 """How soon free receive memory is looked for again."""
