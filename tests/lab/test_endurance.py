@@ -1,4 +1,4 @@
-"""What stands on /dev/hast outlives every process of ours, under fio that verifies, on a device, file systems and a pool.
+"""What stands on /dev/hast outlives every process of ours, under fio that verifies: a device, file systems, a pool.
 
 `make endurance` strikes HAST_KILLS workers on each, a tenth as often each other process, in an order that HAST_SEED
 gives, and prints the pauses that a user saw. `make test` does each once.

@@ -1,6 +1,7 @@
 """Clients of the NBD socket while workers are killed under them: what each sees, and what makes it go on.
 
-The listening socket outlives the worker, so a client that connects again finds the next one. docs/devices.md has the table.
+The listening socket outlives the worker, so a client that connects again finds the next one.
+docs/devices.md has the table.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from daemon_pair import DATA_OFFSET, Pair
+from daemon_pair import Pair
 
 from daemon import DIES_WITH_THE_TESTS, Daemon, wait_for
 
@@ -76,7 +77,7 @@ def nbdcopy(daemon: Daemon, image: Path) -> Sequence[str]:
 
 def nbdcopy_retried(daemon: Daemon, image: Path) -> Sequence[str]:
     retry = "retries=30 retry-delay=1 retry-exponential=no"
-    run = f"nbdcopy --flush -- {slowly(image)} \"$uri\""
+    run = f'nbdcopy --flush -- {slowly(image)} "$uri"'
     return [
         *("nbdkit", "--exit-with-parent", "-U", "-", "--filter=retry", "nbd", *retry.split()),
         *(f"socket={daemon.run_directory}/disk1.nbd", "export=disk1", "--run", run),
