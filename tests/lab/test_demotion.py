@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hanging_disk import HangingDisk
 
-from hast.lab import Host, Lab, Running, one_disk, zfs
+from hast.lab import Host, Lab, Running, loops, one_disk, zfs
 
 pytestmark = [pytest.mark.lab, pytest.mark.device]
 
@@ -159,3 +162,36 @@ def asleep(host: Host) -> list[str]:
     first = look()
     time.sleep(1.0)
     return sorted(first & look())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("provider_s", [3, 300], ids=["given up", "not given up"])
+def test_by_force_over_a_provider_that_hangs(tmp_path: Path, provider_s: int) -> None:
+    """The worker's threads sleep in the disk and cannot be ended; everybody else can."""
+    image = tmp_path / "image"
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    configuration = one_disk.configuration("timeout 3", f"disk-timeout {provider_s}")
+    configuration = configuration.replace("local /dev/ad1", "local /dev/slow", 1)
+    with closing(HangingDisk(tmp_path / "disk", image)) as disk:
+        node, number = loops.attach(disk.path)
+        try:
+            with Lab(configuration=configuration, disk_size_bytes=64 << 20) as lab:
+                lab.hast1.run(f"mknod /dev/slow b {os.major(number)} {os.minor(number)}", check=True)
+                one_disk.bring_up(lab)
+                users = [writing(lab.hast1, DEVICE) for _ in range(2)]
+                disk.hang()
+                time.sleep(1.0)
+                done = lab.hast1.run("hastctl role secondary --force disk1", timeout_s=FORCED_S)
+                print(provider_s, done.returncode, done.stderr)
+                assert "role: primary" not in one_disk.status(lab.hast1)
+                for user in users:
+                    user.kill()
+                try:
+                    lab.hast1.wait_for("their end", lambda: all(user.poll() is not None for user in users), 15)
+                    assert all("hastd: disk1" in each for each in asleep(lab.hast1))
+                finally:
+                    disk.answer()
+        finally:
+            disk.answer()
+            loops.detach(node)
