@@ -83,6 +83,16 @@ def test_check_accepts_a_correct_file(quiet: Daemon) -> None:
     assert (done.returncode, done.stdout) == (0, f"{quiet.config}: correct, 2 resources for this node.\n")
 
 
+def test_check_says_which_device_this_host_gets_and_why_not_another(quiet: Daemon) -> None:
+    quiet.config.write_text(quiet.config.read_text().replace("device none", "device auto"))
+    said = quiet.hastctl("check").stdout.splitlines()
+    assert said[0].endswith("correct, 2 resources for this node.")
+    kind, _, reasons = said[1].removeprefix("device auto: ").partition(" ")
+    assert kind in ("ublk", "nbd", "fuse", "none")
+    assert kind == "ublk" or "not ublk: " in reasons
+    assert len(said) == 2
+
+
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "timeout 5\n"])
 def test_check_does_not_call_a_file_without_resources_correct(quiet: Daemon, text: str) -> None:
     quiet.config.write_text(text)

@@ -68,7 +68,7 @@ class Bench:
     async def up(self, block_bytes: int = 512) -> Path:
         await self.attachment.prepare()
         self.start_worker(block_bytes=block_bytes)
-        return Path(await self.attachment.attach(SIZE, block_bytes))
+        return Path(await self.attachment.attach(SIZE, block_bytes, self.workers[-1].pid))
 
     def end_workers(self) -> None:
         for worker in self.workers:
@@ -226,7 +226,7 @@ def test_a_worker_that_does_not_answer_fails_the_attach_in_time(bench: Bench, mo
     async def story() -> None:
         await bench.attachment.prepare()
         with pytest.raises(DeviceError, match="Unable to attach a loop device"):
-            await bench.attachment.attach(SIZE, 512)
+            await bench.attachment.attach(SIZE, 512, os.getpid())
 
     run(story())
 
@@ -249,7 +249,7 @@ async def main():
     worker = subprocess.Popen([sys.executable, *sys.argv[1:2], "fuse", str(fd), sys.argv[2], "new", "512"],
                               pass_fds=[fd], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     worker.stdout.readline()
-    print(worker.pid, await attachment.attach(int(sys.argv[3]), 512), flush=True)
+    print(worker.pid, await attachment.attach(int(sys.argv[3]), 512, worker.pid), flush=True)
     os._exit(9)
 asyncio.run(main())
 """
@@ -342,24 +342,36 @@ def test_none_makes_no_device() -> None:
     attachment = device.choose(Device.NONE, "disk1", "disk1")
     assert isinstance(attachment, NoDevice)
     assert attachment.descriptors() == []
-    assert run(attachment.attach(SIZE, 512)) is None
+    assert run(attachment.attach(SIZE, 512, 1)) is None
 
 
 @pytest.mark.parametrize(
-    ("asked", "no_nbd", "no_fuse", "kind"),
+    ("asked", "no_ublk", "bug", "no_nbd", "no_fuse", "kind"),
     [
-        (Device.AUTO, "", "", "nbd"),
-        (Device.AUTO, "no module", "", "fuse"),
-        (Device.AUTO, "no module", "no root", "none"),
-        (Device.FUSE, "", "", "fuse"),
-        (Device.NBD, "", "", "nbd"),
-        (Device.NBD, "no module", "", None),
-        (Device.FUSE, "", "no root", None),
+        (Device.AUTO, "", "", "", "", "ublk"),
+        (Device.AUTO, "no module", "", "", "", "nbd"),
+        (Device.AUTO, "", "Linux 6.8.0 crashes", "", "", "nbd"),
+        (Device.AUTO, "no module", "", "no module", "", "fuse"),
+        (Device.AUTO, "no module", "", "no module", "no root", "none"),
+        (Device.UBLK, "", "Linux 6.8.0 crashes", "", "", "ublk"),
+        (Device.UBLK, "no module", "", "", "", None),
+        (Device.FUSE, "", "", "", "", "fuse"),
+        (Device.NBD, "", "", "", "", "nbd"),
+        (Device.NBD, "", "", "no module", "", None),
+        (Device.FUSE, "", "", "", "no root", None),
     ],
 )
 def test_the_first_way_that_works_is_chosen(
-    monkeypatch: pytest.MonkeyPatch, asked: Device, no_nbd: str, no_fuse: str, kind: str | None
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Device,
+    no_ublk: str,
+    bug: str,
+    no_nbd: str,
+    no_fuse: str,
+    kind: str | None,
 ) -> None:
+    monkeypatch.setattr(device, "missing_for_ublk", lambda: no_ublk)
+    monkeypatch.setattr(device, "fatal_bug", lambda: bug)
     monkeypatch.setattr(device, "missing_for_nbd", lambda: no_nbd)
     monkeypatch.setattr(device, "missing_for_fuse", lambda: no_fuse)
     if kind is None:

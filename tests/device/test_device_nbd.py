@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ram_worker import RamNbd
 
-from hast.device import attach_nbd, nbd_helper
+from hast.config.model import Device
+from hast.device import device, device_helper, nbd_helper
 from hast.device.attach_nbd import NbdAttachment, clean_up_nbd
 from hast.device.device import DeviceError
 from hast.device.nbd_dial import DialError, dial
@@ -83,7 +84,7 @@ def test_without_the_driver_attach_fails_in_one_line_and_close_undoes(
         attachment = NbdAttachment("disk1", "disk1", str(export.path))
         await attachment.prepare()
         with pytest.raises(DeviceError, match="kernel's nbd client"):
-            await attachment.attach(1 << 20, 512)
+            await attachment.attach(1 << 20, 512, 1)
         await attachment.close()
         await clean_up_nbd("hast:unknown:0")
 
@@ -95,7 +96,7 @@ def test_the_helper_reports_errors_in_one_line(capsys: pytest.CaptureFixture[str
     if Path("/sys/module/nbd").exists():
         pytest.skip("this kernel has the nbd driver")
     assert nbd_helper.main(["disconnect", "0"]) in (0, 1)
-    assert nbd_helper.main(["flush", "99999"]) == 1
+    assert device_helper.main(["writeback", "/dev/nbd99999"]) == 1
     assert capsys.readouterr().err.count("\n") <= 2
 
 
@@ -104,13 +105,14 @@ def test_a_modprobe_that_hangs_holds_up_nobody_else(monkeypatch: pytest.MonkeyPa
     slow.write_text("#!/bin/sh\nexec sleep 30\n")
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(attach_nbd, "MODPROBE_DEADLINE_S", 0.3)
-    monkeypatch.setattr(attach_nbd, "_is_to_be_loaded", lambda: True)
+    monkeypatch.setattr(device, "MODPROBE_DEADLINE_S", 0.3)
+    monkeypatch.setattr(device, "MODULES", {Device.NBD: ("nbd", str(tmp_path / "absent"))})
+    monkeypatch.setattr(device, "MODULE_DIRECTORY", tmp_path.parent)
     turns = 0
 
     async def story() -> None:
         nonlocal turns
-        loading = asyncio.create_task(attach_nbd.load_module())
+        loading = asyncio.create_task(device.load_modules(Device.AUTO))
         async with asyncio.timeout(10):
             while not loading.done():
                 turns += 1

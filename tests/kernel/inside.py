@@ -1,4 +1,4 @@
-"""Runs as the only program of a small virtual machine: the kernel nbd attachment against the kernel's true driver.
+"""Runs as the only program of a small virtual machine: the device of the kind in $KIND on the kernel's true driver.
 
 Every step prints one line; the host looks for the last. A step that fails prints why and ends the machine.
 """
@@ -6,6 +6,7 @@ Every step prints one line; the host looks for the last. A step that fails print
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -27,7 +28,9 @@ DISK = Path("/tmp/disk.img")
 MOUNT = Path("/mnt")
 WORKER = Path(__file__).resolve().parent.parent / "support" / "ram_worker.py"
 BLKDISCARD, BLKZEROOUT, BLKSSZGET, BLKGETSIZE64 = 0x1277, 0x127F, 0x1268, 0x80081272
-SUCCESS = "KERNEL NBD: ALL STEPS PASSED"
+KIND = Device(os.environ.get("KIND", "nbd"))
+SUCCESS = f"KERNEL {KIND.upper()}: ALL STEPS PASSED"
+REPLACEMENTS = 6
 
 _began = time.monotonic()
 
@@ -51,12 +54,23 @@ class Story:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(paths.nbd_socket("disk1")))
         self.listener.listen(8)
-        self.worker = self.start_worker()
+        self.worker: subprocess.Popen[str]
 
-    def start_worker(self) -> subprocess.Popen[str]:
+    async def begin(self, asked: Device) -> tuple[Attachment, Path]:
+        """The device, attached over a worker that serves."""
+        attachment = device.choose(asked, "disk1", "disk1")
+        assert attachment.kind == KIND, attachment.kind
+        await attachment.prepare()
+        await attachment.expect_worker()
+        self.worker = self.start_worker(attachment)
+        return attachment, Path(str(await attachment.attach(SIZE, 4096, self.worker.pid)))
+
+    def start_worker(self, attachment: Attachment) -> subprocess.Popen[str]:
         descriptor = self.listener.fileno()
+        number = attachment.start_fields().get("ublk")
+        front_end = ["listener", str(descriptor)] if number is None else ["ublk", str(number)]
         worker = subprocess.Popen(
-            [sys.executable, str(WORKER), "listener", str(descriptor), str(DISK), "4096"],
+            [sys.executable, str(WORKER), *front_end, str(DISK), "4096"],
             pass_fds=[descriptor],
             stdout=subprocess.PIPE,
             text=True,
@@ -68,8 +82,9 @@ class Story:
     async def replace_worker(self, attachment: Attachment) -> None:
         self.worker.kill()
         self.worker.wait()
-        self.worker = self.start_worker()
-        await attachment.worker_replaced()
+        await attachment.expect_worker()
+        self.worker = self.start_worker(attachment)
+        await attachment.worker_replaced(self.worker.pid)
 
 
 def check_geometry(path: Path) -> None:
@@ -100,16 +115,18 @@ def check_files(sums: dict[str, str]) -> None:
 async def replace_under_load(story: Story, attachment: Attachment) -> None:
     script = (
         "import os\n"
-        "for index in range(60):\n"
+        "for index in range(150):\n"
         "    file = open('/mnt/load', 'wb')\n"
         "    file.write(bytes([index]) * 65536)\n"
         "    file.flush()\n"
         "    os.fsync(file.fileno())\n"
     )
     load = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
-    for _ in range(2):
+    for _ in range(REPLACEMENTS):
         await asyncio.sleep(0.8)
+        began = time.monotonic()
         await story.replace_worker(attachment)
+        step(f"another worker serves after {time.monotonic() - began:.2f} s")
     assert await load.wait() == 0, "a write failed while the worker was replaced"
 
 
@@ -126,10 +143,8 @@ def discard_and_zero(path: Path) -> None:
 
 
 async def attach_and_use(story: Story) -> None:
-    attachment = device.choose(Device.AUTO, "disk1", "disk1")
-    assert attachment.kind == "nbd", attachment.kind
-    await attachment.prepare()
-    path = Path(str(await attachment.attach(SIZE, 4096)))
+    attachment, path = await story.begin(KIND)
+    node = attachment.node
     check_geometry(path)
     step(f"attached {path} -> {os.readlink(path)}")
     run("/sbin/mkfs.ext4", "-q", str(path))
@@ -137,7 +152,7 @@ async def attach_and_use(story: Story) -> None:
     sums = write_files(10)
     step("ext4 made, mounted, files written and synced")
     await replace_under_load(story, attachment)
-    step("worker killed and replaced twice under fsync load, no error")
+    step(f"worker killed and replaced {REPLACEMENTS} times under fsync load, no error")
     run("/bin/umount", str(MOUNT))
     run("/bin/mount", "-t", "ext4", str(path), str(MOUNT))
     check_files(sums)
@@ -146,28 +161,25 @@ async def attach_and_use(story: Story) -> None:
     assert not path.exists()
     step("quiesce of a mounted device says so")
     run("/bin/umount", str(MOUNT))
-    run("/sbin/e2fsck", "-fn", "/dev/nbd0")
-    discard_and_zero(Path("/dev/nbd0"))
+    run("/sbin/e2fsck", "-fn", node)
+    discard_and_zero(Path(node))
     step("file system clean, discard and write zeroes arrived")
     assert await attachment.quiesce() is True
-    user = os.open("/dev/nbd0", os.O_RDONLY)
+    user = os.open(node, os.O_RDONLY)
     began = time.monotonic()
+    story.worker.kill()
+    story.worker.wait()
     await attachment.close()
-    try:
-        os.pread(user, 4096, 1 << 20)
-        raise AssertionError("an open user could still read after the end")
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        assert os.pread(user, 4096, 1 << 20) == b"", "an open user could still read after the end"
     os.close(user)
     assert time.monotonic() - began < 10
     assert not paths.device_directory().exists()
-    step("closed under an open user, who got an error at once")
+    step("closed under an open user, who got an error, or the end of the device, at once")
 
 
 async def end_with_a_dead_worker(story: Story) -> None:
-    attachment = device.choose(Device.NBD, "disk1", "disk1")
-    await attachment.prepare()
-    path = Path(str(await attachment.attach(SIZE, 4096)))
+    attachment, path = await story.begin(KIND)
     story.worker.kill()
     story.worker.wait()
     script = f"import os; os.pread(os.open('{path}', os.O_RDONLY), 4096, 1 << 20)"
@@ -176,27 +188,20 @@ async def end_with_a_dead_worker(story: Story) -> None:
     assert user.returncode is None, "a read did not wait for another worker"
     await attachment.close()
     assert await asyncio.wait_for(user.wait(), 10) != 0
-    story.worker = story.start_worker()
     step("closed over a dead worker: the read that waited failed at once")
 
 
-async def clean_up_after_a_kill() -> None:
-    script = (
-        "import asyncio, os\n"
-        "from hast.config.model import Device\n"
-        "from hast.device import device\n"
-        "async def main():\n"
-        "    attachment = device.choose(Device.NBD, 'disk1', 'disk1')\n"
-        "    await attachment.prepare()\n"
-        f"    await attachment.attach({SIZE}, 4096)\n"
-        "    os._exit(9)\n"
-        "asyncio.run(main())\n"
-    )
-    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
-    assert await killed.wait() == 9
-    path = paths.device_path("disk1")
+async def adopt_and_clean_up(story: Story) -> None:
+    """A hastd is gone as by kill -9: what it made is forgotten here, and known by its record only."""
+    _attachment, path = await story.begin(KIND)
     node = Path(os.readlink(path))
+    adopted = device.adopt("disk1", "disk1", None)
+    assert (adopted.kind, adopted.node) == (KIND, str(node))
+    await story.replace_worker(adopted)
     check_geometry(path)
+    step("the next hastd takes the device over, and replaces its worker")
+    story.worker.kill()
+    story.worker.wait()
     await device.clean_up()
     assert not paths.device_directory().exists()
     size = Path("/sys/block", node.name, "size")
@@ -210,7 +215,7 @@ def main() -> None:
         story = Story()
         asyncio.run(attach_and_use(story))
         asyncio.run(end_with_a_dead_worker(story))
-        asyncio.run(clean_up_after_a_kill())
+        asyncio.run(adopt_and_clean_up(story))
         step(SUCCESS)
     except BaseException:
         traceback.print_exc()

@@ -1,8 +1,8 @@
 """A small virtual machine with a distribution kernel, for drivers that the running kernel lacks.
 
-The kernel package is downloaded and unpacked, never installed. The machine's whole system is an initramfs made of a
-static busybox, the interpreter running this, exactly the modules the program inside imports, and a few tools. It has no
-disk and no network; what it prints on its serial line is the result. All made files live in one cache directory.
+The kernel comes from kernels.py. The machine's whole system is an initramfs made of a static busybox, the interpreter
+running this, exactly the modules the program inside imports, and a few tools. It has no disk and no network; what it
+prints on its serial line is the result.
 """
 
 from __future__ import annotations
@@ -19,26 +19,22 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-KERNEL_PACKAGE = "linux-image-cloud-amd64"
-TOOL_PACKAGES = ("qemu-system-x86", "busybox-static")
-TOOLS = ("qemu-system-x86_64", "busybox", "dpkg", "apt-get", "ldd", "mkfs.ext4", "e2fsck")
+from kernels import MachineError
+
+TOOL_PACKAGES = ("qemu-system-x86", "busybox-static", "kmod")
+TOOLS = ("qemu-system-x86_64", "busybox", "dpkg", "apt-get", "ldd", "depmod", "mkfs.ext4", "e2fsck")
 INSTALL_DEADLINE_S = 600
-FETCH_DEADLINE_S = 300
 
 INIT = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
 /bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox mount -t tmpfs tmp /tmp
-/bin/busybox insmod /nbd.ko
-export PATH=/sbin:/bin PYTHONPATH={search} HOME=/ PYTHONDONTWRITEBYTECODE=1
+{insmod}
+export PATH=/sbin:/bin PYTHONPATH={search} HOME=/ PYTHONDONTWRITEBYTECODE=1 {environment}
 {python} {program}
 /bin/busybox poweroff -n -f
 """
-
-
-class MachineError(Exception):
-    """The machine cannot be made here; `str()` says what is missing."""
 
 
 def ensure_tools() -> None:
@@ -52,36 +48,6 @@ def ensure_tools() -> None:
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if missing:
         raise MachineError(f"needs {', '.join(missing)}: apt-get install {' '.join(TOOL_PACKAGES)}")
-
-
-def fetch_kernel(cache: Path) -> tuple[Path, Path]:
-    """Kernel image and nbd module, downloaded once. Raises MachineError."""
-    unpacked = cache / "kernel"
-    if not unpacked.is_dir():
-        try:
-            depends = _output("apt-cache", "depends", KERNEL_PACKAGE)
-            name = next(line.split()[-1] for line in depends.splitlines() if "Depends: linux-image-" in line)
-            with tempfile.TemporaryDirectory(dir=cache) as work:
-                subprocess.run(
-                    ["apt-get", "download", "-q", name],
-                    cwd=work,
-                    check=True,
-                    timeout=FETCH_DEADLINE_S,
-                    capture_output=True,
-                )
-                (package,) = Path(work).glob("*.deb")
-                subprocess.run(["dpkg", "-x", str(package), f"{work}/kernel"], check=True, timeout=120)
-                os.rename(f"{work}/kernel", unpacked)
-        except (StopIteration, ValueError, subprocess.SubprocessError) as error:
-            raise MachineError(f"cannot download {KERNEL_PACKAGE}: {error}") from None
-    try:
-        return next(unpacked.glob("boot/vmlinuz-*")), next(unpacked.rglob("nbd.ko"))
-    except StopIteration:
-        raise MachineError(f"{KERNEL_PACKAGE} has no uncompressed nbd module") from None
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def _imported_files(program: Path, search: Iterable[Path], modules: Iterable[str]) -> list[Path]:
@@ -157,8 +123,17 @@ class Archive:
         return gzip.compress(b"".join(self._parts), 1)
 
 
-def build_initramfs(program: Path, search: list[Path], modules: list[str], tools: list[str], nbd_module: Path) -> bytes:
-    """The machine's system. `program` is run by this interpreter, with `search` on its path, as root."""
+def build_initramfs(
+    program: Path,
+    search: list[Path],
+    modules: list[str],
+    tools: list[str],
+    drivers: list[Path],
+    data: list[Path],
+    environment: str,
+) -> bytes:
+    """The machine's system. `program` is run by this interpreter, with `search` on its path, as root, after the kernel
+    modules `drivers` were loaded; the files `data` are where they are here."""
     archive = Archive()
     for directory in ("proc", "sys", "dev", "tmp", "run", "mnt", "etc"):
         archive.add(directory, stat.S_IFDIR | 0o755)
@@ -171,10 +146,15 @@ def build_initramfs(program: Path, search: list[Path], modules: list[str], tools
     archive.add_file(Path(str(shutil.which("busybox"))).resolve(), "/bin/busybox")
     for name in ("mount", "umount"):
         archive.add(f"/bin/{name}", stat.S_IFLNK | 0o777, b"busybox")
-    archive.add_file(nbd_module, "/nbd.ko")
+    for driver in drivers:
+        archive.add_file(driver, f"/{driver.name}")
+    for file in data:
+        archive.add_file(file)
     archive.add_module(program)
     paths = ":".join(str(path) for path in [program.parent, *search])
-    archive.add("/init", stat.S_IFREG | 0o755, INIT.format(search=paths, python=python, program=program).encode())
+    insmod = "\n".join(f"/bin/busybox insmod /{driver.name}" for driver in drivers)
+    init = INIT.format(search=paths, python=python, program=program, insmod=insmod, environment=environment)
+    archive.add("/init", stat.S_IFREG | 0o755, init.encode())
     return archive.bytes()
 
 
@@ -184,7 +164,7 @@ def run_machine(kernel: Path, initramfs: bytes, deadline_s: float) -> str:
         image.write(initramfs)
         image.flush()
         command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi"]
-        command += ["-cpu", "max", "-smp", "2", "-m", "768", "-nographic", "-no-reboot", "-nic", "none"]
+        command += ["-cpu", "max,cx16=off", "-smp", "2", "-m", "768", "-nographic", "-no-reboot", "-nic", "none"]
         command += ["-kernel", str(kernel), "-initrd", image.name]
         command += ["-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

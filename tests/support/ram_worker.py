@@ -3,7 +3,8 @@
     python ram_worker.py nbd SOCKET SIZE_BYTES [BLOCK_BYTES]
     python ram_worker.py listener DESCRIPTOR DISK_FILE BLOCK_BYTES
     python ram_worker.py fuse DESCRIPTOR DISK_FILE resume|new BLOCK_BYTES
-The last two keep their disk in a file, so that another process can take over. Prints `ready` and then serves until it
+    python ram_worker.py ublk NUMBER DISK_FILE BLOCK_BYTES
+The last three keep their disk in a file, so that another process can take over. Prints `ready` and then serves until it
 is killed.
 """
 
@@ -155,10 +156,22 @@ def _serve_fuse(descriptor: int, disk_file: str, resume: bool, block_bytes: int)
     reactor.run()
 
 
+def _serve_ublk(number: int, engine: RamEngine, block_bytes: int) -> None:
+    from hast.worker.export.ublk import UblkQueue
+
+    reactor = EpollReactor()
+    queue = UblkQueue(reactor, engine.submit, engine.congested, len(engine.view), block_bytes, number=number)
+    queue.start()
+    print("ready", flush=True)
+    reactor.run()
+
+
 def main(arguments: list[str]) -> None:
     kind, where, disk, *rest = arguments
     if kind == "fuse":
         _serve_fuse(int(where), disk, rest[0] == "resume", int(rest[1]))
+    elif kind == "ublk":
+        _serve_ublk(int(where), _disk_file(disk), int(rest[0]))
     elif kind == "listener":
         _serve_nbd(socket.socket(fileno=int(where)), _disk_file(disk), int(rest[0]))
     else:

@@ -407,6 +407,10 @@ def check(context: click.Context) -> None:
     if not configuration.resources:
         raise Failure(output.checked(session.config_path, 0), EX_CONFIG)
     print(output.checked(session.config_path, len(configuration.resources)))
+    if any(resource.device == "auto" for resource in configuration.resources.values()):
+        from hast.device.device import survey
+
+        print(output.device_taken(survey()))
 
 
 # --- the process ------------------------------------------------------------------------------------------------------

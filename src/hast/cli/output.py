@@ -24,6 +24,16 @@ def checked(path: str, resources: int) -> str:
     return f"{path}: correct, {resources} resource{'' if resources == 1 else 's'} for this node."
 
 
+def device_taken(survey: Iterable[tuple[str, str]]) -> str:
+    """Which kind of device `auto` takes here, and why not those before it. `survey`: kinds and what each lacks."""
+    passed: list[str] = []
+    for kind, reason in survey:
+        if not reason:
+            return f"device auto: {kind}" + (f" ({'; '.join(passed)})" if passed else "")
+        passed.append(f"not {kind}: {reason}")
+    return f"device auto: none ({'; '.join(passed)})"
+
+
 def sized(size_bytes: int) -> str:
     """`2097152 (2.0MB)`."""
     return f"{size_bytes} ({human_size(size_bytes)})"

@@ -24,6 +24,7 @@ class Device(StrEnum):
     """How /dev/hast/NAME is made: the first that works, kernel nbd, FUSE file under a loop device, or none."""
 
     AUTO = "auto"
+    UBLK = "ublk"
     NBD = "nbd"
     FUSE = "fuse"
     NONE = "none"

@@ -13,6 +13,7 @@ import re
 import secrets
 import time
 from pathlib import Path
+from typing import Any
 
 from hast.daemon import paths
 from hast.device.device_helper import is_over
@@ -94,6 +95,12 @@ class FuseAttachment:
     def descriptors(self) -> list[int]:
         return [self._descriptor]
 
+    def start_fields(self) -> dict[str, Any]:
+        return {"fuse": True}
+
+    async def expect_worker(self) -> None:
+        """Nothing to do: requests wait in the descriptor."""
+
     async def prepare(self) -> None:
         """Mount. Raises DeviceError."""
         mount = paths.resource_file(self._name, f"{secrets.token_hex(4)}.fuse")
@@ -108,7 +115,7 @@ class FuseAttachment:
             await self.close()
             raise DeviceError(f"Unable to mount the FUSE file for {self._name}: {error.strerror}.") from None
 
-    async def attach(self, size_bytes: int, sector_size_bytes: int) -> str:
+    async def attach(self, size_bytes: int, sector_size_bytes: int, worker_pid: int) -> str:
         """Loop device and link, over a worker that serves. Returns the link's path. Raises DeviceError."""
         try:
             command = python_command("attach", self._file, str(sector_size_bytes))
@@ -126,7 +133,7 @@ class FuseAttachment:
         make_link(self._link, self._loop)
         return str(self._link)
 
-    async def worker_replaced(self) -> None:
+    async def worker_replaced(self, worker_pid: int) -> None:
         """Nothing to do: the new worker itself asked the kernel to send again."""
 
     async def quiesce(self, deadline_s: float = DETACH_DEADLINE_S) -> bool:

@@ -13,16 +13,16 @@ import os
 import secrets
 import sys
 from pathlib import Path
+from typing import Any
 
 from hast.daemon import paths
 from hast.device.attach_fuse import kernel_release
-from hast.device.device_steps import DeviceError, Record, make_link, remove_link, run_helper
+from hast.device.device_steps import DeviceError, Record, make_link, remove_link, run_helper, written_back
 from hast.device.nbd_dial import DialError, Dialled, dial
 
 DEAD_TIMEOUT_S = 60
 """How long the kernel lets I/O wait for another connection after one died."""
 STEP_DEADLINE_S = 10.0
-MODPROBE_DEADLINE_S = 5.0
 IDENTIFIER_SINCE_KERNEL = (5, 14)
 _HELPER = str(Path(__file__).with_name("nbd_helper.py"))
 
@@ -31,27 +31,12 @@ log = logging.getLogger("hast.device")
 
 
 def missing_for_nbd() -> str:
-    """What keeps this attachment from working here; empty when nothing does. `load_module` comes before it."""
+    """What keeps this attachment from working here; empty when nothing does. `load_modules` comes before it."""
     if os.geteuid() != 0:
         return "it needs root"
     if kernel_release() < IDENTIFIER_SINCE_KERNEL:
         return "it needs Linux 5.14 or later"
     return "" if Path("/sys/module/nbd").exists() else "the kernel has no nbd module"
-
-
-async def load_module() -> None:
-    """Load the kernel's module if there is one to be loaded. Ends by its deadline; a stuck modprobe is left behind."""
-    if not _is_to_be_loaded():
-        return
-    try:
-        await run_helper(["modprobe", "-q", "nbd"], MODPROBE_DEADLINE_S)
-    except (DeviceError, OSError, ValueError) as error:
-        log.debug("modprobe nbd: %s", error)
-
-
-def _is_to_be_loaded() -> bool:
-    modules = Path("/lib/modules", os.uname().release)
-    return os.geteuid() == 0 and modules.exists() and not Path("/sys/module/nbd").exists()
 
 
 def _command(*arguments: object) -> list[str]:
@@ -91,6 +76,12 @@ class NbdAttachment:
     def descriptors(self) -> list[int]:
         return []
 
+    def start_fields(self) -> dict[str, Any]:
+        return {}
+
+    async def expect_worker(self) -> None:
+        """Nothing to do: the kernel keeps requests until it is given another connection."""
+
     async def prepare(self) -> None:
         """Remember what is going to be made. Raises DeviceError."""
         try:
@@ -99,7 +90,7 @@ class NbdAttachment:
         except OSError as error:
             raise DeviceError(f"Unable to write {self._record.path}: {error.strerror}.") from None
 
-    async def attach(self, size_bytes: int, sector_size_bytes: int) -> str:
+    async def attach(self, size_bytes: int, sector_size_bytes: int, worker_pid: int) -> str:
         """Device and link, over a worker that serves. Returns the link's path. Raises DeviceError."""
         dialled = await self._dial()
         try:
@@ -121,7 +112,7 @@ class NbdAttachment:
         make_link(self._link, f"/dev/nbd{self._index}")
         return str(self._link)
 
-    async def worker_replaced(self) -> None:
+    async def worker_replaced(self, worker_pid: int) -> None:
         """Give the kernel a connection to the new worker. Raises DeviceError."""
         if self._index < 0:
             return
@@ -143,16 +134,7 @@ class NbdAttachment:
     async def quiesce(self, deadline_s: float = 5.0) -> bool:
         """Remove the link, write out what the kernel cached. False while somebody has the device mounted."""
         remove_link(self._link)
-        if self._index < 0:
-            return True
-        try:
-            in_use = (await run_helper(_command("flush", self._index), deadline_s)).get("in_use", False)
-        except DeviceError as error:
-            log.warning("Unable to flush /dev/nbd%d: %s.", self._index, error)
-            return False
-        if in_use:
-            log.warning("%s is still in use; its users will get errors.", self._link)
-        return not in_use
+        return self._index < 0 or await written_back(self.node, self._link, deadline_s)
 
     async def close(self) -> None:
         """Disconnect; open users get errors from here on. Raises nothing."""

@@ -1,24 +1,32 @@
 """Choice of how /dev/hast/NAME is made, the interface of all attachments, and the clean-up of what a killed hastd left.
 
-Order of calls, all in the supervisor: `prepare`, start the worker with `descriptors()` after the NBD listener, `attach`
-once it is ready; on its replacement `worker_replaced`; at the end `quiesce` while the worker still serves, stop it,
-`close`. `close` alone undoes any part of this. Every step has a deadline; none waits for a user of the device.
+Order of calls, all in the supervisor: `prepare`, `expect_worker`, start the worker with `descriptors()` after the NBD
+listener and `start_fields()`, `attach` once it is ready; when it is dead and reaped `expect_worker`, start another,
+`worker_replaced`; at the end `quiesce` while the worker still serves, stop it, `close`, which alone undoes any part of
+this. Every step has a deadline; none waits for a user of the device.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+import os
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from hast.config.model import Device
 from hast.daemon import paths
 from hast.device.attach_fuse import FuseAttachment, clean_up_fuse, missing_for_fuse
 from hast.device.attach_nbd import NbdAttachment, clean_up_nbd, missing_for_nbd
-from hast.device.device_steps import DeviceError, Record, remove_link
+from hast.device.attach_ublk import UblkAttachment, clean_up_ublk, fatal_bug, missing_for_ublk
+from hast.device.device_steps import DeviceError, Record, remove_link, run_helper
 
-__all__ = ["Attachment", "DeviceError", "NoDevice", "adopt", "choose", "clean_up"]
+__all__ = ["Attachment", "DeviceError", "NoDevice", "adopt", "choose", "clean_up", "load_modules", "survey"]
+
+MODPROBE_DEADLINE_S = 5.0
+MODULE_DIRECTORY = Path("/lib/modules", os.uname().release)
+MODULES = {Device.UBLK: ("ublk_drv", "/dev/ublk-control"), Device.NBD: ("nbd", "/sys/module/nbd")}
+"""Kernel module, and what is there when it is."""
 
 log = logging.getLogger("hast.device")
 
@@ -27,7 +35,7 @@ class Attachment(Protocol):
     """The device of one primary."""
 
     kind: str
-    """nbd, fuse or none."""
+    """ublk, nbd, fuse or none."""
     survives_worker: bool
     """Whether I/O in flight at a worker's death is carried out by the next; if not, `close` and start anew."""
 
@@ -40,15 +48,23 @@ class Attachment(Protocol):
         """What the worker inherits after the NBD listener: the FUSE descriptor, or nothing."""
         ...
 
-    async def prepare(self) -> None:
-        """Before the worker is started. Raises DeviceError."""
+    def start_fields(self) -> dict[str, Any]:
+        """What the worker is told of the device when it is started."""
         ...
 
-    async def attach(self, size_bytes: int, sector_size_bytes: int) -> str | None:
+    async def prepare(self) -> None:
+        """Before the first worker is started. Raises DeviceError."""
+        ...
+
+    async def expect_worker(self) -> None:
+        """Before any worker is started; one before it is dead and reaped. Raises DeviceError."""
+        ...
+
+    async def attach(self, size_bytes: int, sector_size_bytes: int, worker_pid: int) -> str | None:
         """When the worker serves. Returns the path of the device. Raises DeviceError."""
         ...
 
-    async def worker_replaced(self) -> None:
+    async def worker_replaced(self, worker_pid: int) -> None:
         """When another worker serves in place of one that died. Raises DeviceError."""
         ...
 
@@ -71,12 +87,17 @@ class NoDevice:
     def descriptors(self) -> list[int]:
         return []
 
+    def start_fields(self) -> dict[str, Any]:
+        return {}
+
     async def prepare(self) -> None: ...
 
-    async def attach(self, size_bytes: int, sector_size_bytes: int) -> str | None:
+    async def expect_worker(self) -> None: ...
+
+    async def attach(self, size_bytes: int, sector_size_bytes: int, worker_pid: int) -> str | None:
         return None
 
-    async def worker_replaced(self) -> None: ...
+    async def worker_replaced(self, worker_pid: int) -> None: ...
 
     async def quiesce(self, deadline_s: float = 5.0) -> bool:
         return True
@@ -84,26 +105,49 @@ class NoDevice:
     async def close(self) -> None: ...
 
 
+async def load_modules(device: Device) -> None:
+    """Load the kernel modules that a device could use, where there are any. Ends by its deadline; a stuck modprobe is
+    left behind."""
+    for kind, (name, present) in MODULES.items():
+        if device not in (kind, Device.AUTO) or os.geteuid() or not MODULE_DIRECTORY.exists() or Path(present).exists():
+            continue
+        try:
+            await run_helper(["modprobe", "-q", name], MODPROBE_DEADLINE_S)
+        except (DeviceError, OSError, ValueError) as error:
+            log.debug("modprobe %s: %s", name, error)
+
+
+def survey() -> list[tuple[Device, str]]:
+    """The kinds of device in the order in which `auto` takes them, and why each cannot work here, or empty."""
+    return [
+        (Device.UBLK, missing_for_ublk() or fatal_bug()),
+        (Device.NBD, missing_for_nbd()),
+        (Device.FUSE, missing_for_fuse()),
+    ]
+
+
 def choose(device: Device, resource_name: str, provider_name: str) -> Attachment:
     """The attachment for a resource: what it asks for, or with `auto` the first that can work here.
 
     Raises DeviceError when what is asked for cannot work.
     """
-    nbd = NbdAttachment(resource_name, provider_name, str(paths.nbd_socket(resource_name)))
-    fuse = FuseAttachment(resource_name, provider_name)
     if device is Device.NONE:
         return NoDevice()
-    reasons = {Device.NBD: missing_for_nbd, Device.FUSE: missing_for_fuse}
+    made: dict[Device, Callable[[], Attachment]] = {
+        Device.UBLK: lambda: UblkAttachment(resource_name, provider_name),
+        Device.NBD: lambda: NbdAttachment(resource_name, provider_name, str(paths.nbd_socket(resource_name))),
+        Device.FUSE: lambda: FuseAttachment(resource_name, provider_name),
+    }
     if device is not Device.AUTO:
-        reason = reasons[device]()
-        if reason:
+        missing = {Device.UBLK: missing_for_ublk, Device.NBD: missing_for_nbd, Device.FUSE: missing_for_fuse}
+        if reason := missing[device]():
             raise DeviceError(f"Unable to use `device {device}` for {resource_name}: {reason}.")
-        return nbd if device is Device.NBD else fuse
-    if not missing_for_nbd():
-        return nbd
-    reason = missing_for_fuse()
-    if not reason:
-        return fuse
+        return made[device]()
+    for kind, reason in survey():
+        if not reason:
+            return made[kind]()
+        level = logging.INFO if reason == fatal_bug() else logging.DEBUG
+        log.log(level, "%s: not `device %s`: %s.", resource_name, kind, reason)
     log.warning(
         "No device for %s, %s; its data is served on %s.", resource_name, reason, paths.nbd_socket(resource_name)
     )
@@ -119,6 +163,8 @@ def adopt(resource_name: str, provider_name: str, fuse_descriptor: int | None) -
     kind = record.values.get("kind") if record.load() else None
     if fuse_descriptor is not None:
         return FuseAttachment.adopted(resource_name, provider_name, fuse_descriptor, record)
+    if kind == UblkAttachment.kind:
+        return UblkAttachment.adopted(resource_name, provider_name, record)
     if kind == NbdAttachment.kind:
         return NbdAttachment.adopted(resource_name, provider_name, str(paths.nbd_socket(resource_name)), record)
     return NoDevice()
@@ -154,3 +200,5 @@ async def _undo(record: Record) -> None:
         await clean_up_fuse(mount)
     if record.values.get("identifier"):
         await clean_up_nbd(record.values["identifier"])
+    if record.values.get("ublk_identifier"):
+        await clean_up_ublk(int(record.values.get("number", -1)), record.values["ublk_identifier"])

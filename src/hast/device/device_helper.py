@@ -6,6 +6,7 @@ behind. Prints one JSON object; on failure one line on stderr, exit code 1.
     device_helper.py attach FILE SECTOR_SIZE_BYTES      {"loop": "/dev/loop3", "sequence": "17", "direct": true}
     device_helper.py detach LOOP FILE                   {"gone": false} while open; then it goes at last close
     device_helper.py flush LOOP FILE                    writes out what the kernel caches for the device
+    device_helper.py writeback NODE                     the same; {"in_use": true} while it is mounted
 """
 
 from __future__ import annotations
@@ -112,10 +113,29 @@ def flush(loop: str, path: str) -> dict[str, object]:
     return {}
 
 
+def write_back(path: str) -> dict[str, object]:
+    """Write out the kernel's cache of a device; says whether somebody has claimed it. Raises OSError."""
+    device = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(device)
+        fcntl.ioctl(device, BLKFLSBUF)
+    finally:
+        os.close(device)
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_EXCL))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return {"in_use": True}
+        raise
+    return {"in_use": False}
+
+
 def main(arguments: list[str]) -> int:
     try:
         if arguments[0] == "attach":
             result = attach(arguments[1], int(arguments[2]))
+        elif arguments[0] == "writeback":
+            result = write_back(arguments[1])
         else:
             result = {"detach": detach, "flush": flush}[arguments[0]](arguments[1], arguments[2])
     except OSError as error:

@@ -63,6 +63,18 @@ async def run_helper(command: Sequence[str], deadline_s: float, descriptors: Seq
     return result
 
 
+async def written_back(node: str, link: Path, deadline_s: float) -> bool:
+    """Write out what the kernel cached for a device. False while somebody has it mounted. Raises nothing."""
+    try:
+        in_use = (await run_helper(python_command("writeback", node), deadline_s)).get("in_use", False)
+    except DeviceError as error:
+        log.warning("Unable to write back %s: %s.", node, error)
+        return False
+    if in_use:
+        log.warning("%s is still in use; its users will get errors.", link)
+    return not in_use
+
+
 async def _end_helper(process: asyncio.subprocess.Process) -> None:
     try:
         process.kill()

@@ -10,11 +10,10 @@ import os
 import socket
 from typing import Any
 
-from hast.config.model import Device, Resource
+from hast.config.model import Resource
 from hast.daemon import paths
 from hast.daemon.sockets import SocketError, bind_unix
-from hast.device.attach_nbd import load_module
-from hast.device.device import Attachment, DeviceError, adopt, choose
+from hast.device.device import Attachment, DeviceError, adopt, choose, load_modules
 from hast.device.users import users_of
 
 QUIESCE_DEADLINE_S = 5.0
@@ -46,8 +45,7 @@ class ExportDevice:
             if self._nbd is None:
                 self._nbd = bind_unix(self.nbd_path, 0o600)
             resource = self._resource
-            if resource.device in (Device.AUTO, Device.NBD):
-                await load_module()
+            await load_modules(resource.device)
             self._attachment = choose(resource.device, resource.name, resource.provider_name)
             await self._attachment.prepare()
         except (SocketError, DeviceError) as error:
@@ -67,33 +65,41 @@ class ExportDevice:
             self.device_path = str(paths.device_path(resource.provider_name))
 
     def start_fields(self) -> dict[str, Any]:
-        """What the `start` message says about the descriptors."""
-        fuse = self._attachment is not None and self._attachment.kind == "fuse"
-        return {"fuse": fuse, "nbd_path": self.nbd_path}
+        """What the `start` message says about descriptors and device."""
+        device = self._attachment.start_fields() if self._attachment is not None else {}
+        return {**device, "nbd_path": self.nbd_path}
+
+    async def expect_worker(self) -> None:
+        """A worker is about to be started; one before it is dead and reaped. Raises ExportError."""
+        assert self._attachment is not None
+        try:
+            await self._attachment.expect_worker()
+        except DeviceError as error:
+            raise ExportError(str(error)) from None
 
     def descriptors(self) -> list[int]:
         assert self._nbd is not None
         assert self._attachment is not None
         return [self._nbd.fileno(), *self._attachment.descriptors()]
 
-    async def attach(self, size_bytes: int, sector_size_bytes: int) -> str | None:
+    async def attach(self, size_bytes: int, sector_size_bytes: int, worker_pid: int) -> str | None:
         """Make /dev/hast/NAME over a serving worker. Returns its path, None without a device. Raises ExportError."""
         assert self._attachment is not None
         try:
-            self.device_path = await self._attachment.attach(size_bytes, sector_size_bytes)
+            self.device_path = await self._attachment.attach(size_bytes, sector_size_bytes, worker_pid)
         except DeviceError as error:
             raise ExportError(str(error)) from None
         self._attached = True
         return self.device_path
 
-    async def worker_replaced(self, size_bytes: int, sector_size_bytes: int) -> None:
+    async def worker_replaced(self, size_bytes: int, sector_size_bytes: int, worker_pid: int) -> None:
         """Another worker serves now: hand the device over to it, or attach it where that never happened."""
         if not self._attached:
-            await self.attach(size_bytes, sector_size_bytes)
+            await self.attach(size_bytes, sector_size_bytes, worker_pid)
             return
         assert self._attachment is not None
         try:
-            await self._attachment.worker_replaced()
+            await self._attachment.worker_replaced(worker_pid)
         except DeviceError as error:
             raise ExportError(str(error)) from None
 

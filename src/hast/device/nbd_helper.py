@@ -6,13 +6,11 @@ failure one line on stderr, exit code 1. The kernel adopts connected sockets on 
     nbd_helper.py connect FD SIZE_BYTES BLOCK_BYTES SERVER_FLAGS DEAD_TIMEOUT_S IDENTIFIER    {"index": 3}
     nbd_helper.py reconfigure INDEX FD IDENTIFIER    a new connection in place of the one that died
     nbd_helper.py disconnect INDEX             users of the device get errors
-    nbd_helper.py flush INDEX                  writes out what the kernel caches; {"in_use": true} while it is mounted
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -45,7 +43,6 @@ NBD_ATTR_BACKEND_IDENTIFIER = 10
 NBD_SOCK_ITEM = 1
 NBD_SOCK_FD = 1
 NBD_CFLAG_DESTROY_ON_DISCONNECT = 1
-BLKFLSBUF = 0x1261
 
 NETLINK_HEADER = struct.Struct("=IHHII")
 GENERIC_HEADER = struct.Struct("=BBxx")
@@ -175,25 +172,8 @@ def disconnect(arguments: list[str]) -> dict[str, object]:
     return {}
 
 
-def flush(arguments: list[str]) -> dict[str, object]:
-    path = f"/dev/nbd{int(arguments[0])}"
-    device = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(device)
-        fcntl.ioctl(device, BLKFLSBUF)
-    finally:
-        os.close(device)
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_EXCL))
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            return {"in_use": True}
-        raise
-    return {"in_use": False}
-
-
 def main(arguments: list[str]) -> int:
-    commands = {"connect": connect, "reconfigure": reconfigure, "disconnect": disconnect, "flush": flush}
+    commands = {"connect": connect, "reconfigure": reconfigure, "disconnect": disconnect}
     try:
         print(json.dumps(commands[arguments[0]](arguments[1:])))
     except OSError as error:

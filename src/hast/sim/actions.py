@@ -656,9 +656,12 @@ def _takes_from_peer(run: Run) -> bool:
 def forget(run: Run) -> None:
     """Clients take what the serving node holds for the truth; what was written apart counts no more.
 
-    Where the other holds something else, and nothing says that it is old, the write was not answered yet.
+    Where the other holds something else, and nothing says that it is old, the write was not answered yet. Both disks
+    are written out: what a power cut uncovers must not be older than the truth.
     """
     run.world.run_till(lambda: not _takes_from_peer(run), 30.0)
+    for node in run.cluster.nodes.values():
+        node.disk.end_flush(node.disk.begin_flush())
     run.truth.together()
     here = run.node("primary")
     answered = here if run.truth.is_ahead(here) else run.cluster.other(here)

@@ -39,7 +39,7 @@ class Truth:
         self.left_whole = False
         """The node that stopped last left a peer that has everything."""
         self.resynced_stops: set[str] = set()
-        """Nodes that began to synchronise while they stopped: that is not waited for."""
+        """Nodes that met their peer again while they stopped: to clear the map is not waited for then."""
         self._peer_failed_s = -math.inf
         self.spoiled = False
         """An operation of a disk failed in this run."""
@@ -168,7 +168,7 @@ class Truth:
             self._frozen[node.name] = node.life, self.cluster.world.now
         elif event.name == "thawed":
             self._frozen.pop(node.name, None)
-        if event.name == "syncstart" and node.name in self.cluster.stopping:
+        if event.name in ("connect", "syncstart") and node.name in self.cluster.stopping:
             self.resynced_stops.add(node.name)
         if event.name == "disk-failed" and self.cluster.world.now - self._peer_failed_s < 8 * self.cluster.latency_s:
             self.doubt_unconfirmed()  # the peer leads from here on, and what it failed before was not heard of yet

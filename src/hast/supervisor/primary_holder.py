@@ -6,6 +6,7 @@ Each method is one step of a plan (`decisions/steps.py`); in which order, and wh
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -44,10 +45,17 @@ class PrimaryHolder:
         await self.device.prepare()
 
     async def start_worker(self, message: dict[str, Any]) -> None:
-        """Start a worker. Raises WorkerError."""
+        """Start a worker. Raises ExportError, WorkerError."""
         self.serving = False
+        await self.device.expect_worker()
+        witness = self.worker.take_witness() if self.worker is not None else []
         self.worker = WorkerProcess(self.resource.name, self._pool, self._on_message)
-        await self.worker.start(message | self.device.start_fields(), self.device.descriptors())
+        told = message | self.device.start_fields() | {"witness": bool(witness)}
+        try:
+            await self.worker.start(told, [*self.device.descriptors(), *witness])
+        finally:
+            for descriptor in witness:
+                os.close(descriptor)
 
     async def adopt(self, offer: Offer) -> None:
         """Take over what an earlier hastd left. Raises ExportError, WorkerError."""
@@ -116,17 +124,25 @@ class PrimaryHolder:
             self.worker.kill()
             await self.worker.stop(0.0)
 
+    async def close(self) -> None:
+        """Give up the device and all that is kept. Raises nothing."""
+        await self.device.close()
+        if self.worker is not None:
+            for descriptor in self.worker.take_witness():
+                os.close(descriptor)
+
     def interrupt(self) -> None:
         """Make a start under way fail soon: nothing is served yet."""
         if self.worker is not None and not self.serving:
             self.worker.kill()
 
-    def _sizes(self) -> tuple[int, int]:
-        """Of the device and its sectors, in bytes."""
+    def _sizes(self) -> tuple[int, int, int]:
+        """Of the device and its sectors, in bytes; and who serves it, by process id."""
         ready = self.worker.ready if self.worker is not None else None
         if ready is None:
             raise WorkerError("The worker process is not ready.")
-        return int(ready["datasize"]), int(ready.get("sectorsize") or 512)
+        assert self.worker is not None
+        return int(ready["datasize"]), int(ready.get("sectorsize") or 512), self.worker.pid
 
     def _extra(self) -> dict[str, str]:
         return context(self.resource.name, Role.PRIMARY)

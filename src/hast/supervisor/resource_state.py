@@ -302,7 +302,8 @@ class ResourceState:
                 while primary is not None and self._runner.primary is primary and not primary.serving:
                     await asyncio.sleep(RENEW_POLL_S)
         except (Stuck, TimeoutError) as error:
-            log.error("%s", error or "The new worker does not serve.", extra=self._extra())
+            text = str(error) or f"The new worker does not serve within {RENEW_LIMIT_S:g} s."
+            log.error("%s", text, extra=self._extra())
             return False
         return self._runner.primary is primary
 

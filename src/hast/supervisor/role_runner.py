@@ -308,7 +308,7 @@ class RoleRunner:
         holder, self.primary = self.primary, None
         self.connected = False
         if holder is not None:
-            await holder.device.close()
+            await holder.close()
 
     def start_message(self, role: Role) -> dict[str, Any]:
         """What every worker is told at its start (worker/messages.py)."""

@@ -60,6 +60,7 @@ class WorkerProcess:
         """Why its process is still there although it has ended: its disk does not answer."""
         self._left_code: int | None = None
         self._on_message = on_message
+        self._witness: list[int] = []
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next_id = 1
         self._spawned: Spawned | None = None
@@ -287,6 +288,9 @@ class WorkerProcess:
             return False
         except OSError:
             message, descriptors = None, []
+        if message is not None and message.get("say") == "witness":
+            self._keep_witness(descriptors)
+            return True
         for descriptor in descriptors:
             os.close(descriptor)
         if message is None:
@@ -294,6 +298,16 @@ class WorkerProcess:
             return False
         self._dispatch(message)
         return True
+
+    def _keep_witness(self, descriptors: list[int]) -> None:
+        for descriptor in self.take_witness():
+            os.close(descriptor)
+        self._witness = descriptors
+
+    def take_witness(self) -> list[int]:
+        """What the worker gave for the one after it, as often as it gave something: the caller's from now on."""
+        taken, self._witness = self._witness, []
+        return taken
 
     def _dispatch(self, message: dict[str, Any]) -> None:
         if "reply" in message:

@@ -34,6 +34,8 @@ class Owner(Protocol):
 
     def change_provider(self, opened: OpenedProvider, data_offset_bytes: int) -> LocalProvider: ...
     def close_provider(self) -> bool: ...
+
+    def drop_witness(self) -> None: ...
     def disk_limit_s(self) -> float: ...
 
 
@@ -121,6 +123,7 @@ class DiskChange:
     def _flush_and_close(self, provider: LocalProvider, then: Callable[[], None]) -> None:
         def close() -> None:
             self._owner.close_provider()
+            self._owner.drop_witness()
             then()
 
         provider.flush_for_good(close)

@@ -8,6 +8,7 @@ Supervisor to worker
      "force": bool, "resume": bool, ...}
         primary: descriptors [NBD listening socket, FUSE device descriptor if "fuse": true]
             "resume": true when the worker replaces one that died (requests of the FUSE device are re-sent)
+            "ublk": number of the ublk device; "witness": true when the last descriptor is what the worker before left
             "first": true for the first promotion since hastd started (wait-for-peer)
         secondary: descriptors [connection A, connection B]; "hello" is message 3's body in hex, "version" and
             "features" are what message 2 agreed on
@@ -31,6 +32,8 @@ Supervisor to worker
         "fuse", "sync_rate_bytes_s"} and, as primary, the descriptors of `start`
 Worker to supervisor
     {"say": "ready", "datasize": n, "sectorsize": n}   primary: engine is up, exports answer. secondary: handshake done
+    {"say": "witness"}   primary: the descriptor with it is to be kept for the next worker, in place of one before; none
+        without a descriptor (disk/flush_witness.py)
     {"say": "left", "exit": n, "reason": "..."}        all is released but the disk; the process
         goes when the disk lets it, and is nobody's business any more
     {"say": "refused", "text": "...", "exit": n}        cannot take the role; the worker then ends with that exit code
@@ -110,7 +113,11 @@ def resource_from_json(value: dict[str, Any]) -> Resource:
             "checksum": Checksum(value["checksum"]),
             "compression": Compression(value["compression"]),
             "device": Device(value["device"]),
-            "arbiter": Arbiter(ArbiterKind(value["arbiter"]["kind"]), tuple(value["arbiter"]["targets"])),
+            "arbiter": Arbiter(
+                ArbiterKind(value["arbiter"]["kind"]),
+                tuple(value["arbiter"]["targets"]),
+                value["arbiter"].get("credentials", ""),
+            ),
             "split_brain_policy": SplitBrainPolicy(value["split_brain_policy"]),
             "crash_loop": CrashLoop(value["crash_loop"]),
         }

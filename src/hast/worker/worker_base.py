@@ -14,6 +14,7 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from hast.replication.types import Effects, Request, Store
 from hast.worker import messages
 from hast.worker.disk.decisions.patience import Hang
 from hast.worker.disk.flush_mark import FlushMark
+from hast.worker.disk.flush_witness import nothing_failed, open_witness
 from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import OpenedProvider
 from hast.worker.interfaces import Timer
@@ -103,7 +105,9 @@ class Worker(ABC):
         """It stops because its node gives the role up, and the peer is told so."""
         self._control = control
         self._hang_text = ""
-        self._outgoing: deque[dict[str, Any]] = deque()
+        self._outgoing: deque[tuple[dict[str, Any], list[int]]] = deque()
+        self._heard = -1
+        """A second opening of the disk, which outlives this worker (`flush_witness.py`)."""
         self._ticker: Timer | None = None
         self._letting_go = False
         """It was told to prepare for its end."""
@@ -168,6 +172,9 @@ class Worker(ABC):
 
     def use_provider(self, opened: OpenedProvider, data_offset_bytes: int) -> LocalProvider:
         mark = FlushMark(paths.resource_file(self.resource.name, "flush"))
+        if mark.doubtful and self._heard >= 0 and nothing_failed(self._heard, opened.fd, self.disk_limit_s()):
+            mark.believe()
+        self._replace_witness(open_witness(opened.fd))
         self.provider = LocalProvider(
             opened,
             data_offset_bytes,
@@ -180,6 +187,20 @@ class Worker(ABC):
         self._hang_text = ""
         self._watch_disk(self.provider)
         return self.provider
+
+    def tell_witness(self) -> None:
+        """Give the supervisor what it keeps for the worker after this one, or have it keep nothing."""
+        self.say({"say": "witness"}, [self._heard] if self._heard >= 0 else [])
+
+    def drop_witness(self) -> None:
+        """The disk is let go: nobody keeps it open."""
+        self._replace_witness(-1)
+
+    def _replace_witness(self, witness: int) -> None:
+        if self._heard >= 0:
+            os.close(self._heard)
+        self._heard = witness
+        self.tell_witness()
 
     def change_provider(self, opened: OpenedProvider, data_offset_bytes: int) -> LocalProvider:
         """Another one takes the place of the one that was closed, or that hangs."""
@@ -256,11 +277,12 @@ class Worker(ABC):
 
     # The supervisor
 
-    def say(self, message: dict[str, Any]) -> None:
-        """Send to the supervisor; queued while it does not read, dropped oldest first when it never does."""
+    def say(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send to the supervisor, with copies of these descriptors; queued while it does not read, dropped oldest first
+        when it never does."""
         if len(self._outgoing) >= MAX_QUEUED_MESSAGES:
             self._outgoing.popleft()
-        self._outgoing.append(message)
+        self._outgoing.append((message, list(descriptors)))
         self._send_messages()
 
     def say_event(self, name: str, text: str, level: str = "info", details: dict[str, Any] | None = None) -> None:
@@ -291,7 +313,7 @@ class Worker(ABC):
             return
         while self._outgoing:
             try:
-                messages.send(self._control, self._outgoing[0])
+                messages.send(self._control, *self._outgoing[0])
             except BlockingIOError:
                 self.reactor.modify(self._control.fileno(), select.EPOLLIN | select.EPOLLOUT)
                 return

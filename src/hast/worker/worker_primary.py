@@ -53,6 +53,8 @@ class PrimaryWorker(Worker):
     ) -> None:
         super().__init__(reactor, control, messages.resource_from_json(start["resource"]))
         self._start = start
+        if start.get("witness"):
+            self._heard = descriptors.pop()
         self._descriptors = descriptors
         self._front_ends: list[FrontEnd] = []
         self._link: PrimaryLink | None = None
@@ -186,6 +188,10 @@ class PrimaryWorker(Worker):
         if fds:
             listeners = [socket.socket(fileno=fd) for fd in fds]
             made.append(NbdExport(*common, name=self.resource.provider_name, listeners=listeners))
+        if (number := self._start.get("ublk")) is not None:
+            from hast.worker.export.ublk import UblkQueue
+
+            made.append(UblkQueue(*common, number=int(number)))
         if fuse_fd is not None:
             from hast.worker.export.fuse import FuseFile
 
@@ -299,6 +305,8 @@ class PrimaryWorker(Worker):
     def supervisor_changed(self, there: bool) -> None:
         """Without a supervisor nobody renews the arbiter's leave."""
         self._orphan_watch.end()
+        if there:
+            self.tell_witness()
         if not there and self.engine is not None:
             self._orphan_watch.begin(self.engine, self.resource.arbiter.kind is not ArbiterKind.NONE)
 

@@ -14,7 +14,8 @@ import pytest
 from ram_worker import RamEngine
 
 from hast.replication.types import FLUSH, READ, WRITE, ZERO
-from hast.worker.export.fuse import CHUNK_BYTES, MAX_CHUNKS, FuseFile, ReceiveMemory
+from hast.worker.export.fuse import FuseFile
+from hast.worker.export.receive_memory import CHUNK_BYTES, MAX_CHUNKS, ReceiveMemory
 from hast.worker.reactor import CallTimer, EpollReactor
 
 SIZE = 8 << 20
@@ -296,7 +297,7 @@ def test_close_leaves_the_descriptor_to_its_owner_and_answers_nothing(kernel: Ke
 
 RESIDENT = """
 import re
-from hast.worker.export.fuse import CHUNK_BYTES, ReceiveMemory, lock_memory
+from hast.worker.export.receive_memory import CHUNK_BYTES, ReceiveMemory, lock_memory
 locked = lock_memory()
 memory = ReceiveMemory()
 views = [memory.view]

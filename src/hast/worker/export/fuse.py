@@ -14,19 +14,16 @@ import mmap
 import os
 import select
 import struct
-from collections import deque
 from collections.abc import Callable
 
 from hast.daemon.logs import in_words
 from hast.format import fuse
 from hast.replication.types import FLUSH, READ, WRITE, ZERO, Request
+from hast.worker.export.receive_memory import CHUNK_BYTES, ReceiveMemory, lock_memory
 from hast.worker.interfaces import Reactor, Submit, Timer
 
 BATCH_REQUESTS = 64
 """Requests read in one wake-up before they are submitted and others get their turn."""
-CHUNK_BYTES = 4 * 1024 * 1024
-MAX_CHUNKS = 8
-"""Receive memory at most; with all of it in use the descriptor is not read."""
 RETRY_S = 0.002
 """How soon free receive memory is looked for again."""
 
@@ -40,66 +37,6 @@ _ZEROING = {
     fuse.FALLOCATE_ZERO_RANGE,
 }
 """A loop device sends punch-hole for both discard and write-zeroes, so all of these must leave zeros."""
-
-
-def lock_memory() -> bool:
-    """Keep every page of this process resident once touched. False when the system does not allow it."""
-    import ctypes
-
-    current_future_onfault = 1 | 2 | 4
-    return bool(ctypes.CDLL(None, use_errno=True).mlockall(current_future_onfault) == 0)
-
-
-class ReceiveMemory:
-    """Resident memory for write payloads: page-aligned room is taken from the front of the current chunk.
-
-    Every page is written to first: MAP_POPULATE does nothing in memory that is locked as it is touched (`lock_memory`).
-    Views handed out stay valid for as long as anybody holds them; a chunk is used again when its last view is gone.
-    """
-
-    def __init__(self) -> None:
-        self._spare: deque[mmap.mmap] = deque()
-        self._count = 1
-        self._chunk = self._allocate()
-        self.view = memoryview(self._chunk)
-        self.position = 0
-
-    @staticmethod
-    def _allocate() -> mmap.mmap:
-        chunk = mmap.mmap(-1, CHUNK_BYTES, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
-        chunk[:: mmap.PAGESIZE] = bytes(CHUNK_BYTES // mmap.PAGESIZE)
-        return chunk
-
-    def next_chunk(self) -> bool:
-        """Go on with a chunk that nobody uses. False, and no change, when all are in use."""
-        chunk = self._unused_chunk()
-        if chunk is None:
-            if self._count >= MAX_CHUNKS:
-                return False
-            chunk = self._allocate()
-            self._count += 1
-        self._spare.append(self._chunk)
-        self._chunk = chunk
-        self.view = memoryview(chunk)
-        self.position = 0
-        return True
-
-    def _unused_chunk(self) -> mmap.mmap | None:
-        for _ in range(len(self._spare)):
-            chunk = self._spare.popleft()
-            if _is_free(chunk):
-                return chunk
-            self._spare.append(chunk)
-        return None
-
-
-def _is_free(chunk: mmap.mmap) -> bool:
-    """Whether no view into it is left: a mapping refuses to be resized, be it to the size it has, under a view."""
-    try:
-        chunk.resize(CHUNK_BYTES)
-    except BufferError:
-        return False
-    return True
 
 
 class FuseFile:
