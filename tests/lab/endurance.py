@@ -187,7 +187,11 @@ class Load:
 
 def kill_worker(trial: Endurance) -> None:
     """Of one of the primary's resources."""
-    host, disk = trial.site.lab.hast1, trial.dice.choice(trial.site.disks)
+    kill_worker_of(trial.site, trial.dice.choice(trial.site.disks))
+
+
+def kill_worker_of(site: Site, disk: str) -> None:
+    host = site.lab.hast1
     title = rf"^hastd: {disk} \(primary\)"
     host.wait_for("a primary worker", lambda: bool(host.processes(title)), 10)
     host.processes(title)[0].kill()
@@ -199,15 +203,27 @@ def kill_peers_worker(trial: Endurance) -> None:
 
 
 def kill_supervisor(trial: Endurance) -> None:
-    host = trial.site.lab.hast1
+    wait_for_workers(trial.site)
+    kill_supervisor_at_once(trial.site.lab.hast1)
+    start_hastd(trial.site.lab.hast1)
+
+
+def wait_for_workers(site: Site) -> None:
+    """A device does not outlive hastd and its worker when both are dead before the next worker was started."""
+    count = len(site.disks)
+    host = site.lab.hast1
+    host.wait_for("its workers", lambda: len(host.processes(r"^hastd: disk\d \(primary\)")) == count, 10)
+
+
+def kill_supervisor_at_once(host: Host) -> None:
     for process in host.processes("^hastd$"):
         process.kill()
-    start_hastd(host)
 
 
 def restart(trial: Endurance) -> None:
     """As the unit does it: SIGTERM while systemd says that a start follows, then the start."""
     host = trial.site.lab.hast1
+    wait_for_workers(trial.site)
     host.run("touch /run/restarting", check=True)
     for process in host.processes("^hastd$"):
         process.kill(signal.SIGTERM)
