@@ -141,6 +141,7 @@ def tell(what: str, struck: list[float], pauses: list[tuple[float, float]], end_
         for began, end in zip(struck, ends, strict=True)
     ]
     median_s, most_s = statistics.median(longest), max(longest)
+    assert most_s < 30, f"{what}: a pause of {most_s:.2f} s"
     step(f"{what}: {len(struck)} times, longest pause median {median_s:.2f} s, most {most_s:.2f} s")
 
 

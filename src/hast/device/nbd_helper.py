@@ -49,6 +49,7 @@ GENERIC_HEADER = struct.Struct("=BBxx")
 ATTRIBUTE = struct.Struct("=HH")
 RECONFIGURE_ATTEMPTS = 40
 RECONFIGURE_PAUSE_S = 0.1
+IO_TIMEOUT_MS = 1000
 
 
 def attribute(kind: int, data: bytes) -> bytes:
@@ -134,7 +135,18 @@ def connect(arguments: list[str]) -> dict[str, object]:
     answer = Netlink().call(NBD_CMD_CONNECT, body)
     index = struct.unpack("=I", answer[NBD_ATTR_INDEX])[0]
     _make_node(index)
+    _look_often(index)
     return {"index": index}
+
+
+def _look_often(index: int) -> None:
+    """A request that was under way when a connection died is sent on the next one when its time is over, and not before:
+    the kernel's 30 s are a long pause. A connection that lives is never given up for that time; it is only logged."""
+    try:
+        with open(f"/sys/block/nbd{index}/queue/io_timeout", "w", encoding="ascii") as file:
+            file.write(str(IO_TIMEOUT_MS))
+    except OSError:
+        pass
 
 
 def _make_node(index: int) -> None:

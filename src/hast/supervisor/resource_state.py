@@ -40,7 +40,7 @@ from hast.worker.disk import resolve
 log = logging.getLogger("hast.supervisor")
 
 MAX_QUESTION_CHARACTERS = 64
-RENEW_LIMIT_S = 10.0
+RENEW_LIMIT_S = 30.0
 RENEW_POLL_S = 0.02
 
 
