@@ -140,7 +140,7 @@ def connect(arguments: list[str]) -> dict[str, object]:
 
 
 def _look_often(index: int) -> None:
-    """A request that was under way when a connection died is sent on the next one when its time is over, and not before:
+    """A request that was under way when a connection died is sent on the next one when its time is over, not before:
     the kernel's 30 s are a long pause. A connection that lives is never given up for that time; it is only logged."""
     try:
         with open(f"/sys/block/nbd{index}/queue/io_timeout", "w", encoding="ascii") as file:
