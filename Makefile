@@ -1,7 +1,7 @@
 # Every target first does the set-up it needs (packages.apt, .venv); a second run finds it done.
 .POSIX:
 .DELETE_ON_ERROR:
-.PHONY: setup test lint check demo bench sim sim-defects torture test-kernel test-system deb man cover clean help
+.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system deb man cover clean help
 
 VENV = .venv/bin
 STAMP = .venv/.stamp
@@ -9,6 +9,7 @@ JOBS = 2
 SEEDS = 4000
 SEED_START = 0
 TORTURE = tests/lab tests/net tests/supervisor
+KILLS = 125
 
 help:
 	@echo 'make demo         the whole story on two hosts in this machine (root: block devices and ZFS)'
@@ -17,6 +18,7 @@ help:
 	@echo 'make sim          the deterministic simulator (SEEDS=2000 SEED_START=7)'
 	@echo 'make sim-defects  does the simulator notice seeded defects?  DEFECTS=id,... SEEDS=n'
 	@echo 'make torture      long fault injection in the lab, and what is too slow for make test'
+	@echo 'make endurance    kill, restart and upgrade under fio on a device, ext4, xfs and a pool (KILLS=n on each)'
 	@echo 'make test-kernel  the kernel nbd driver in a small virtual machine'
 	@echo 'make deb          Debian packages in dist/ (as root it installs what the build needs)'
 	@echo 'make man          manual pages in build/man'
@@ -52,6 +54,9 @@ sim-defects: $(STAMP)
 
 torture: $(STAMP)
 	$(VENV)/pytest -m slow $(TORTURE)
+
+endurance: $(STAMP)
+	HAST_KILLS=$(KILLS) $(VENV)/pytest -s -m slow tests/lab/test_endurance.py
 
 test-kernel: $(STAMP)
 	$(VENV)/pytest -m slow tests/kernel

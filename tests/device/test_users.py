@@ -57,6 +57,21 @@ def test_a_link_leads_to_the_device_and_what_is_none_has_no_users(
     assert users_of(str(tmp_path / "image")) == users_of(str(tmp_path / "nothing")) == ""
 
 
+def test_a_file_system_and_a_loop_device_on_it_are_named(loop: str, tmp_path: Path) -> None:
+    (tmp_path / "mnt").mkdir()
+    subprocess.run(["mkfs.ext4", "-q", loop], check=True)
+    subprocess.run(["mount", loop, tmp_path / "mnt"], check=True)
+    try:
+        assert users_of(loop) == f"mounted on {tmp_path / 'mnt'}"
+    finally:
+        subprocess.run(["umount", tmp_path / "mnt"], check=True)
+    done = subprocess.run(["losetup", "--find", "--show", loop], check=True, capture_output=True, text=True)
+    try:
+        assert users_of(loop) == done.stdout.strip().removeprefix("/dev/")
+    finally:
+        subprocess.run(["losetup", "--detach", done.stdout.strip()], check=True)
+
+
 def test_a_character_device_of_the_same_number_is_another() -> None:
     null = os.stat("/dev/null")
     assert not users._is_this(null, null.st_rdev)

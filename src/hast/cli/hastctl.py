@@ -187,7 +187,7 @@ def wipe(context: click.Context, targets: tuple[str, ...], yes: bool) -> None:
 @_command
 @click.argument("new_role", metavar="init|primary|secondary", type=click.Choice(["init", "primary", "secondary"]))
 @_REQUIRED_NAMES
-@click.option("--force", is_flag=True, help="Become primary with an inconsistent or outdated copy.")
+@click.option("--force", is_flag=True, help="Take an inconsistent or outdated copy; take a device from its users.")
 @click.option("--wait/--no-wait", default=True, help="Return when the role is true (default), or at once.")
 @click.option("--timeout", default=ROLE_TIMEOUT_S, metavar="SECONDS", type=click.FloatRange(min=0.1, max=3600))
 def role(

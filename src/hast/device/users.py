@@ -1,10 +1,14 @@
-"""Who has a block device open: for a line in the log. Looks into /proc, never at the device or a file that may hang."""
+"""Who has a block device open, in words. Looks into /proc and /sys, never at the device or a file that may hang.
+
+A pool of the kernel's ZFS and a target of the kernel's iSCSI do not show there.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from hast.format.text import printable
 
@@ -12,14 +16,15 @@ MOST_NAMED = 5
 
 
 def users_of(device: str) -> str:
-    """`zfs-fuse[812], mounted on /data`; empty when nobody is found."""
+    """`zfs-fuse[812], mounted on /data, loop7`; empty when nobody is found."""
     try:
         status = os.stat(device)
     except OSError:
         return ""
     if not stat.S_ISBLK(status.st_mode):
         return ""
-    found = [*dict.fromkeys([*_processes(status.st_rdev), *_mounts(status.st_rdev)])]
+    number = status.st_rdev
+    found = [*dict.fromkeys([*_mounts(number), *_stacked(number), *_swaps(number), *_processes(number)])]
     more = len(found) - MOST_NAMED
     return ", ".join(found[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -61,9 +66,38 @@ def _command(process: str) -> str:
 
 
 def _mounts(device: int) -> Iterator[str]:
+    """A file system over several devices (btrfs) has a number of its own, and one of them as its source."""
     numbers = f"{os.major(device)}:{os.minor(device)}"
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
-            fields = line.split()
-            if fields[2] == numbers:
-                yield f"mounted on {printable(fields[4])}"
+            fields, _, source = line.partition(" - ")
+            words = fields.split()
+            if words[2] == numbers or _leads_to(source.split()[1], device):
+                yield f"mounted on {printable(words[4])}"
+
+
+def _stacked(device: int) -> Iterator[str]:
+    """Block devices made of it."""
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            path = backing.read_text(errors="surrogateescape").rstrip("\n")
+        except OSError:
+            continue
+        if _leads_to(path, device):
+            yield backing.parts[3]
+    holders = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/holders")
+    if holders.is_dir():
+        yield from (each.name for each in holders.iterdir())
+
+
+def _swaps(device: int) -> Iterator[str]:
+    with open("/proc/swaps", encoding="utf-8", errors="surrogateescape") as file:
+        if any(_leads_to(line.split()[0], device) for line in file):
+            yield "swap"
+
+
+def _leads_to(path: str, device: int) -> bool:
+    try:
+        return path.startswith("/dev/") and _is_this(os.stat(path), device)
+    except (OSError, ValueError):
+        return False

@@ -55,6 +55,7 @@ class Hastd:
     def set_role(self, resource: str, role: str, timeout_s: float, abandon: Callable[[], bool] = lambda: False) -> None:
         """Ask for a role and wait until the resource has it. Raises HastdError with hastd's reason, Abandoned."""
         request = {"command": "role", "role": role, "resources": [resource], "wait": True}
+        request["force"] = role != "primary"  # its users were stopped as far as that was possible
         reply = self.ask({**request, "timeout_s": max(1.0, timeout_s - 0.5)}, timeout_s, abandon)
         for entry in reply.get("resources") or ():
             if isinstance(entry, dict) and entry.get("error"):

@@ -338,7 +338,7 @@ class Cluster:
         for running in [host.spawn("failover slave") for host in self.pair]:
             running.wait(timeout_s=60)
         for host in self.pair:
-            host.run("hastctl role init all", check=True, timeout_s=60)
+            host.run("hastctl role init --force all", check=True, timeout_s=60)
         return {
             name: [data_digest(host, name, f"/dev/ad{name.removeprefix('disk')}") for host in self.pair]
             for name in self.resources

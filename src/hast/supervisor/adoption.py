@@ -27,7 +27,7 @@ from hast.worker.worker_record import WorkerRecord, records
 
 log = logging.getLogger("hast.supervisor")
 
-DOOR_LIMIT_S = 1.0
+DOOR_LIMIT_S = 5.0
 """How long a worker may take to notice that its hastd died."""
 OFFER_LIMIT_S = 2.0
 _POLL_S = 0.02

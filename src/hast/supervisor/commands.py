@@ -9,7 +9,7 @@ from typing import Any
 
 from hast.daemon.release import RELEASE
 from hast.format.constants import HastError, Role
-from hast.supervisor import status
+from hast.supervisor import device_users, status
 from hast.supervisor.events import EventBus
 from hast.supervisor.pool_leave import PoolLeave
 from hast.supervisor.pool_resolver import PoolResolver
@@ -167,18 +167,28 @@ class Commands:
             return {"error": f"Unknown role {str(request.get('role'))[:64]!r}."}
         force = request.get("force") is True
         known = [name for name in names if name in self._states]
-        meet = {} if role is Role.PRIMARY else await self._leaves.rendezvous(known)
+        wait = bool(request.get("wait", True))
+        held: dict[str, str] = {}
+        meet: dict[str, Rendezvous] = {}
+        if role is not Role.PRIMARY:
+            if not force:
+                wait_s = device_users.WAIT_S if wait else 0.0
+                held = await device_users.refusals(self._states, self._resolver, known, wait_s)
+            known = [name for name in known if name in self._states and name not in held]
+            meet = await self._leaves.rendezvous(known)
         tasks = {name: self._start_change(self._states[name], role, force, meet.get(name)) for name in known}
         before = {name: str(self._states[name].role) for name in tasks}
         if tasks:
-            timeout_s = _seconds(request.get("timeout_s")) if request.get("wait", True) else 0.05
-            await asyncio.wait(tasks.values(), timeout=timeout_s)
-        waited = bool(request.get("wait", True))
-        results = [
-            self._role_result(name, role, tasks[name], before[name], waited) if name in tasks else status.unknown(name)
-            for name in names
-        ]
-        if role is Role.SECONDARY and waited:
+            await asyncio.wait(tasks.values(), timeout=_seconds(request.get("timeout_s")) if wait else 0.05)
+        results: list[dict[str, Any]] = []
+        for name in names:
+            if name in tasks:
+                results.append(self._role_result(name, role, tasks[name], before[name], wait))
+            elif name in held:
+                results.append({"name": name, "error": held[name], "code": EX_UNAVAILABLE})
+            else:
+                results.append(status.unknown(name))
+        if role is Role.SECONDARY and wait:
             await self._add_warnings(results)
         return {"error": None, "resources": results}
 

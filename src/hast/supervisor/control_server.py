@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from hast.daemon.conversation import ConversationError, receive_frame, send_frame
 from hast.daemon.logs import in_words
 from hast.format import control, nv
-from hast.format.constants import MAX_CONTROL_BODY_BYTES, ControlCommand, HastError
+from hast.format.constants import MAX_CONTROL_BODY_BYTES, ControlCommand, HastError, Role
 from hast.supervisor.events import EventBus
 
 log = logging.getLogger("hast.control")
@@ -122,7 +122,9 @@ class ControlServer:
         role = control.requested_role(fields)
         if not names or role is None:
             return control.error_reply(HastError.INVALID)
-        reply = await self._commands.run({"command": "role", "role": str(role), "resources": names})
+        by_force = role is not Role.PRIMARY  # as the reference does; its hastctl has no word for it
+        request = {"command": "role", "role": str(role), "resources": names, "force": by_force}
+        reply = await self._commands.run(request)
         return control.role_reply(reply["resources"])
 
     async def _json(self, client: socket.socket, text: str | None) -> None:

@@ -349,15 +349,25 @@ class Worker(ABC):
     def say_ready(self, **more: Any) -> None:
         """The role is held."""
         self.ready = {"say": "ready", **more}
-        self.say(self.ready)
+        if self._control.fileno() < 0:
+            self._wait_for_the_next_supervisor()
+        else:
+            self.say(self.ready)
+
+    def may_begin_alone(self) -> bool:
+        """Whether its role is held once it is ready, though the supervisor that started it is gone."""
+        return False
 
     def _supervisor_gone(self) -> None:
         """Whoever begins or ends ends; a role that is held is held on, if the next supervisor can be waited for."""
         self.reactor.remove(self._control.fileno())
         self._control.close()
-        if self.stopping or self._letting_go or self.ready is None:
+        if self.stopping or self._letting_go or (self.ready is None and not self.may_begin_alone()):
             self.end_orphaned("hastd is gone; ending in order.")
-            return
+        elif self.ready is not None:
+            self._wait_for_the_next_supervisor()
+
+    def _wait_for_the_next_supervisor(self) -> None:
         try:
             self._successor.wait()
         except OSError as error:

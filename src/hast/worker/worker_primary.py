@@ -312,6 +312,11 @@ class PrimaryWorker(Worker):
         else:
             self.reactor.call_later(DRAIN_POLL_S, lambda: self._await_quiet(number, until_s))
 
+    def may_begin_alone(self) -> bool:
+        """In place of one that died and had the role; the kernel keeps the device for whoever has its descriptor."""
+        arbitrated = self.resource.arbiter.kind is not ArbiterKind.NONE
+        return bool(self._start.get("resume") and self._start.get("fuse")) and not arbitrated
+
     def handed_over(self) -> Offer:
         told = {"fuse": bool(self._start.get("fuse")), "sync_rate_bytes_s": self._sync_rate_bytes_s}
         return told, list(self._descriptors)

@@ -411,6 +411,20 @@ def test_a_vanished_client_leaves_nothing_behind(serve: Serve) -> None:
     assert export.call(lambda: export.export.status()["held_bytes"]) == 0
 
 
+def test_a_client_that_is_gone_before_it_is_greeted_leaves_nothing_behind(serve: Serve) -> None:
+    export = serve()
+
+    def come_and_go() -> None:
+        for _ in range(3):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(export.path))
+
+    export.call(come_and_go)  # while the export does nothing else: they are gone when it accepts them
+    with RawClient(export.path) as client:
+        client.go()
+        assert export.call(lambda: export.export.status()["clients"]) == 1
+
+
 def test_garbage_instead_of_a_request_closes_after_the_good_ones(serve: Serve) -> None:
     export = serve()
     with RawClient(export.path) as client:

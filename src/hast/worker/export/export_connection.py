@@ -129,9 +129,9 @@ class Connection:
         self.in_flight = 0
         self.closed = False
         self._reactor.add(self._fd, self._mask, self._ready)
-        self._send([nbd.SERVER_GREETING])
         self._deadline: Timer | None = None
         self._set_deadline(export.limits.handshake_s)
+        self._send([nbd.SERVER_GREETING])
 
     @property
     def negotiating(self) -> bool:

@@ -9,7 +9,7 @@ import mmap
 from collections import deque
 
 CHUNK_BYTES = 4 * 1024 * 1024
-MAX_CHUNKS = 12
+MAX_CHUNKS = 8
 """Receive memory at most; with all of it in use the device is not read."""
 
 
