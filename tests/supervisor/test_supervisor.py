@@ -46,7 +46,7 @@ def test_role_primary_answers_when_the_worker_is_ready(daemon: Daemon) -> None:
 def test_start_message_says_what_the_worker_needs(daemon: Daemon) -> None:
     daemon.role("primary", force=True)
     start = starts(daemon)[0]
-    assert start["descriptors"] == 1
+    assert start["descriptors"] == 3, "the NBD listener, and both ends of the locker"
     told = start["start"]
     assert (told["role"], told["force"], told["resume"], told["first"]) == ("primary", True, False, True)
     assert told["resource"]["local"] == str(daemon.directory / "disk1.img")

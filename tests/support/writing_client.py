@@ -65,7 +65,7 @@ class Writer:
         self._thread.join(60)
         assert not self._thread.is_alive()
         self._client.close()
-        assert self.error == ""
+        assert not self.error, self.error
 
     def goes_on(self, deadline_s: float) -> float:
         """Wait for twenty more acknowledgements; returns how long the first took."""
@@ -73,7 +73,7 @@ class Writer:
         wait_for(lambda: self.acknowledged > before + 1 or self.error, "an acknowledgement", deadline_s)
         first_s = time.monotonic() - began_s
         wait_for(lambda: self.acknowledged > before + 20 or self.error, "acknowledgements", 10)
-        assert self.error == ""
+        assert not self.error, self.error
         return first_s
 
 
