@@ -26,7 +26,7 @@ from hast.replication.types import Effects, Request, Store
 from hast.worker import messages
 from hast.worker.disk.decisions.patience import Hang
 from hast.worker.disk.flush_mark import FlushMark
-from hast.worker.disk.flush_witness import Locker, let_go, nothing_failed
+from hast.worker.disk.flush_witness import Locker, nothing_failed
 from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import OpenedProvider
 from hast.worker.interfaces import Timer
@@ -187,14 +187,15 @@ class Worker(ABC):
         return self.provider
 
     def _hear(self, mark: FlushMark, provider_fd: int) -> None:
-        """Did a flush fail of which the worker before this one can tell nobody? And leave the same for the next one."""
+        """Did a flush fail of which the worker before this one can tell nobody? And leave the same for the next one.
+
+        Asked before anything is served only: the disk may take its time.
+        """
         if self.locker is None:
             return
-        witness = self.locker.take()
-        if witness >= 0 and mark.doubtful and nothing_failed(witness, provider_fd, self.disk_limit_s()):
+        witness = self.locker.take() if self.provider is None and mark.doubtful else -1
+        if witness >= 0 and nothing_failed(witness, provider_fd, self.disk_limit_s()):
             mark.believe()
-        elif witness >= 0 and not mark.doubtful:
-            let_go([witness])
         self.locker.put(provider_fd)
 
     def drop_witness(self) -> None:
