@@ -57,7 +57,7 @@ class Kernel:
 
     def serve(self) -> None:
         """One wake-up of the server, if there is anything."""
-        if self.front._reading and select.select([self._served], [], [], 0)[0]:
+        if self.front._intake.open and select.select([self._served], [], [], 0)[0]:
             self.front._ready(select.EPOLLIN)
 
     def reply(self) -> tuple[int, int, bytes]:

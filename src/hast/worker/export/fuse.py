@@ -12,20 +12,18 @@ import errno
 import logging
 import mmap
 import os
-import select
 import struct
 from collections.abc import Callable
 
 from hast.daemon.logs import in_words
 from hast.format import fuse
 from hast.replication.types import FLUSH, READ, WRITE, ZERO, Request
+from hast.worker.export.intake import Intake
 from hast.worker.export.receive_memory import CHUNK_BYTES, ReceiveMemory, lock_memory
-from hast.worker.interfaces import Reactor, Submit, Timer
+from hast.worker.interfaces import Reactor, Submit
 
 BATCH_REQUESTS = 64
 """Requests read in one wake-up before they are submitted and others get their turn."""
-RETRY_S = 0.002
-"""How soon free receive memory is looked for again."""
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +57,6 @@ class FuseFile:
     ) -> None:
         self._reactor = reactor
         self._submit = submit
-        self._congested = congested
         self._size_bytes = size_bytes
         self._block_mask = block_size_bytes - 1
         self._fd = descriptor
@@ -69,8 +66,7 @@ class FuseFile:
         header_page[0] = 0
         self._header = memoryview(header_page)[: fuse.HOT_IN_SIZE_BYTES]
         self._serving = False
-        self._reading = False
-        self._retry: Timer | None = None
+        self._intake = Intake(reactor, congested, lambda: None)
         self.in_flight = 0
         self.requests = 0
         """Reads, writes, flushes and zeroings received in all."""
@@ -82,23 +78,17 @@ class FuseFile:
         os.set_blocking(self._fd, False)
         if self._resume:
             self._ask_resend()
-        self._reactor.add(self._fd, select.EPOLLIN, self._ready)
-        self._serving = self._reading = True
+        self._intake.begin(self._fd, self._ready)
+        self._serving = True
 
     def resume(self) -> None:
         """Congestion has ended: read again."""
-        if self._serving and not self._reading:
-            self._reading = True
-            self._reactor.modify(self._fd, select.EPOLLIN)
+        self._intake.resume()
 
     def close(self) -> None:
         """Stop serving; what is in the engine is completed into the void, what comes waits for the next worker."""
-        if self._serving:
-            self._serving = self._reading = False
-            self._reactor.remove(self._fd)
-        if self._retry:
-            self._retry.cancel()
-            self._retry = None
+        self._intake.end()
+        self._serving = False
 
     @property
     def serving(self) -> bool:
@@ -117,14 +107,8 @@ class FuseFile:
                 "kernel does not send the device's unanswered requests again (%s); detach the device", in_words(error)
             )
 
-    def _pause(self) -> None:
-        if self._reading:
-            self._reading = False
-            self._reactor.modify(self._fd, 0)
-
     def _ready(self, _events: int) -> None:
-        if self._congested():
-            self._pause()
+        if self._intake.pause_if_congested():
             return
         batch: list[Request] = []
         self._read_batch(batch)
@@ -132,8 +116,7 @@ class FuseFile:
             self.in_flight += len(batch)
             self.requests += len(batch)
             self._submit(batch)
-        if self._reading and self._congested():
-            self._pause()
+        self._intake.pause_if_congested()
 
     def _read_batch(self, batch: list[Request]) -> None:
         """Read until the descriptor is empty, at most BATCH_REQUESTS. The hot path of the device."""
@@ -145,7 +128,7 @@ class FuseFile:
             position = memory.position
             if CHUNK_BYTES - position < room_bytes:
                 if not memory.next_chunk():
-                    self._wait_for_memory()
+                    self._intake.wait_for_memory()
                     return
                 position = 0
             view = memory.view
@@ -253,8 +236,7 @@ class FuseFile:
                     write(fd, pack(16, 0, unique))
             except OSError as problem:
                 self._reply_failed(unique, problem)
-        if self._retry:
-            self._retry_now()
+        self._intake.something_ended()
 
     def _reply(self, unique: int, error: int, body: bytes = b"") -> None:
         try:
@@ -280,15 +262,3 @@ class FuseFile:
         if self._serving:
             log.info("FUSE file is gone: %s", problem.strerror)
             self.close()
-
-    def _wait_for_memory(self) -> None:
-        self._pause()
-        if not self._retry:
-            self._retry = self._reactor.call_at(self._reactor.now() + RETRY_S, self._retry_now)
-
-    def _retry_now(self) -> None:
-        if self._retry:
-            self._retry.cancel()
-            self._retry = None
-        if not self._congested():
-            self.resume()

@@ -13,7 +13,6 @@ import errno
 import logging
 import mmap
 import os
-import select
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -22,13 +21,14 @@ from hast.daemon.logs import in_words
 from hast.format import ublk
 from hast.format.ublk import QUEUE_DEPTH
 from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO, Request
+from hast.worker.export.intake import Intake
 from hast.worker.export.receive_memory import CHUNK_BYTES, ReceiveMemory, lock_memory
-from hast.worker.interfaces import Reactor, Submit, Timer
+from hast.worker.interfaces import Reactor, Submit
 
 BATCH_REQUESTS = 64
 """Requests taken in one wake-up before others get their turn."""
 RETRY_S = 0.002
-"""How soon free receive memory is looked for again."""
+"""How soon a kernel that was short of memory is given the answers again."""
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,6 @@ class UblkQueue:
     ) -> None:
         self._reactor = reactor
         self._submit = submit
-        self._congested = congested
         self._size_bytes = size_bytes
         self._block_mask = block_size_bytes - 1
         self._number = number
@@ -72,8 +71,7 @@ class UblkQueue:
         self._descriptors: mmap.mmap | None = None
         self._waiting: deque[int] = deque()
         """Tags that came and were not taken up yet."""
-        self._reading = False
-        self._retry: Timer | None = None
+        self._intake = Intake(reactor, congested, self._go_on)
         self.in_flight = 0
         self.requests = 0
         """Reads, writes, flushes and zeroings received in all."""
@@ -90,24 +88,21 @@ class UblkQueue:
         for tag in range(QUEUE_DEPTH):
             ring.command(self._fd, _FETCH, ublk.IO.pack(0, tag, 0, 0), tag)
         ring.submit()
-        self._reactor.add(ring.fd, select.EPOLLIN, self._ready)
-        self._reading = True
+        self._intake.begin(ring.fd, self._ready)
 
     def resume(self) -> None:
         """Congestion has ended: go on with what has come."""
-        if self._ring is not None and not self._reading:
-            self._reading = True
-            self._reactor.modify(self._ring.fd, select.EPOLLIN)
-            if self._waiting:
-                self._reactor.call_soon_threadsafe(lambda: self._ready(0))
+        self._intake.resume()
+
+    def _go_on(self) -> None:
+        """What came and was not taken up is taken up in the next round."""
+        if self._waiting:
+            self._reactor.call_soon_threadsafe(lambda: self._ready(0))
 
     def close(self) -> None:
         """Stop serving; what is not answered waits for the next worker, or fails when the device is taken away."""
-        if self._retry:
-            self._retry.cancel()
-            self._retry = None
+        self._intake.end()
         if self._ring is not None:
-            self._reactor.remove(self._ring.fd)
             self._ring.close()
             self._ring = None
         if self._descriptors is not None:
@@ -116,7 +111,6 @@ class UblkQueue:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        self._reading = False
 
     @property
     def serving(self) -> bool:
@@ -130,10 +124,7 @@ class UblkQueue:
     # -- in
 
     def _ready(self, _events: int) -> None:
-        if self._ring is None or not self._reading:
-            return
-        if self._congested():
-            self._pause()
+        if self._ring is None or not self._intake.open or self._intake.pause_if_congested():
             return
         if not self._collect(self._ring):
             self._lost()
@@ -143,10 +134,8 @@ class UblkQueue:
             self.in_flight += len(batch)
             self.requests += len(batch)
             self._submit(batch)
-        if self._reading and self._congested():
-            self._pause()
-        elif self._reading and self._waiting:
-            self._reactor.call_soon_threadsafe(lambda: self._ready(0))
+        if not self._intake.pause_if_congested() and self._intake.open:
+            self._go_on()
 
     def _collect(self, ring: Ring) -> bool:
         """Note the tags that came. False when the kernel takes its device back."""
@@ -176,7 +165,7 @@ class UblkQueue:
             data = None
             if operation == WRITE:
                 if CHUNK_BYTES - memory.position < length and not memory.next_chunk():
-                    self._wait_for_memory()
+                    self._intake.wait_for_memory()
                     break
                 position = memory.position
                 data = memory.view[position : position + length]
@@ -200,23 +189,6 @@ class UblkQueue:
             log.error("kernel refuses the data of ublk request %d: %s", tag, in_words(error))
             return False
 
-    def _pause(self) -> None:
-        if self._reading and self._ring is not None:
-            self._reading = False
-            self._reactor.modify(self._ring.fd, 0)
-
-    def _wait_for_memory(self) -> None:
-        self._pause()
-        if not self._retry:
-            self._retry = self._reactor.call_at(self._reactor.now() + RETRY_S, self._retry_now)
-
-    def _retry_now(self) -> None:
-        if self._retry:
-            self._retry.cancel()
-            self._retry = None
-        if not self._congested():
-            self.resume()
-
     def _lost(self) -> None:
         """The device was taken away: nothing more comes from it."""
         log.info("ublk device %d is gone", self._number)
@@ -238,8 +210,7 @@ class UblkQueue:
                     result = self._hand_out(tag, request)
             answers.append((tag, result))
         self._answer(answers)
-        if self._retry:
-            self._retry_now()
+        self._intake.something_ended()
 
     def _hand_out(self, tag: int, request: Request) -> int:
         """Copy what was read to where the kernel wants it; returns the result of the request."""
