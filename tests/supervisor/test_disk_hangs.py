@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 from daemon_fixtures import MakeDaemon
@@ -38,27 +39,26 @@ class HangingPair(Pair):
 
 @pytest.fixture
 def pair(make_daemon: MakeDaemon) -> Iterator[HangingPair]:
+    """Whatever of the undoing fails, the rest of it is done: a disk that stays mounted is never let go."""
     nodes = [make_daemon(fake=False), make_daemon(fake=False)]
     disks: list[HangingDisk] = []
-    for node, peer in (nodes, reversed(nodes)):
-        node.write_config(
-            {"disk1": f"remote tcp4://127.0.0.1:{peer.port}\n local {node.directory}/fuse/disk"},
-            inside=f"timeout 5\n disk-timeout {DISK_TIMEOUT_S}",
-        )
-        disks.append(HangingDisk(node.directory / "fuse", node.directory / "disk1.img"))
-    made = HangingPair(nodes[0], nodes[1], disks)
-    try:
+    with ExitStack() as undoing:
+        for node, peer in (nodes, reversed(nodes)):
+            node.write_config(
+                {"disk1": f"remote tcp4://127.0.0.1:{peer.port}\n local {node.directory}/fuse/disk"},
+                inside=f"timeout 5\n disk-timeout {DISK_TIMEOUT_S}",
+            )
+            disks.append(HangingDisk(node.directory / "fuse", node.directory / "disk1.img"))
+            undoing.callback(disks[-1].close)
+        for node in reversed(nodes):
+            undoing.callback(node.stop)
+        for disk in disks:
+            undoing.callback(disk.answer)
+            undoing.callback(disk.be_quick)
+        made = HangingPair(nodes[0], nodes[1], disks)
         made.bring_up()
         yield made
         made.check_logs()
-    finally:
-        for disk in disks:
-            disk.be_quick()
-            disk.answer()
-        for node in nodes:
-            node.stop()
-        for disk in disks:
-            disk.close()
 
 
 def in_time(action: Callable[[], object], limit_s: float) -> float:
