@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hanging_disk import HangingDisk, missing_for_hangs
 
 from hast.replication.types import FLUSH, READ, WRITE, ZERO, Request, Store
 from hast.worker.disk import provider as provider_module
@@ -210,3 +211,18 @@ def test_a_hung_disk_does_not_hold_up_the_end_and_stays_locked_until_it_is_back(
     assert bench.provider.close()
     os.close(open_provider(str(image)).fd)
     bench.reactor.close()
+
+
+@pytest.mark.skipif(bool(missing_for_hangs()), reason=missing_for_hangs())
+def test_a_disk_that_is_gone_at_its_last_close_is_let_go(image: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Every one of its descriptors, although each close fails, and in one line of the log."""
+    disk = HangingDisk(image.parent / "mount", image)
+    bench = Bench(disk.path)
+    kept = bench.provider._fd, bench.provider._stores._fd
+    disk.close()
+    assert bench.provider.close()
+    bench.reactor.close()
+    for fd in kept:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+    assert [record.getMessage().split(": ")[0] for record in caplog.records] == [f"Unable to close {disk.path}"]

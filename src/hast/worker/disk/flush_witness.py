@@ -16,6 +16,8 @@ import socket
 import threading
 from collections.abc import Iterable
 
+from hast.worker.disk.last_close import last_close, let_go
+
 
 class Locker:
     """Two connected sockets, and what lies between them. `ends` are their descriptors, which stay the caller's."""
@@ -49,7 +51,6 @@ class Locker:
         """What was left; the caller's from now on. -1 when there is nothing."""
         found: list[int] = []
         with socket.socket(fileno=os.dup(self.ends[1])) as end:
-            end.setblocking(False)
             try:
                 while True:
                     message, descriptors, _flags, _address = socket.recv_fds(end, 16, 4)
@@ -86,18 +87,12 @@ def nothing_failed(witness_fd: int, provider_fd: int, limit_s: float) -> bool:
         except OSError:
             pass
         finally:
-            os.close(witness_fd)
+            last_close(witness_fd)
 
     thread = threading.Thread(target=ask, name="witness", daemon=True)
     thread.start()
     thread.join(limit_s or None)
     return said == [True]
-
-
-def let_go(descriptors: Iterable[int]) -> None:
-    """Close these without waiting: the end of a descriptor of a disk that hangs may hang as well."""
-    for descriptor in descriptors:
-        threading.Thread(target=os.close, args=(descriptor,), name="close", daemon=True).start()
 
 
 def _identity(fd: int) -> tuple[int, int, int]:

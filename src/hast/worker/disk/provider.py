@@ -12,6 +12,7 @@ Errors become errno values in `Request.local_error`; nothing raises out of `subm
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ from hast.replication.types import FLUSH, READ, WRITE, Buffer, Request, Store
 from hast.worker.disk.decisions.patience import Hang, Patience
 from hast.worker.disk.flush_mark import FlushMark
 from hast.worker.disk.iopool import IoPool, Outcome
+from hast.worker.disk.last_close import last_close
 from hast.worker.disk.progress import Progress
 from hast.worker.disk.provider_open import OpenedProvider
 from hast.worker.disk.stores import StoreQueue
@@ -42,6 +44,8 @@ NOWAIT_CREDIT = 64
 
 Done = Callable[[list[Request]], None]
 Stored = Callable[[Store, int], None]
+
+log = logging.getLogger("hast.worker")
 
 
 class LocalProvider:
@@ -377,9 +381,9 @@ class LocalProvider:
         return self._released
 
     def _release(self) -> None:
-        """The kernel may write back at the last close, and a disk may hang then as well."""
         self._stores.release()
-        os.close(self._fd)
+        if said := last_close(self._fd):
+            log.warning("Unable to close %s: %s; it is let go all the same.", self.path, said)
 
 
 def _data(request: Request) -> Buffer:

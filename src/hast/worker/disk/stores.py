@@ -15,6 +15,7 @@ from hast.format import metadata as metadata_format
 from hast.replication.types import Store
 from hast.worker.disk.decisions.patience import Patience
 from hast.worker.disk.iopool import IoPool
+from hast.worker.disk.last_close import last_close
 
 
 class StoreQueue:
@@ -60,8 +61,8 @@ class StoreQueue:
         return self._pool.close(timeout_s)
 
     def release(self) -> None:
-        """After `end`. May sleep in the disk."""
-        os.close(self._fd)
+        """After `end`. May sleep in the disk. A failure concerns nobody: what has to be durable was written so."""
+        last_close(self._fd)
 
     def _start(self) -> None:
         batch, self._batch, self._waiting = self._waiting, self._waiting, []
