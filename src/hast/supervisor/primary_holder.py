@@ -49,25 +49,14 @@ class PrimaryHolder:
         """Start a worker. Raises ExportError, WorkerError."""
         self.serving = False
         await self.device.expect_worker()
-        self._take_locker()
+        self._locker = self._kept_locker() or Locker.make()
         self.worker = WorkerProcess(self.resource.name, self._pool, self._on_message)
         told = message | self.device.start_fields() | {"locker": True}
-        assert self._locker is not None
         await self.worker.start(told, [*self.device.descriptors(), *self._locker.ends])
 
-    def _take_locker(self) -> None:
-        """The one that a worker taken over brought along, or else one for all workers of this device."""
-        brought = self.worker.locker if self.worker is not None else None
-        if brought is not None:
-            self._close_locker()
-            self._locker = brought
-        elif self._locker is None:
-            self._locker = Locker.make()
-
-    def _close_locker(self) -> None:
-        if self._locker is not None and self._locker.ends:
-            self._locker.close()
-        self._locker = None
+    def _kept_locker(self) -> Locker | None:
+        """The one for all workers of this device: ours, or what a worker that was taken over brought along."""
+        return self._locker or (self.worker.locker if self.worker is not None else None)
 
     async def adopt(self, offer: Offer) -> None:
         """Take over what an earlier hastd left. Raises ExportError, WorkerError."""
@@ -139,8 +128,9 @@ class PrimaryHolder:
     async def close(self) -> None:
         """Give up the device and all that is kept. Raises nothing."""
         await self.device.close()
-        self._take_locker()
-        self._close_locker()
+        if locker := self._kept_locker():
+            locker.close()
+        self._locker = None
 
     def interrupt(self) -> None:
         """Make a start under way fail soon: nothing is served yet."""
