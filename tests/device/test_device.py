@@ -335,7 +335,20 @@ def test_a_helper_that_hangs_is_given_up_at_its_deadline() -> None:
 
 def test_a_helper_that_fails_says_why_in_one_line() -> None:
     with pytest.raises(DeviceError, match="No such file or directory"):
-        run(device_steps.run_helper(device_steps.python_command("attach", "/nonexistent/disk", "512"), 10))
+        run(device_steps.run_helper(device_steps.loop_command("attach", "/nonexistent/disk", "512"), 10))
+
+
+@pytest.mark.parametrize("kind", [Device.UBLK, Device.NBD, Device.FUSE])
+def test_a_device_of_which_nothing_can_be_noted_is_refused_in_one_line(
+    kind: Device, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ublk", "nbd", "fuse"):
+        monkeypatch.setattr(device, f"missing_for_{name}", lambda: "")
+    (places / "run").write_text("no directory")
+    attachment = device.choose(kind, "disk1", "disk1")
+    with pytest.raises(DeviceError, match=re.escape(f"{places}/run")):
+        run(attachment.prepare())
+    run(attachment.close())
 
 
 def test_none_makes_no_device() -> None:

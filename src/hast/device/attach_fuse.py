@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
 import time
 from pathlib import Path
@@ -21,10 +20,11 @@ from hast.device.device_steps import (
     DeviceError,
     Record,
     abort_connection,
+    kernel_version,
+    loop_command,
     make_link,
     mount_fuse,
     mount_minor,
-    python_command,
     remove_link,
     run_helper,
     unmount,
@@ -36,12 +36,6 @@ FLUSH_DEADLINE_S = 5.0
 RESEND_SINCE_KERNEL = (6, 9)
 
 log = logging.getLogger("hast.device")
-
-
-def kernel_release() -> tuple[int, int]:
-    """Version of the running kernel, (0, 0) when it is not understood."""
-    match = re.match(r"(\d+)\.(\d+)", os.uname().release)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def missing_for_fuse() -> str:
@@ -67,7 +61,7 @@ class FuseAttachment:
         self._descriptor = -1
         self._minor: int | None = None
         self._loop = ""
-        self.survives_worker = kernel_release() >= RESEND_SINCE_KERNEL
+        self.survives_worker = kernel_version() >= RESEND_SINCE_KERNEL
         """Without the kernel's RESEND, requests in flight at the worker's death hang until `close`."""
 
     @classmethod
@@ -104,9 +98,8 @@ class FuseAttachment:
     async def prepare(self) -> None:
         """Mount. Raises DeviceError."""
         mount = paths.resource_file(self._name, f"{secrets.token_hex(4)}.fuse")
+        self._record.update(kind=self.kind, mount=str(mount), link=str(self._link))
         try:
-            paths.make_run_directory()
-            self._record.update(kind=self.kind, mount=str(mount), link=str(self._link))
             mount.mkdir(mode=0o700)
             self._mount = mount
             self._descriptor = mount_fuse(mount)
@@ -118,7 +111,7 @@ class FuseAttachment:
     async def attach(self, size_bytes: int, sector_size_bytes: int, worker_pid: int) -> str:
         """Loop device and link, over a worker that serves. Returns the link's path. Raises DeviceError."""
         try:
-            command = python_command("attach", self._file, str(sector_size_bytes))
+            command = loop_command("attach", self._file, sector_size_bytes)
             result = await run_helper(command, ATTACH_DEADLINE_S)
         except DeviceError as error:
             self._abort()
@@ -126,10 +119,7 @@ class FuseAttachment:
         self._loop = str(result["loop"])
         if not result["direct"]:
             log.warning("%s does not use direct I/O; it will be slow.", self._loop)
-        try:
-            self._record.update(loop=self._loop)
-        except OSError as error:
-            raise DeviceError(f"Unable to write {self._record.path}: {error.strerror}.") from None
+        self._record.update(loop=self._loop)
         make_link(self._link, self._loop)
         return str(self._link)
 
@@ -154,7 +144,7 @@ class FuseAttachment:
     async def _helper(self, what: str, deadline_s: float) -> bool:
         """Run one of the helper's commands on the loop device; True when it says that the device is gone."""
         try:
-            return bool((await run_helper(python_command(what, self._loop, self._file), deadline_s)).get("gone"))
+            return bool((await run_helper(loop_command(what, self._loop, self._file), deadline_s)).get("gone"))
         except DeviceError as error:
             log.warning("Unable to %s %s: %s.", what, self._loop, error)
             return False
@@ -187,7 +177,7 @@ async def detach_loops(mount: Path) -> None:
         if not is_over(loop, file):
             continue
         try:
-            result = await run_helper(python_command("detach", loop, file), DETACH_DEADLINE_S)
+            result = await run_helper(loop_command("detach", loop, file), DETACH_DEADLINE_S)
             if not result.get("gone"):
                 log.warning("%s is still open; it goes when its last user closes it.", loop)
         except DeviceError as error:

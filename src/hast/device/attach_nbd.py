@@ -11,22 +11,29 @@ import contextlib
 import logging
 import os
 import secrets
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hast.daemon import paths
-from hast.device.attach_fuse import kernel_release
-from hast.device.device_steps import DeviceError, Record, make_link, remove_link, run_helper, written_back
+from hast.device.device_steps import (
+    DeviceError,
+    Record,
+    helper_command,
+    kernel_version,
+    make_link,
+    remove_link,
+    run_helper,
+    written_back,
+)
 from hast.device.nbd_dial import DialError, Dialled, dial
 
 DEAD_TIMEOUT_S = 60
 """How long the kernel lets I/O wait for another connection after one died."""
 STEP_DEADLINE_S = 10.0
 IDENTIFIER_SINCE_KERNEL = (5, 14)
-_HELPER = str(Path(__file__).with_name("nbd_helper.py"))
 
-
+_command = partial(helper_command, "nbd_helper.py")
 log = logging.getLogger("hast.device")
 
 
@@ -34,13 +41,9 @@ def missing_for_nbd() -> str:
     """What keeps this attachment from working here; empty when nothing does. `load_modules` comes before it."""
     if os.geteuid() != 0:
         return "it needs root"
-    if kernel_release() < IDENTIFIER_SINCE_KERNEL:
+    if kernel_version() < IDENTIFIER_SINCE_KERNEL:
         return "it needs Linux 5.14 or later"
     return "" if Path("/sys/module/nbd").exists() else "the kernel has no nbd module"
-
-
-def _command(*arguments: object) -> list[str]:
-    return [sys.executable, "-I", "-S", _HELPER, *(str(argument) for argument in arguments)]
 
 
 class NbdAttachment:
@@ -84,11 +87,7 @@ class NbdAttachment:
 
     async def prepare(self) -> None:
         """Remember what is going to be made. Raises DeviceError."""
-        try:
-            paths.make_run_directory()
-            self._record.update(kind=self.kind, identifier=self._identifier, link=str(self._link))
-        except OSError as error:
-            raise DeviceError(f"Unable to write {self._record.path}: {error.strerror}.") from None
+        self._record.update(kind=self.kind, identifier=self._identifier, link=str(self._link))
 
     async def attach(self, size_bytes: int, sector_size_bytes: int, worker_pid: int) -> str:
         """Device and link, over a worker that serves. Returns the link's path. Raises DeviceError."""

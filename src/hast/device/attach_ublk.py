@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hast.daemon import io_uring, paths
 from hast.daemon.in_thread import in_thread
-from hast.device.device_steps import DeviceError, Record, make_link, remove_link, run_helper, written_back
+from hast.device.device_steps import (
+    DeviceError,
+    Record,
+    helper_command,
+    kernel_version,
+    make_link,
+    remove_link,
+    run_helper,
+    written_back,
+)
 from hast.device.ublk_helper import CONTROL_PATH, Driver, carry_out
 from hast.format import ublk
 
 STEP_DEADLINE_S = 10.0
-_HELPER = str(Path(__file__).with_name("ublk_helper.py"))
 FATAL = (
     ((6, 5, 0), (6, 6, 51), "CVE-2024-46735, a null pointer in its recovery"),
     ((6, 7, 0), (6, 14, 6), "CVE-2025-37906, a race that can crash the machine when a server dies"),
@@ -31,6 +38,7 @@ FATAL = (
 )
 """Kernels whose ublk can take the machine down, by the versions at kernel.org: from, up to but without."""
 
+_command = partial(helper_command, "ublk_helper.py")
 log = logging.getLogger("hast.device")
 
 
@@ -57,16 +65,11 @@ def missing_for_ublk() -> str:
 
 def fatal_bug(release: str | None = None) -> str:
     """The name of a bug for which this kernel's ublk is passed over; empty when none is known."""
-    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", os.uname().release if release is None else release)
-    version = tuple(int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    version = kernel_version(release)
     for begin, end, name in FATAL:
         if begin <= version < end:
             return f"Linux {'.'.join(map(str, version))} has {name}"
     return ""
-
-
-def _command(*arguments: object) -> list[str]:
-    return [sys.executable, "-I", "-S", _HELPER, *(str(argument) for argument in arguments)]
 
 
 class UblkAttachment:
@@ -106,8 +109,7 @@ class UblkAttachment:
 
     async def prepare(self) -> None:
         """Remember what is going to be made. Raises DeviceError."""
-        paths.make_run_directory()
-        self._note(kind=self.kind, ublk_identifier=self._identifier, link=str(self._link))
+        self._record.update(kind=self.kind, ublk_identifier=self._identifier, link=str(self._link))
 
     async def expect_worker(self) -> None:
         """A channel that nobody has had open. Raises DeviceError."""
@@ -117,7 +119,7 @@ class UblkAttachment:
         if self._number >= 0:
             await self._step("remove", self._number, self._identifier)
         self._number = int((await self._step("add", self._identifier))["number"])
-        self._note(number=str(self._number))
+        self._record.update(number=str(self._number))
 
     async def attach(self, size_bytes: int, sector_size_bytes: int, worker_pid: int) -> str:
         """Device and link, over a worker that has the channel open. Returns the link's path. Raises DeviceError."""
@@ -156,12 +158,6 @@ class UblkAttachment:
         except (OSError, TimeoutError) as error:
             reason = getattr(error, "strerror", None) or f"no answer from the kernel within {STEP_DEADLINE_S:g} s"
             raise DeviceError(f"Unable to {what} the ublk device of {self._link}: {reason}.") from None
-
-    def _note(self, **values: str) -> None:
-        try:
-            self._record.update(**values)
-        except OSError as error:
-            raise DeviceError(f"Unable to write {self._record.path}: {error.strerror}.") from None
 
 
 async def clean_up_ublk(number: int, identifier: str) -> None:

@@ -23,6 +23,8 @@ from hast.device.device_steps import DeviceError, Record, remove_link, run_helpe
 
 __all__ = ["Attachment", "DeviceError", "NoDevice", "adopt", "choose", "clean_up", "load_modules", "survey"]
 
+KINDS = (Device.UBLK, Device.NBD, Device.FUSE)
+"""In the order in which `auto` takes them."""
 MODPROBE_DEADLINE_S = 5.0
 MODULE_DIRECTORY = Path("/lib/modules", os.uname().release)
 MODULES = {Device.UBLK: ("ublk_drv", "/dev/ublk-control"), Device.NBD: ("nbd", "/sys/module/nbd")}
@@ -118,12 +120,19 @@ async def load_modules(device: Device) -> None:
 
 
 def survey() -> list[tuple[Device, str]]:
-    """The kinds of device in the order in which `auto` takes them, and why each cannot work here, or empty."""
-    return [
-        (Device.UBLK, missing_for_ublk() or fatal_bug()),
-        (Device.NBD, missing_for_nbd()),
-        (Device.FUSE, missing_for_fuse()),
-    ]
+    """The kinds of device in the order in which `auto` takes them, and why it passes over each, or empty."""
+    return [(kind, _missing_for(kind) or _bug_of(kind)) for kind in KINDS]
+
+
+def _missing_for(kind: Device) -> str:
+    """Why it cannot work here, or empty."""
+    checks = {Device.UBLK: missing_for_ublk, Device.NBD: missing_for_nbd, Device.FUSE: missing_for_fuse}
+    return checks[kind]()
+
+
+def _bug_of(kind: Device) -> str:
+    """Why only who asks for it gets it, or empty."""
+    return fatal_bug() if kind is Device.UBLK else ""
 
 
 def choose(device: Device, resource_name: str, provider_name: str) -> Attachment:
@@ -139,15 +148,15 @@ def choose(device: Device, resource_name: str, provider_name: str) -> Attachment
         Device.FUSE: lambda: FuseAttachment(resource_name, provider_name),
     }
     if device is not Device.AUTO:
-        missing = {Device.UBLK: missing_for_ublk, Device.NBD: missing_for_nbd, Device.FUSE: missing_for_fuse}
-        if reason := missing[device]():
+        if reason := _missing_for(device):
             raise DeviceError(f"Unable to use `device {device}` for {resource_name}: {reason}.")
         return made[device]()
-    for kind, reason in survey():
+    for kind in KINDS:
+        missing = _missing_for(kind)
+        reason = missing or _bug_of(kind)
         if not reason:
             return made[kind]()
-        level = logging.INFO if reason == fatal_bug() else logging.DEBUG
-        log.log(level, "%s: not `device %s`: %s.", resource_name, kind, reason)
+        log.log(logging.DEBUG if missing else logging.INFO, "%s: not `device %s`: %s.", resource_name, kind, reason)
     log.warning(
         "No device for %s, %s; its data is served on %s.", resource_name, reason, paths.nbd_socket(resource_name)
     )

@@ -104,23 +104,13 @@ def detach(loop: str, path: str) -> dict[str, object]:
 def flush(loop: str, path: str) -> dict[str, object]:
     """Write out the kernel's cache of the device. Raises OSError."""
     if is_over(loop, path):
-        device = os.open(loop, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(device)
-            fcntl.ioctl(device, BLKFLSBUF)
-        finally:
-            os.close(device)
+        _write_out(loop)
     return {}
 
 
 def write_back(path: str) -> dict[str, object]:
     """Write out the kernel's cache of a device; says whether somebody has claimed it. Raises OSError."""
-    device = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(device)
-        fcntl.ioctl(device, BLKFLSBUF)
-    finally:
-        os.close(device)
+    _write_out(path)
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_EXCL))
     except OSError as error:
@@ -128,6 +118,15 @@ def write_back(path: str) -> dict[str, object]:
             return {"in_use": True}
         raise
     return {"in_use": False}
+
+
+def _write_out(path: str) -> None:
+    device = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(device)
+        fcntl.ioctl(device, BLKFLSBUF)
+    finally:
+        os.close(device)
 
 
 def main(arguments: list[str]) -> int:

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from hast.daemon import paths
 KILL_WAIT_S = 0.5
 """How long a killed helper may take to die before it is left behind."""
 CONNECTIONS = Path("/sys/fs/fuse/connections")
-_HELPER = str(Path(__file__).with_name("device_helper.py"))
 _MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -34,9 +34,19 @@ class DeviceError(Exception):
     """A device cannot be attached or detached; `str()` is one line that says what, why, and what to do."""
 
 
-def python_command(*arguments: str) -> list[str]:
-    """Command line of the loop helper."""
-    return [sys.executable, "-I", "-S", _HELPER, *arguments]
+def helper_command(helper: str, *arguments: object) -> list[str]:
+    """Command line of a helper beside this module, by the bare interpreter."""
+    return [sys.executable, "-I", "-S", str(Path(__file__).with_name(helper)), *map(str, arguments)]
+
+
+loop_command = partial(helper_command, "device_helper.py")
+"""Of the loop helper: its command, and what that takes."""
+
+
+def kernel_version(release: str | None = None) -> tuple[int, int, int]:
+    """Version of the running kernel, or of this release; (0, 0, 0) when it is not understood."""
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", os.uname().release if release is None else release)
+    return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else (0, 0, 0)
 
 
 async def run_helper(command: Sequence[str], deadline_s: float, descriptors: Sequence[int] = ()) -> dict[str, Any]:
@@ -66,7 +76,7 @@ async def run_helper(command: Sequence[str], deadline_s: float, descriptors: Seq
 async def written_back(node: str, link: Path, deadline_s: float) -> bool:
     """Write out what the kernel cached for a device. False while somebody has it mounted. Raises nothing."""
     try:
-        in_use = (await run_helper(python_command("writeback", node), deadline_s)).get("in_use", False)
+        in_use = (await run_helper(loop_command("writeback", node), deadline_s)).get("in_use", False)
     except DeviceError as error:
         log.warning("Unable to write back %s: %s.", node, error)
         return False
@@ -190,11 +200,15 @@ class Record:
         return cls(paths.resource_file(resource_name, "device"))
 
     def update(self, **values: str) -> None:
-        """Add values and write the file. Raises OSError."""
+        """Add values and write the file. Raises DeviceError."""
         self.values |= values
         temporary = self.path.with_name(f"{self.path.name}~")
-        temporary.write_text(json.dumps(self.values))
-        temporary.rename(self.path)
+        try:
+            paths.make_run_directory()
+            temporary.write_text(json.dumps(self.values))
+            temporary.rename(self.path)
+        except OSError as error:
+            raise DeviceError(f"Unable to write {self.path}: {error.strerror}.") from None
 
     def load(self) -> bool:
         """Read the file; False when it is absent or damaged."""
@@ -206,5 +220,9 @@ class Record:
         return bool(self.values)
 
     def remove(self) -> None:
+        """Raises nothing: a record of what is gone is undone once more, by the next hastd."""
         self.values = {}
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("Unable to remove %s: %s.", self.path, error.strerror)
