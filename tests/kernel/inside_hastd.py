@@ -111,7 +111,7 @@ class Load:
             "        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)\n"
             "        assert file.read() == data\n"
         )
-        pauses = [sys.executable, "-m", "hast.lab.pauses", "/mnt/probe", "0"]
+        pauses = [sys.executable, "-m", "hast.lab.pauses", "/mnt/probe", "0", "write"]
         Path("/mnt/probe").write_bytes(bytes(4096))
         os.sync()
         self.running = [
