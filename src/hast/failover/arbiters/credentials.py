@@ -32,10 +32,8 @@ class Credentials:
 
     def context(self) -> ssl.SSLContext:
         """How servers are judged, and what they are shown. Raises CredentialsError."""
-        context = ssl.create_default_context()
         try:
-            if self.ca:
-                context = ssl.create_default_context(cafile=self.ca)
+            context = ssl.create_default_context(cafile=self.ca or None)
             if self.cert:
                 context.load_cert_chain(self.cert, self.key or None)
         except (OSError, ValueError) as error:
