@@ -53,7 +53,7 @@ def _during_resolution(draw: Draw) -> list[Step]:
 def outdated_promoted(draw: Draw) -> list[Step]:
     """The other took over and has newer data, but is away when this node is started again as primary."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("take over", keep=0.5),
         draw.step("network", up=False),
         draw.step("wait", seconds=0.5),

@@ -131,7 +131,7 @@ def slow_disk(draw: Draw) -> list[Step]:
 
 def secondary_disk_replaced(draw: Draw) -> list[Step]:
     """The secondary gets another disk, on which `hastctl create` is run: everything is copied."""
-    steps = [draw.step("until", what="protected", most_s=5.0), draw.step("replace disk", node="secondary")]
+    steps = [draw.protected(), draw.step("replace disk", node="secondary")]
     if draw.chance(0.5):
         moment = draw.one("handshake", "connected", "opening", "copying", "copied")
         steps += [draw.step("until", what=moment, most_s=3.0)]
@@ -145,7 +145,7 @@ def secondary_disk_replaced(draw: Draw) -> list[Step]:
 def primary_disk_broken(draw: Draw) -> list[Step]:
     """The primary's disk fails for good: the peer serves on; then the roles are swapped and the disk is replaced."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         *draw.aim(),
         draw.step("break disk", node="primary"),
         *draw.hush(),
@@ -157,7 +157,7 @@ def primary_disk_broken(draw: Draw) -> list[Step]:
 def secondary_disk_broken(draw: Draw) -> list[Step]:
     """The secondary's disk fails for good and is replaced."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         *draw.aim(),
         draw.step("break disk", node="secondary"),
         *draw.hush(),

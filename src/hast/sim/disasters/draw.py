@@ -50,6 +50,10 @@ class Draw(random.Random):
             return self.step("work", gap_s=0.05, batch=2, flushes=0.3, fua=0.3, reads=0.1)
         return self.step("work", gap_s=0.02, spread=24, reads=0.1)
 
+    def protected(self) -> Step:
+        """Once both copies are whole."""
+        return self.step("until", what="protected", most_s=5.0)
+
     def aim(self) -> list[Step]:
         """The moment of the failure: any, or right after something."""
         if self.chance(0.4):

@@ -43,7 +43,7 @@ def primary_power_cut(draw: Draw) -> list[Step]:
 def fail_over(draw: Draw) -> list[Step]:
     """The primary loses power; the other takes over; the first returns as secondary."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         *draw.aim(),
         draw.step("take over", keep=draw.keep()),
         *draw.hush(),
@@ -53,7 +53,7 @@ def fail_over(draw: Draw) -> list[Step]:
 def site_power_cut(draw: Draw) -> list[Step]:
     """Both hosts lose power, and only the secondary comes back at first: what was flushed is there."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("until", what=draw.one("flushed", "flushed", "acknowledged"), most_s=1.0),
         draw.step("site power off", keep=draw.keep()),
         *draw.hush(),
@@ -80,14 +80,14 @@ def planned_switch(draw: Draw) -> list[Step]:
 
 def switch_under_load(draw: Draw) -> list[Step]:
     """Swap the roles while clients are at work."""
-    return [draw.step("until", what="protected", most_s=5.0), *draw.aim(), draw.step("switch"), *draw.hush()]
+    return [draw.protected(), *draw.aim(), draw.step("switch"), *draw.hush()]
 
 
 def ordered_stop(draw: Draw) -> list[Step]:
     """SIGTERM of hastd on one node or on both, in any order; a power cut or a lost link in the middle; the other node
     asks for the role at any moment."""
     first = str(draw.one("primary", "primary", "primary", "secondary"))
-    steps = [draw.step("until", what="protected", most_s=5.0), *draw.aim(), draw.step("stop", node=first)]
+    steps = [draw.protected(), *draw.aim(), draw.step("stop", node=first)]
     if draw.chance(0.25):
         steps.append(draw.later(0.2, "stop", node="secondary" if first == "primary" else "primary"))
     if draw.chance(0.25):

@@ -38,13 +38,13 @@ def _writes(draw: Draw, count: int) -> list[Step]:
 
 def _quiet(draw: Draw) -> list[Step]:
     """Both copies are whole, and nothing is under way."""
-    return [draw.step("rest"), draw.step("until", what="protected", most_s=5.0), draw.step("wait", seconds=0.1)]
+    return [draw.step("rest"), draw.protected(), draw.step("wait", seconds=0.1)]
 
 
 def _burst(draw: Draw) -> list[Step]:
     """Many writes that nobody flushes."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("work", gap_s=0.006, batch=4, reads=0.0, flushes=0.0, fua=0.0, spread=80),
         draw.step("wait", seconds=0.3),
     ]
@@ -225,7 +225,7 @@ def each_copy_lacks_something(draw: Draw) -> list[Step]:
 def record_is_slow_after_a_failed_flush(draw: Draw) -> list[Step]:
     """A flush of the primary fails; what it covered is on the peer, long before the primary's disk says so."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("fail", node="primary", op="flush"),
         draw.step("operation", op="flush"),
         draw.step("until", what="disk failed", most_s=0.5),
@@ -316,7 +316,7 @@ def stale_copy_is_called_upon(draw: Draw) -> list[Step]:
 def counter_cannot_be_written(draw: Draw) -> list[Step]:
     """The primary goes on alone, and its disk fails the record of that."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("network", up=False),
         draw.step("until", what="going ahead", most_s=1.0),
         draw.step("fail", node="primary", op="store"),
@@ -329,7 +329,7 @@ def counter_cannot_be_written(draw: Draw) -> list[Step]:
 def lead_is_refused(draw: Draw) -> list[Step]:
     """The primary's disk fails a write, and the peer's disk fails the record that it leads now; then another."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("rate", bytes_s=SLOW_BYTES_S),
         draw.step("fail", node="secondary", op="store", count=draw.one(1, 2)),
         draw.step("fail", node="primary", op="write"),
@@ -346,7 +346,7 @@ def lead_is_refused(draw: Draw) -> list[Step]:
 def records_fail_under_load(draw: Draw) -> list[Step]:
     """The primary's disk fails a record while clients write, so that only the peer may take what follows."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("work", gap_s=0.006, batch=4, flushes=0.02),
         draw.step("fail", node="primary", op="store"),
         draw.step("until", what="giving lead", most_s=1.0),
@@ -459,7 +459,7 @@ def handshake_is_cut_for_long(draw: Draw) -> list[Step]:
 def arbiter_lost_and_peer_back(draw: Draw) -> list[Step]:
     """The arbiter is out of reach and stays so, and the peer comes back: a connected pair does not need it."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("reach", node="primary", up=False),
         draw.step("network", up=False),
         *_writes(draw, 1),
@@ -501,7 +501,7 @@ def flush_waits_for_the_arbiter(draw: Draw) -> list[Step]:
 def demoted_while_the_arbiter_is_asked(draw: Draw) -> list[Step]:
     """The primary is drained while writes are under way, and the arbiter does not answer for them."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("work", gap_s=0.006, batch=4, depth=40, reads=0.0),
         draw.step("slow", node="primary", factor=40.0),
         draw.step("reach", node="primary", up=False),

@@ -45,6 +45,11 @@ def _quickly(draw: Draw) -> list[Step]:
     return [draw.step("work", gap_s=0.01, batch=3, spread=40)] if draw.chance(0.5) else []
 
 
+def _under_load(draw: Draw) -> list[Step]:
+    """A moment while both copies are whole, and clients work."""
+    return [draw.protected(), *_quickly(draw), *draw.aim()]
+
+
 def _in_sync(draw: Draw) -> Step:
     """While a copy is being made."""
     return draw.step("until", what=draw.one("opening", "copying", "copied", "flushing", "closing"), most_s=3.0)
@@ -78,9 +83,7 @@ def hung_disk_is_waited_for_in_vain(draw: Draw) -> list[Step]:
     """Whatever a disk leaves unanswered, clients hear of it in bounded time, and the pair goes on without it."""
     node = draw.node()
     return [
-        draw.step("until", what="protected", most_s=5.0),
-        *_quickly(draw),
-        *draw.aim(),
+        *_under_load(draw),
         draw.step("hang", node=node),
         *([draw.later(0.1, "cut")] if draw.chance(0.3) else []),
         draw.step("wait", seconds=GIVEN_UP_S),
@@ -98,9 +101,7 @@ def hung_disk_is_attached(draw: Draw) -> list[Step]:
     """A disk was given up, answers again, is taken into service again, and something strikes while it is filled."""
     node = str(draw.one("primary", "primary", "secondary"))
     return [
-        draw.step("until", what="protected", most_s=5.0),
-        *_quickly(draw),
-        *draw.aim(),
+        *_under_load(draw),
         draw.step("hang", node=node),
         draw.step("wait", seconds=GIVEN_UP_S),
         *draw.hush(),
@@ -118,9 +119,7 @@ def hung_disk_is_replaced(draw: Draw) -> list[Step]:
     """A disk was given up; another takes its place, while the first comes back to what it was asked."""
     node = str(draw.one("primary", "primary", "secondary"))
     return [
-        draw.step("until", what="protected", most_s=5.0),
-        *_quickly(draw),
-        *draw.aim(),
+        *_under_load(draw),
         draw.step("hang", node=node),
         draw.step("wait", seconds=GIVEN_UP_S),
         draw.step("replace live", node=node),
@@ -136,9 +135,7 @@ def disk_detached(draw: Draw) -> list[Step]:
     """Planned work on a disk, with everything that may strike before, meanwhile and while it is filled again."""
     node = draw.node()
     return [
-        draw.step("until", what="protected", most_s=5.0),
-        *_quickly(draw),
-        *draw.aim(),
+        *_under_load(draw),
         draw.step("detach", node=node),
         *(_strike(draw) if draw.chance(0.3) else []),
         draw.later(0.5, "wait", seconds=0.2),
@@ -159,7 +156,7 @@ def detached_and_left_behind(draw: Draw) -> list[Step]:
         end = [draw.step("power off", node="primary", keep=draw.keep()), draw.later(0.5, "power on", node="primary")]
     return [
         draw.step("rest"),
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("wait", seconds=0.2),
         draw.step("detach", node="primary"),
         draw.step("wait", seconds=0.3),
@@ -178,9 +175,7 @@ def disk_replaced_under_load(draw: Draw) -> list[Step]:
     node = draw.node()
     again = [draw.later(0.2, "replace live", node=node), _in_sync(draw)] if draw.chance(0.3) else []
     return [
-        draw.step("until", what="protected", most_s=5.0),
-        *_quickly(draw),
-        *draw.aim(),
+        *_under_load(draw),
         draw.step("rate", bytes_s=draw.one(0, 0, 5000)),
         draw.step("replace live", node=node),
         _in_sync(draw),
@@ -215,7 +210,7 @@ def detached_disk_is_replaced(draw: Draw) -> list[Step]:
     """Out of service, and then another one comes in; the worker or the link is lost on the way."""
     node = draw.node()
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("detach", node=node),
         draw.later(0.5, "wait", seconds=0.2),
         *_strike(draw),
@@ -253,7 +248,7 @@ def disk_hangs_while_it_is_filled(draw: Draw) -> list[Step]:
     alone = draw.chance(0.5)
     return [
         draw.step("rest"),
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("detach", node="primary"),
         draw.step("wait", seconds=0.3),
         *writes[:6],
@@ -279,7 +274,7 @@ def disk_hangs_while_it_is_filled(draw: Draw) -> list[Step]:
 def disk_fails_while_the_link_is_gone(draw: Draw) -> list[Step]:
     """What a disk left unanswered fails at last, when it was not given up yet and the link was lost and made again."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("work", gap_s=0.006, batch=4, reads=0.0),
         draw.later(0.2, "wait", seconds=0.2),
         draw.step("hang", node="primary"),
@@ -318,7 +313,7 @@ def killed_when_its_disk_comes_back(draw: Draw) -> list[Step]:
     extents = draw.sample(range(SECTORS // 4), 6)
     return [
         draw.step("rest"),
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("wait", seconds=2.0),
         draw.step("hang", node="primary"),
         *[draw.step("operation", op="write", sector=extent * 4) for extent in extents],
@@ -342,7 +337,7 @@ def killed_when_its_disk_comes_back(draw: Draw) -> list[Step]:
 def peer_is_lost_in_a_handshake(draw: Draw) -> list[Step]:
     """The peer is met with all that it had in its cache, and loses that before the link is live."""
     return [
-        draw.step("until", what="protected", most_s=5.0),
+        draw.protected(),
         draw.step("work", gap_s=0.006, batch=4, reads=0.0, flushes=0.0, fua=0.0),
         draw.step("wait", seconds=0.3),
         draw.step("kill", node="secondary"),
@@ -366,7 +361,7 @@ def death_at_an_event(draw: Draw) -> list[Step]:
         draw.step("network", up=True),
         _in_sync(draw),
     ]
-    steps = [draw.step("until", what="protected", most_s=5.0), *(apart if draw.chance(0.5) else [])]
+    steps = [draw.protected(), *(apart if draw.chance(0.5) else [])]
     return [*steps, *death_after(int(draw.random() * 150), str(draw.one(*VICTIMS))), draw.step("wait", seconds=1.0)]
 
 
