@@ -17,6 +17,7 @@ from hast.replication.types import (
     WRITE,
     ZERO,
     Event,
+    Lead,
     Metadata,
     Peer,
     Request,
@@ -137,7 +138,7 @@ class Rig:
         force: bool = False,
         fresh_resuid: int = 99,
         disk: Disk | None = None,
-        follows: bool = False,
+        lead: Lead = Lead.AS_RECORDED,
     ) -> None:
         meta = meta or metadata()
         self.disk = disk or Disk(meta.datasize_bytes)
@@ -159,7 +160,7 @@ class Rig:
             fresh_resuid=fresh_resuid,
             force=force,
             flush_doubtful=self.disk.doubtful,
-            follows=follows,
+            lead=lead,
         )
         self.take()
         if started:
@@ -309,6 +310,7 @@ class Shelf:
         features: int = OUR_FEATURES,
         disk: Disk | None = None,
         fullsync: bool = False,
+        lead: Lead = Lead.AS_RECORDED,
     ) -> None:
         meta = meta or metadata()
         self.disk = disk or Disk(meta.datasize_bytes)
@@ -320,8 +322,9 @@ class Shelf:
         self.stores: list[Store] = []
         self.events: list[Event] = []
         self.drops: list[str] = []
+        doubtful = self.disk.doubtful
         self.engine = Secondary(
-            meta, on_disk, features=int(features), flush_doubtful=self.disk.doubtful, fullsync=fullsync
+            meta, on_disk, features=int(features), flush_doubtful=doubtful, lead=lead, fullsync=fullsync
         )
         self.take()
 

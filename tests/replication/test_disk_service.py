@@ -7,7 +7,7 @@ from driver import BOOT_A, EIO, EXTENT, MAP, SECTOR, SYNC_END, TAKE_LEAD, Pair, 
 
 from hast.format.constants import Feature, SyncSource
 from hast.replication.disk_service import full_map, replacement_of
-from hast.replication.types import READ, WRITE
+from hast.replication.types import READ, WRITE, Lead
 
 
 def connected() -> Rig:
@@ -238,7 +238,7 @@ def test_a_disk_that_is_let_go_says_that_everything_is_to_be_looked_at() -> None
 
 def test_a_copy_whose_disk_took_no_record_serves_nothing_of_its_own_when_it_begins_again() -> None:
     """Its map names none of the extents that only the peer wrote."""
-    rig = Rig(metadata(stale=True), follows=True, started=False)
+    rig = Rig(metadata(stale=True), lead=Lead.PEERS, started=False)
     assert rig.stores[0].data == b"\xff" * MAP, "the map says so before the metadata"
     rig.store_all()
     read = rig.read(3 * EXTENT)
@@ -251,13 +251,13 @@ def test_the_next_worker_is_told_of_a_disk_that_is_lost_while_the_peer_leads_alr
     rig.call(rig.engine.release_disk)
     rig.store_all()
     rig.reply(rig.sent(TAKE_LEAD)[0][1])
-    assert not rig.engine.effects.follows
+    assert rig.engine.effects.lead is Lead.AS_RECORDED, "the disk says it"
     rig.call(rig.engine.disk_lost, "it does not answer")
-    assert rig.engine.effects.follows, "writes go to the peer alone, and no map on the disk names them"
+    assert rig.engine.effects.lead is Lead.PEERS, "writes go to the peer alone, and no map on the disk names them"
 
 
 def test_the_next_worker_is_told_of_a_disk_that_was_let_go() -> None:
-    assert released().engine.effects.follows
+    assert released().engine.effects.lead is Lead.PEERS
 
 
 def test_a_disk_that_is_taken_in_has_its_map_before_it_says_that_it_is_behind() -> None:
@@ -271,7 +271,7 @@ def test_a_disk_that_is_taken_in_has_its_map_before_it_says_that_it_is_behind() 
 
 def test_a_map_that_says_everything_is_on_the_disk_before_the_peer_may_clear_its_own() -> None:
     meta = metadata(stale=True, inconsistent=True, boot_id=BOOT_A)
-    rig = Rig(meta, follows=True, started=False)
+    rig = Rig(meta, lead=Lead.PEERS, started=False)
     rig.call(rig.engine.begin_handshake)
     assert rig.engine.hello_ready
     rig.engine.second_hello()

@@ -22,7 +22,7 @@ from driver import (
 
 from hast.format.constants import Command, Feature, SyncSource
 from hast.replication.secondary import MAX_ACTIVE, REFERENCE_SYNC_QUIET_S
-from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO
+from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO, Lead
 
 EINVAL = 22
 KEEPALIVE = int(Command.KEEPALIVE)
@@ -276,6 +276,20 @@ def test_s8_lead_that_cannot_be_recorded_ends_the_connection(good: int) -> None:
         shelf.store()
     shelf.store(error=EIO)
     assert shelf.drops
+
+
+def test_s6_copy_whose_worker_left_it_to_be_known_that_the_peer_leads_says_so_on_its_disk() -> None:
+    shelf = Shelf(lead=Lead.PEERS)
+    shelf.store_all()
+    assert shelf.saved.stale
+
+
+def test_s8_lead_that_was_offered_as_primary_is_settled_when_this_copy_follows() -> None:
+    shelf = Shelf(lead=Lead.OFFERED)
+    shelf.hello()
+    assert shelf.engine.effects.lead is None, "the other may still refuse"
+    shelf.request(FLUSH, 1)
+    assert shelf.engine.effects.lead is Lead.AS_RECORDED
 
 
 def test_s6_lead_before_the_first_disk_request_is_not_wiped_by_it() -> None:

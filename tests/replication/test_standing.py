@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from driver import EIO, EXTENT, SECTOR, SYNC_BEGIN, TAKE_LEAD, Pair, Rig, Shelf, image, metadata
+import pytest
+from driver import EIO, EXTENT, MAP, SECTOR, SYNC_BEGIN, TAKE_LEAD, Pair, Rig, Shelf, image, metadata
 
 from hast.format.constants import OUR_FEATURES, Command, Feature, SyncSource
 from hast.replication.core import Settings
 from hast.replication.standing import NOT_ALONE, OUTDATE_PEER, Record
-from hast.replication.types import FLUSH, READ, WRITE, Request
+from hast.replication.types import FLUSH, READ, WRITE, Lead, Request
 
 ARBITER = Settings(arbiter=True)
 
@@ -318,9 +319,9 @@ def test_s6_that_only_the_peer_is_good_is_noted_outside_a_disk_that_takes_no_rec
     rig.connect()
     rig.write(0)
     rig.store(error=EIO)
-    assert not rig.engine.effects.follows
+    assert rig.engine.effects.lead is Lead.OFFERED, "this worker may not live to hear the answer"
     rig.reply(rig.sent(TAKE_LEAD)[0][1])
-    assert rig.engine.effects.follows
+    assert rig.engine.effects.lead is Lead.PEERS
     assert not rig.finished
 
 
@@ -328,7 +329,60 @@ def test_s6_a_disk_that_took_the_record_needs_no_note() -> None:
     rig, _request = failed_locally()
     rig.store_all()
     rig.reply(rig.sent(TAKE_LEAD)[0][1])
-    assert not rig.engine.effects.follows
+    assert rig.engine.effects.lead is Lead.AS_RECORDED
+
+
+def test_s8_a_worker_that_does_not_know_whether_the_peer_leads_does_nothing_alone() -> None:
+    rig = Rig(lead=Lead.OFFERED)
+    read, write = rig.read(0), rig.write(0)
+    rig.store_all()
+    assert rig.local == [read], "nothing was acknowledged on the peer's copy alone"
+    assert write.error == EIO
+    assert rig.saved.localcnt == 0
+
+
+def test_s8_a_peer_that_did_not_take_the_lead_it_was_offered_lets_this_copy_go_on_alone() -> None:
+    rig = Rig(lead=Lead.OFFERED)
+    rig.connect()
+    assert rig.engine.effects.lead is Lead.AS_RECORDED
+    rig.lose()
+    request = rig.write(0)
+    rig.store_all()
+    rig.finish_local()
+    rig.store_all()
+    assert request.error == 0
+    assert rig.saved.localcnt == 1
+
+
+def test_s8_a_peer_that_took_the_lead_it_was_offered_is_copied_from() -> None:
+    rig = Rig(lead=Lead.OFFERED)
+    rig.attach(localcnt=1, syncsrc=SyncSource.SECONDARY, bitmap=b"\xff" * MAP)
+    assert rig.engine.core.map.owed_local.count == rig.engine.core.map.extents
+    assert rig.saved.inconsistent
+    assert rig.engine.effects.lead is Lead.AS_RECORDED, "the disk says it"
+
+
+def test_s8_an_offer_of_the_lead_is_known_until_the_peer_is_there() -> None:
+    rig = Rig(lead=Lead.OFFERED)
+    rig.call(rig.engine.begin_handshake)
+    rig.call(rig.engine.detach, "the peer is not there")
+    assert rig.engine.effects.lead is None
+    write = rig.write(0)
+    rig.store_all()
+    assert write.error == EIO
+
+
+@pytest.mark.parametrize("lead", Lead)
+def test_s6_force_makes_void_what_a_worker_left_to_be_known_of_the_lead(lead: Lead) -> None:
+    """Else the worker after this one would go back to the peer's copy."""
+    rig = Rig(lead=lead, force=True)
+    assert rig.engine.effects.lead is Lead.AS_RECORDED
+    assert not rig.saved.stale
+    request = rig.write(0)
+    rig.store_all()
+    rig.finish_local()
+    rig.store_all()
+    assert request.error == 0
 
 
 def test_broken_disk_and_no_peer_refuse_writes() -> None:

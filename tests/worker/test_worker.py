@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from worker_pair import create_image, start_primary
 
+from hast.replication.types import Lead
 from hast.worker import messages, worker
 from hast.worker.disk.flush_mark import FlushMark
 
@@ -100,7 +101,7 @@ def test_s6_a_worker_is_told_by_the_one_before_it_that_only_the_peers_copy_is_go
 ) -> None:
     monkeypatch.setenv("HAST_RUN", str(tmp_path))
     create_image(tmp_path / "image")
-    FlushMark(tmp_path / "disk1.flush").note_follows(True)
+    FlushMark(tmp_path / "disk1.flush").note_lead(Lead.PEERS)
     process, _ = start_primary(tmp_path / "image", (), tmp_path)
     try:
         said = process.expect(lambda message: message.get("say") == "refused")

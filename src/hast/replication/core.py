@@ -94,6 +94,8 @@ class Core:
         self.max_data_bytes = REFERENCE_MAX_DATA_BYTES
         """Largest data block of one request to this peer."""
         self.connected = False
+        self.lead_offered = False
+        """A worker before this one told the peer to take the lead, and did not live to hear whether it did."""
         self.peer_unflushed = False
         """A flush of the peer's copy failed, or may have: what its reads show may not be on its medium (S2)."""
         self.peer_marked = False
@@ -133,8 +135,8 @@ class Core:
 
     @property
     def lacking(self) -> bool:
-        """This copy lacks writes that the peer has, or says so on its disk: it may not go on alone (S8)."""
-        return bool(self.map.owed_local) or self.meta.stale or self.meta.inconsistent
+        """This copy lacks writes that the peer has, or says so on its disk, or may: it may not go on alone (S8)."""
+        return bool(self.map.owed_local) or self.meta.stale or self.meta.inconsistent or self.lead_offered
 
     def event(self, name: str, text: str, level: str = "info") -> None:
         """Tell operators, hooks and logs."""

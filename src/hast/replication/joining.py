@@ -213,6 +213,7 @@ class Joining:
         self.attaching = False
         self._suspect = Bitmap(core.map.extents)
         core.connected = True
+        self.writes.standing.live()
         core.last_reply_s = core.last_sent_s = core.now
         self.writes.choose_mode()
         self.writes.barrier.link_changed()

@@ -34,7 +34,7 @@ from hast.replication.pace import Slow
 from hast.replication.reads import Reads
 from hast.replication.splitbrain import Changes, report, summary
 from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
-from hast.replication.types import FLUSH, READ, WRITE, Effects, Metadata, Peer, Request, Store, WireReply
+from hast.replication.types import FLUSH, READ, WRITE, Effects, Lead, Metadata, Peer, Request, Store, WireReply
 from hast.replication.watch import TICK_S, PeerWatch
 from hast.replication.writes import MAX_ACTIVE, Writes
 
@@ -52,9 +52,8 @@ class Primary:
     `metadata` and `image` are what the provider holds (the map, mapsize bytes). `fresh_resuid` is a random non-zero
     number, used when the resource has none. `boot_id` names this boot of the host's kernel. `force` takes this copy
     for good although its metadata says otherwise. `flush_doubtful`: in this boot a worker before this one may have
-    been told that a flush failed, and not have noted it. `follows`: in this boot the peer came to hold what this copy
-    lacks, and the disk took no record of it: its map says nothing. `wall_offset_s` added to the `now` of calls gives
-    seconds since 1970.
+    been told that a flush failed, and not have noted it. `lead`: what a worker before this one left to be known
+    beside the disk. `wall_offset_s` added to the `now` of calls gives seconds since 1970.
     """
 
     def __init__(
@@ -68,10 +67,10 @@ class Primary:
         boot_id: bytes = b"",
         force: bool = False,
         flush_doubtful: bool = False,
-        follows: bool = False,
+        lead: Lead = Lead.AS_RECORDED,
         wall_offset_s: float = 0.0,
     ) -> None:
-        if follows:
+        if lead is Lead.PEERS and not force:
             metadata, image = replace(metadata, stale=True), full_map(metadata)
         if force and (metadata.stale or metadata.inconsistent):
             metadata = replace(metadata, stale=False, inconsistent=False, prevrole=str(Role.INIT))
@@ -97,6 +96,7 @@ class Primary:
         self._reads = Reads(self.core, self.writes.finish)
         self._watch = PeerWatch(self.core)
         self.standing = self.writes.standing
+        self.standing.told(lead, force)
         self.barrier = self.writes.barrier
         self.sync = self.writes.sync
         self._leaving = Leaving(self.core, self.writes)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
 
 from hast.format.constants import Role
-from hast.replication.types import Metadata
+from hast.replication.types import Lead, Metadata
 
 
 class PeerState(StrEnum):
@@ -29,6 +30,11 @@ class Verdict(NamedTuple):
 
 
 _YES = Verdict(True)
+
+
+def as_led(metadata: Metadata, lead: Lead) -> Metadata:
+    """What a disk says of its copy, with what it could not be told."""
+    return replace(metadata, stale=True) if lead is Lead.PEERS else metadata
 
 
 def may_use_copy(metadata: Metadata, force: bool, resume: bool) -> Verdict:

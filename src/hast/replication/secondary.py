@@ -18,6 +18,7 @@ from hast.replication.answer import Answer
 from hast.replication.answer import SecondHello as SecondHello
 from hast.replication.answer import SecondReply as SecondReply
 from hast.replication.core import MAP_OFFSET_BYTES, Counters
+from hast.replication.promotion import as_led
 from hast.replication.ranges import RangeTable
 from hast.replication.types import (
     DELETE,
@@ -29,6 +30,7 @@ from hast.replication.types import (
     Drop,
     Effects,
     Event,
+    Lead,
     Metadata,
     Request,
     Store,
@@ -54,9 +56,9 @@ class Secondary:
     """The engine of one resource in role secondary, for one connection.
 
     `image` is the map on the disk. `features` is what message 2 agreed on. `flush_doubtful`: in this boot a worker
-    before this one may have been told that a flush failed, and not have noted it. `fullsync`: the pair replicates in
-    that mode. `policy` and `held_back` are for split brain (answer.py). `wall_offset_s` added to the `now` of calls
-    gives seconds since 1970.
+    before this one may have been told that a flush failed, and not have noted it. `lead`: what one left to be known
+    beside the disk. `fullsync`: the pair replicates in that mode. `policy` and `held_back` are for split brain
+    (answer.py). `wall_offset_s` added to the `now` of calls gives seconds since 1970.
     """
 
     def __init__(
@@ -67,12 +69,13 @@ class Secondary:
         sectorsize_bytes: int = 512,
         features: int = 0,
         flush_doubtful: bool = False,
+        lead: Lead = Lead.AS_RECORDED,
         fullsync: bool = False,
         policy: SplitBrainPolicy = SplitBrainPolicy.MANUAL,
         held_back: str = "",
         wall_offset_s: float = 0.0,
     ) -> None:
-        self.meta = metadata
+        self.meta = as_led(metadata, lead)
         self.effects = Effects()
         self.counters = Counters()
         self.primary_left = False
@@ -109,6 +112,10 @@ class Secondary:
         self._flushed_since_sync = False
         self._now = 0.0
         self._wall_offset_s = wall_offset_s
+        self._lead_offered = lead is Lead.OFFERED
+        """By a worker of this copy that was primary: who leads is settled when this one follows."""
+        if lead is Lead.PEERS:
+            self.store_metadata("copy is stale")
         if flush_doubtful:
             self._note_unflushed()
 
@@ -406,6 +413,8 @@ class Secondary:
     def _open(self) -> None:
         """The first request that touches the disk: the primary has stored our map by now, so ours is cleared."""
         self._opened = True
+        if self._lead_offered:
+            self.effects.lead = Lead.AS_RECORDED
         mapsize = self.meta.offset_bytes - MAP_OFFSET_BYTES
         self._open_job = Store("map cleared", offset_bytes=MAP_OFFSET_BYTES, data=bytes(mapsize))
         self.effects.stores.append(self._open_job)

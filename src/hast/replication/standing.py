@@ -14,7 +14,7 @@ from enum import Enum, auto
 
 from hast.format.constants import Command, Feature
 from hast.replication.core import ENOTCONN, Core
-from hast.replication.types import Peer, Request, Store
+from hast.replication.types import Lead, Peer, Request, Store
 
 OUTDATE_PEER = "outdate-peer"
 NOT_ALONE = "the arbiter does not let this node go on alone"
@@ -48,6 +48,8 @@ class Standing:
         self._waiting_ahead: list[Request] = []
         self._waiting_lead: list[Request] = []
         self._lead_command: Request | None = None
+        self._noted = Lead.AS_RECORDED
+        """What the next worker would be told."""
         self._lead_offered = -1
         """The counter of a TAKE_LEAD that the peer may have obeyed before the link was lost."""
         self._stale_job: Store | None = None
@@ -63,6 +65,13 @@ class Standing:
         held, self._waiting_ahead[:] = self._waiting_ahead[:], []
         for request in held:
             self._flush(request)
+
+    def told(self, lead: Lead, force: bool) -> None:
+        """What the worker before this one left to be known; void where this copy is the one to trust by order."""
+        self._noted = lead
+        if force:
+            self._note(Lead.AS_RECORDED)
+        self._core.lead_offered = self._noted is Lead.OFFERED
 
     @property
     def leads(self) -> bool:
@@ -108,6 +117,12 @@ class Standing:
         self._lead_offered = -1
         if leads:
             self.ahead = Record.ABSENT
+
+    def live(self) -> None:
+        """The peer was met, and what its counters say of the lead is on our disk, or counts as known."""
+        self._core.lead_offered = False
+        if self._noted is Lead.OFFERED:
+            self._note(Lead.AS_RECORDED)
 
     def link_lost(self) -> None:
         """The peer's counters will be told anew, its lead included; so is a question to the arbiter that was open when
@@ -215,6 +230,8 @@ class Standing:
             self._stale_job = core.store_metadata("copy is stale", stale=True)
         if self.peer_leads is Record.ABSENT and core.connected and Feature.TAKE_LEAD in core.features:
             self.peer_leads = Record.UNDER_WAY
+            if self._noted is Lead.AS_RECORDED and not core.saved.stale:
+                self._note(Lead.OFFERED)
             self._lead_command = core.send_command(Command.TAKE_LEAD, self._highest_localcnt)
 
     def disk_lost(self) -> None:
@@ -230,6 +247,8 @@ class Standing:
             return True
         if job is self._back_job:
             self._back_job = None
+            if not error:
+                self._note(Lead.AS_RECORDED)
             return True
         if job is not self._ahead_job:
             return False
@@ -268,11 +287,16 @@ class Standing:
     def _settle_lead(self) -> None:
         if self._lead_command is None and self._stale_job is None:
             self._note_follows()
+            if self._noted is Lead.OFFERED and self._core.saved.stale:
+                self._note(Lead.AS_RECORDED)
             self._release(self._waiting_lead, True)
 
     def _note_follows(self) -> None:
         if self.peer_leads is Record.DURABLE and not self._core.local_ok:
-            self._core.effects.follows = True
+            self._note(Lead.PEERS)
+
+    def _note(self, lead: Lead) -> None:
+        self._noted = self._core.effects.lead = lead
 
     def _raise_localcnt(self) -> None:
         core = self._core

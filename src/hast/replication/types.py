@@ -10,6 +10,7 @@ executes it, the engine completes it, the export answers it. Objects are not cop
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, NamedTuple
 
 from hast.format.constants import Command, SyncSource
@@ -125,6 +126,16 @@ class Discarded(NamedTuple):
     report: dict[str, Any]
 
 
+class Lead(IntEnum):
+    """Whose copy is the one to trust, beyond what our disk says of it: it may be unable to say anything."""
+
+    AS_RECORDED = 0
+    OFFERED = 1
+    """The peer was told to take the lead, and did not answer yet: nothing rests on it, nothing goes on without it."""
+    PEERS = 2
+    """The peer holds writes that this copy lacks, and no map names them."""
+
+
 class Drop(NamedTuple):
     """The engine wants the link closed; `reason` is for log and status. `in_order`: the peer said that it goes."""
 
@@ -138,8 +149,9 @@ class Effects:
 
     `local` requests for the provider; `remote` wire requests (primary) and `replies` wire replies (secondary) for the
     link; `finished` client requests to be answered; `stores` durable writes; `events`; `drop` close the link.
-    `ask` are questions to the arbiter (answered by `engine.answered`); `save` a record to be made durable. `follows`:
-    the peer leads and our disk takes no record of it: the next worker has to know before anything is answered (S6).
+    `ask` are questions to the arbiter (answered by `engine.answered`); `save` a record to be made durable. `lead`: what
+    our disk does not say; the next worker has to know, whatever becomes of this one (S6, S8). It is noted before the
+    requests to the peer go out.
     """
 
     local: list[Request] = field(default_factory=list)
@@ -151,7 +163,7 @@ class Effects:
     ask: list[str] = field(default_factory=list)
     drop: Drop | None = None
     save: Discarded | None = None
-    follows: bool = False
+    lead: Lead | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hast.format.constants import Role
-from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO
+from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO, Lead
 from hast.sim.disk import STORE, Disk
 from hast.sim.node import Node
 from hast.sim.small import fresh_metadata
@@ -59,7 +59,7 @@ def replace_disk(run: Run, node: str) -> bool:
         run.cluster.demote(target.name, Role.INIT)
     run.world.run_for(0.5)
     target.disk.recreate(fresh_metadata(), target.rng)
-    target.flush_doubtful = target.follows = False
+    target.flush_doubtful, target.lead = False, Lead.AS_RECORDED
     run.truth.apart[target.name].clear()
     run.cluster.roles[target.name] = Role.SECONDARY
     return True

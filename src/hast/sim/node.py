@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 from hast.replication.primary import Primary, Settings
+from hast.replication.promotion import as_led
 from hast.replication.secondary import Secondary
-from hast.replication.types import Event, Metadata, Request, Store
+from hast.replication.types import Event, Lead, Metadata, Request, Store
 from hast.sim.disk import SECTOR_BYTES, Disk
 from hast.sim.provider import Provider
 from hast.sim.world import World
@@ -66,8 +66,8 @@ class Node:
         self.boot_id = self.rng.getrandbits(128).to_bytes(16, "big")
         self.flush_doubtful = False
         """A worker of this boot may have been told of a failed flush, and not have noted it."""
-        self.follows = False
-        """In this boot the peer came to hold what this copy lacks, and the disk took no record of it."""
+        self.lead = Lead.AS_RECORDED
+        """What a worker of this boot left to be known beside the disk."""
         self.life = 0
         """Counts engines: what an earlier one started is not reported to a later one."""
         self.up = True
@@ -84,8 +84,7 @@ class Node:
     @property
     def metadata(self) -> Metadata:
         """What a worker reads, with what the run directory says."""
-        meta = self.disk.metadata
-        return replace(meta, stale=True) if self.follows else meta
+        return as_led(self.disk.metadata, self.lead)
 
     def start_primary(self, settings: Settings, force: bool = False) -> Primary:
         meta = self.metadata
@@ -102,7 +101,7 @@ class Node:
             boot_id=self.boot_id,
             force=force,
             flush_doubtful=self.flush_doubtful,
-            follows=self.follows and not force,
+            lead=self.lead,
             wall_offset_s=1e9,
         )
         engine.map._unit_bytes = SECTOR_BYTES
@@ -120,10 +119,9 @@ class Node:
             sectorsize_bytes=SECTOR_BYTES,
             features=features,
             flush_doubtful=self.flush_doubtful,
+            lead=self.lead,
             wall_offset_s=1e9,
         )
-        if self.follows:
-            engine.store_metadata("copy is stale")
         self.sync_seqs = set()
         self._tick(self.life)
         return engine
@@ -180,7 +178,8 @@ class Node:
         """Power cut; returns the sectors of the data area whose newest content was lost."""
         self.stop()
         self.up = False
-        self.flush_doubtful = self.follows = self.detached = False
+        self.flush_doubtful = self.detached = False
+        self.lead = Lead.AS_RECORDED
         self.world.note(f"{self.name}: power cut")
         return self.disk.crash(self.rng, keep)
 
@@ -195,8 +194,8 @@ class Node:
         if engine is None:
             return
         effects = engine.effects
-        if effects.follows:
-            effects.follows, self.follows = False, True
+        if effects.lead is not None:
+            self.lead, effects.lead = effects.lead, None
         if effects.stores:
             stores, effects.stores = effects.stores, []
             for job in stores:
@@ -227,7 +226,7 @@ class Node:
     def noted(self, metadata: Metadata) -> None:
         """The disk says this durably: what outlives a worker has not to say it any more."""
         self.flush_doubtful = self.flush_doubtful and not metadata.unflushed
-        self.follows = self.follows and not metadata.stale
+        self.lead = Lead.AS_RECORDED if metadata.stale else self.lead
 
     def disk_lost(self) -> None:
         """The worker gives its disk up; what it was given fails next."""
@@ -240,7 +239,7 @@ class Node:
         """Another disk, with other things on it, in the place of this one. Nobody uses either."""
         self.disk = Disk(metadata)
         self.disk.recreate(metadata, self.rng)
-        self.flush_doubtful = self.follows = False
+        self.flush_doubtful, self.lead = False, Lead.AS_RECORDED
 
     def _tick(self, life: int) -> None:
         engine = self.engine

@@ -16,7 +16,7 @@ from hast.replication.core import MEMSYNC, SYNC
 from hast.replication.primary import Primary
 from hast.replication.secondary import Secondary
 from hast.replication.standing import Record
-from hast.replication.types import FLUSH, READ, Event, Metadata, Request, Store
+from hast.replication.types import FLUSH, READ, Event, Lead, Metadata, Request, Store
 from hast.sim.checker import History, Write
 from hast.sim.cluster import Cluster, Link
 from hast.sim.disk import MAP_OFFSET_BYTES, SECTOR_BYTES, Disk
@@ -395,7 +395,7 @@ class Truth:
             self.wrong(f"S6: a write that only {leader.name} has is acknowledged, and its counter says nothing of it")
         if not isinstance(node.engine, Primary):
             return
-        if node.engine.core.local_ok and not (node.follows or self._says_bad(node.disk.durable_metadata)):
+        if node.engine.core.local_ok and not (node.lead is Lead.PEERS or self._says_bad(node.disk.durable_metadata)):
             self.wrong(f"S6: a write that {node.name} lacks is acknowledged, and its disk does not call itself stale")
         for extent in self._extents(leader, write.first * SECTOR_BYTES, (write.last - write.first + 1) * SECTOR_BYTES):
             if not leader.disk.is_marked(extent) and not node.disk.is_marked(extent):

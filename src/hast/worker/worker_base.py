@@ -132,6 +132,12 @@ class Worker(ABC):
     def carry_out(self, effects: Effects) -> None:
         """Carry out what is specific to the role."""
 
+    def note_lead(self, effects: Effects) -> None:
+        """Before anything that it may lead to leaves this process."""
+        if effects.lead is not None and self.provider is not None:
+            self.provider.note_lead(effects.lead)
+        effects.lead = None
+
     @abstractmethod
     def more_to_do(self, effects: Effects) -> bool:
         """Whether `carry_out` has work again."""

@@ -17,7 +17,7 @@ from hast.format.constants import PROTOCOL_VERSION
 from hast.replication.handshake import PeerChanges
 from hast.replication.pace import Slow
 from hast.replication.primary import MAX_ACTIVE, Primary, Settings
-from hast.replication.promotion import may_be_behind, may_use_copy
+from hast.replication.promotion import as_led, may_be_behind, may_use_copy
 from hast.replication.types import Effects, Metadata, Request
 from hast.worker import messages, slow_disk
 from hast.worker.disk.flush_witness import Locker
@@ -89,17 +89,14 @@ class PrimaryWorker(Worker):
         assert found.contents is not None
         opened, (metadata, image) = found.opened, found.contents
         provider = self.use_provider(opened, metadata.offset_bytes)
-        if provider.follows:
-            metadata = replace(metadata, stale=True)
+        metadata = as_led(metadata, provider.lead)
         force, resume = bool(self._start.get("force")), bool(self._start.get("resume"))
         verdict = may_use_copy(metadata, force, resume)
         if not verdict.allowed:
             self._refuse_role(verdict.reason)
             return
-        forced = force and (metadata.inconsistent or metadata.stale)
-        if forced:
+        if force and (metadata.inconsistent or metadata.stale):
             log.warning("The local copy is %s; it is used as it is, as demanded.", _faults(metadata))
-            metadata = replace(metadata, inconsistent=False, stale=False)
         engine = Primary(
             self._settings(),
             metadata,
@@ -107,14 +104,13 @@ class PrimaryWorker(Worker):
             sectorsize_bytes=opened.sector_size_bytes,
             fresh_resuid=secrets.randbits(64) or 1,
             boot_id=read_boot_id(),
+            force=force,
             flush_doubtful=provider.flush_doubtful,
-            follows=provider.follows and not forced,
+            lead=provider.lead,
             wall_offset_s=wall_offset_s(self.reactor.now()),
         )
         self.engine = engine
         self._link = link = PrimaryLink(self.reactor, self.resource, engine, self._attempted, read_boot_id())
-        if forced:
-            engine.core.store_metadata("used as it is")
         self._gate = StartGate(
             self.reactor,
             self.resource,
@@ -234,10 +230,7 @@ class PrimaryWorker(Worker):
         """Requests to the peer first, so that both copies work at the same time; then answers to clients."""
         link = self._link
         assert link is not None
-        if effects.follows:
-            assert self.provider is not None
-            effects.follows = False
-            self.provider.note_follows()
+        self.note_lead(effects)
         if effects.remote:
             remote, effects.remote = effects.remote, []
             link.send(remote)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import select
 import socket
-from dataclasses import replace
 from typing import Any
 
 from hast.config.model import Resource
@@ -111,8 +110,6 @@ class SecondaryWorker(Worker):
         for sock in (self._a, self._b):
             tune(sock, self.resource.timeout_s)
         provider = self.use_provider(opened, metadata.offset_bytes)
-        if provider.follows:
-            metadata = replace(metadata, stale=True)
         engine = Secondary(
             metadata,
             image,
@@ -121,12 +118,11 @@ class SecondaryWorker(Worker):
             policy=self.resource.split_brain_policy,
             held_back=self._held_back,
             flush_doubtful=provider.flush_doubtful,
+            lead=provider.lead,
             fullsync=self.resource.replication is Replication.FULLSYNC,
             wall_offset_s=wall_offset_s(self.reactor.now()),
         )
         self.engine = engine
-        if provider.follows:
-            engine.store_metadata("copy is stale")
         counters = (hello.resuid, hello.localcnt, hello.remotecnt, hello.virgin, hello.boot_id)
         engine.answer(SecondHello(*counters, hello.changes, hello.ahead_since_s), self.reactor.now())
         self.start_ticking()
@@ -253,6 +249,7 @@ class SecondaryWorker(Worker):
         """The verdict when it is ready, replies, and the end if the engine wants it."""
         engine = self.engine
         assert engine is not None
+        self.note_lead(effects)
         if effects.save is not None:
             discarded, effects.save = effects.save, None
             engine.saved(self._save(discarded), self.reactor.now())

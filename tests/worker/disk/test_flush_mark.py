@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hast.replication.types import Lead
 from hast.worker.disk.flush_mark import FlushMark, forget
 
 
@@ -68,13 +69,13 @@ def test_directory_that_is_not_there_costs_the_memory_and_nothing_else(tmp_path:
 
 def test_s6_that_only_the_peers_copy_is_good_outlives_the_worker_until_the_metadata_says_so(path: Path) -> None:
     mark = FlushMark(path)
-    mark.note_follows(True)
+    mark.note_lead(Lead.PEERS)
     mark.begin()
     mark.end(good=True)
     mark.close()
     later = FlushMark(path)
-    assert (later.follows, later.doubtful) == (True, False)
-    later.note_follows(False)
+    assert (later.lead, later.doubtful) == (Lead.PEERS, False)
+    later.note_lead(Lead.AS_RECORDED)
     later.close()
     assert not path.exists()
 
@@ -82,6 +83,15 @@ def test_s6_that_only_the_peers_copy_is_good_outlives_the_worker_until_the_metad
 def test_a_new_disk_knows_nothing_of_the_former_one(path: Path) -> None:
     mark = FlushMark(path)
     mark.failed()
-    mark.note_follows(True)
+    mark.note_lead(Lead.PEERS)
     forget(path)
-    assert (FlushMark(path).follows, FlushMark(path).doubtful) == (False, False)
+    assert (FlushMark(path).lead, FlushMark(path).doubtful) == (Lead.AS_RECORDED, False)
+
+
+@pytest.mark.parametrize("lead", Lead)
+def test_s6_who_leads_is_told_to_the_next_worker_whatever_is_known_of_flushes(path: Path, lead: Lead) -> None:
+    mark = FlushMark(path)
+    mark.note_lead(Lead.OFFERED)
+    mark.failed()
+    mark.note_lead(lead)
+    assert (FlushMark(path).lead, FlushMark(path).doubtful) == (lead, True)

@@ -356,6 +356,26 @@ def records_fail_under_load(draw: Draw) -> list[Step]:
     ]
 
 
+def worker_dies_while_the_lead_is_offered(draw: Draw) -> list[Step]:
+    """The primary's disk takes no record, its peer is told to lead and is slow, and the worker is killed before it hears
+    whether it did. The next one finds a disk that says nothing of it, and the peer away."""
+    return [
+        *_quiet(draw),
+        draw.step("hang", node="secondary"),
+        draw.step("fail", node="primary", op="store"),
+        *_writes(draw, 2),
+        draw.step("until", what="giving lead", most_s=0.5),
+        draw.later(0.02, "kill", node="primary", resend=draw.chance(0.5)),
+        draw.step("network", up=False),
+        draw.step("answer", node="secondary", errors=False),
+        draw.later(0.2, "rest"),
+        *_writes(draw, 2),
+        draw.step("wait", seconds=2.5),
+        draw.step("network", up=True),
+        draw.step("wait", seconds=1.5),
+    ]
+
+
 def lead_given_by_one_that_was_alone(draw: Draw) -> list[Step]:
     """The primary answered a flush alone, its disk then failed, and it gives the lead to the peer that comes back."""
     return [
@@ -550,6 +570,7 @@ RARE: tuple[Callable[[Draw], list[Step]], ...] = (
     counter_cannot_be_written,
     lead_is_refused,
     records_fail_under_load,
+    worker_dies_while_the_lead_is_offered,
     lead_given_by_one_that_was_alone,
     disk_replaced_after_a_lead,
     everybody_flushes,

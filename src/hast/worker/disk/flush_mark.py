@@ -1,8 +1,8 @@
-"""Two bits that outlive their worker: what the metadata does not say, yet or for good.
+"""A byte that outlives its worker: what the metadata does not say, yet or for good.
 
 A flush may have failed: the kernel tells that to one process, once. A worker that is killed between hearing of it and
 noting it would take that knowledge with it, so the bit is set before each flush and cleared after a good one.
-The copy follows: the peer holds writes that it lacks, and its disk took no record of that.
+Whose copy leads (`replication.types.Lead`): the peer's does, or was told to, and the disk has no record of that.
 Both lie in a mapped file in the run directory: setting one costs no system call, and it lives as long as the kernel's
 cache that the first speaks of.
 """
@@ -14,7 +14,11 @@ import mmap
 import os
 from pathlib import Path
 
-_CLEAR, _DOUBTFUL, _FOLLOWS = 0, 1, 2
+from hast.replication.types import Lead
+
+_CLEAR, _DOUBTFUL = 0, 1
+_LEAD_BITS = {Lead.AS_RECORDED: 0, Lead.PEERS: 2, Lead.OFFERED: 4}
+_LEAD_MASK = 6
 
 
 def forget(path: Path) -> None:
@@ -24,7 +28,7 @@ def forget(path: Path) -> None:
 
 
 class FlushMark:
-    """`doubtful` and `follows`: how the worker before this one left it. Without a writable run directory nothing is
+    """`doubtful` and `lead`: how the worker before this one left it. Without a writable run directory nothing is
     remembered."""
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +42,7 @@ class FlushMark:
             finally:
                 os.close(fd)
         self.doubtful = bool(self._byte[0] & _DOUBTFUL)
-        self.follows = bool(self._byte[0] & _FOLLOWS)
+        self.lead = next((lead for lead, bits in _LEAD_BITS.items() if self._byte[0] & _LEAD_MASK == bits), Lead.PEERS)
         self._failed = self.doubtful
         self._flushing = False
 
@@ -71,12 +75,9 @@ class FlushMark:
         if not self._flushing:
             self._byte[0] &= ~_DOUBTFUL
 
-    def note_follows(self, follows: bool) -> None:
-        """The peer's copy is the only one to trust; or the metadata says so by now."""
-        if follows:
-            self._byte[0] |= _FOLLOWS
-        else:
-            self._byte[0] &= ~_FOLLOWS
+    def note_lead(self, lead: Lead) -> None:
+        """Whose copy is the one to trust, beyond what the metadata says."""
+        self._byte[0] = (self._byte[0] & ~_LEAD_MASK) | _LEAD_BITS[lead]
 
     def close(self) -> None:
         """The end of the worker. A mark that is set stays for the next one."""

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import partial
 
 from hast.format.constants import Command
-from hast.replication.types import FLUSH, READ, WRITE, Buffer, Request, Store
+from hast.replication.types import FLUSH, READ, WRITE, Buffer, Lead, Request, Store
 from hast.worker.disk.decisions.patience import Hang, Patience
 from hast.worker.disk.flush_mark import FlushMark
 from hast.worker.disk.iopool import IoPool, Outcome
@@ -83,8 +83,8 @@ class LocalProvider:
         """In this boot a worker before this one may have been told that a flush failed, and not have noted it."""
         self._reads_inline = True
         self._writes_inline = True
-        self.follows = mark.follows
-        """In this boot the peer came to hold writes that this copy lacks, and the disk took no record of it."""
+        self.lead = mark.lead
+        """Whose copy is the one to trust, as a worker of this boot left it to be known beside the disk."""
         self._write_flags = os.RWF_NOWAIT
         self._write_credit = NOWAIT_CREDIT
         self._slow_until_s = 0.0
@@ -292,12 +292,12 @@ class LocalProvider:
         elif job.metadata is not None and job.metadata.unflushed:
             self._mark.noted()
         if not error and job.metadata is not None and job.metadata.stale:
-            self._mark.note_follows(False)
+            self._mark.note_lead(Lead.AS_RECORDED)
         self._stored(job, error)
 
-    def note_follows(self) -> None:
+    def note_lead(self, lead: Lead) -> None:
         """To be known to the next worker, whatever becomes of this one."""
-        self._mark.note_follows(True)
+        self._mark.note_lead(lead)
 
     # A disk that hangs
 
