@@ -325,6 +325,19 @@ def test_s6_that_only_the_peer_is_good_is_noted_outside_a_disk_that_takes_no_rec
     assert not rig.finished
 
 
+def test_s6_reference_peer_that_alone_holds_a_write_is_noted_before_the_write_is_answered() -> None:
+    """Nobody can tell it that it leads; a worker after this one has to know."""
+    rig = Rig()
+    rig.connect(Feature.NONE)
+    write = rig.write(0)
+    rig.store(error=EIO)
+    assert rig.engine.effects.lead is None
+    rig.reply(rig.sent(WRITE)[0][1])
+    assert rig.finished == [write]
+    assert write.error == 0
+    assert rig.engine.effects.lead is Lead.PEERS
+
+
 def test_s6_a_disk_that_took_the_record_needs_no_note() -> None:
     rig, _request = failed_locally()
     rig.store_all()

@@ -213,7 +213,9 @@ class Standing:
         if not self._core.peer_whole:
             self._answer(request, False)
             return False
-        if Feature.TAKE_LEAD in self._core.features and self.peer_leads is Record.ABSENT:
+        if Feature.TAKE_LEAD not in self._core.features:
+            self._note_rests_on_reference()
+        elif self.peer_leads is Record.ABSENT:
             self._answer(request, False)
             return False
         if self._lead_command is not None or self._stale_job is not None:
@@ -293,6 +295,11 @@ class Standing:
 
     def _note_follows(self) -> None:
         if self.peer_leads is Record.DURABLE and not self._core.local_ok:
+            self._note(Lead.PEERS)
+
+    def _note_rests_on_reference(self) -> None:
+        """A peer that is not told that it leads holds the only good copy: the next worker has to know."""
+        if not self._core.local_ok:
             self._note(Lead.PEERS)
 
     def _note(self, lead: Lead) -> None:

@@ -240,8 +240,6 @@ def kill(run: Run, node: str, resend: bool = False) -> bool:
             run.clients.worker_gone()
         else:
             run.clients.server_gone()
-        if not run.features:
-            run.truth.excuse_unled(target)
         unprotected = run.is_async or not run.protected() or not run.cluster.other(target).has_disk
         if (target.flushing or target.flush_doubtful) and unprotected:
             # Should this flush fail, the kernel tells the dead: only the peer could make up for it (docs/testing.md).
