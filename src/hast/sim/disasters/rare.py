@@ -357,8 +357,8 @@ def records_fail_under_load(draw: Draw) -> list[Step]:
 
 
 def worker_dies_while_the_lead_is_offered(draw: Draw) -> list[Step]:
-    """The primary's disk takes no record, its peer is told to lead and is slow, and the worker is killed before it hears
-    whether it did. The next one finds a disk that says nothing of it, and the peer away."""
+    """The primary's disk takes no record, its peer is told to lead, slow, and the worker is killed before it hears of
+    it. The next one finds a disk that says nothing, and the peer away."""
     return [
         *_quiet(draw),
         draw.step("hang", node="secondary"),
