@@ -68,6 +68,13 @@ class CrashLoop(StrEnum):
     """The role is given up; its users get errors."""
 
 
+class Tls(StrEnum):
+    """Whether the nodes of a resource prove who they are, and encrypt what they say."""
+
+    REQUIRED = "required"
+    OFF = "off"
+
+
 DEFAULT_WAIT_FOR_PEER_S = 30
 DEFAULT_DISK_TIMEOUT_S = 20
 
@@ -102,6 +109,15 @@ class Resource:
     """Command that makes sure that the peer is off before this node goes on alone."""
     split_brain_policy: SplitBrainPolicy = SplitBrainPolicy.MANUAL
     crash_loop: CrashLoop = CrashLoop.HOLD
+    tls: Tls | None = None
+    """None: nothing is written; see `is_secured`."""
+    peer_fingerprints: tuple[str, ...] = ()
+    """By which the other node is known, as node_key.fingerprint() makes them; several during a change of keys."""
+
+    @property
+    def is_secured(self) -> bool:
+        """The two nodes speak TLS, and nothing else, with each other."""
+        return self.tls is Tls.REQUIRED or (self.tls is None and bool(self.peer_fingerprints))
 
 
 @dataclass(frozen=True, slots=True)
