@@ -246,6 +246,38 @@ def test_a_copy_whose_disk_took_no_record_serves_nothing_of_its_own_when_it_begi
     assert read.error == EIO, "the peer is away"
 
 
+@pytest.mark.parametrize("answered", [True, False], ids=["peer leads", "answer is lost"])
+def test_s8_a_disk_that_could_not_leave_is_ahead_of_the_peer_that_was_given_the_lead(answered: bool) -> None:
+    """The peer may have lost what it did not flush; this copy has it."""
+    rig = connected()
+    rig.call(rig.engine.release_disk)
+    if answered:
+        rig.store_all()
+        rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    rig.lose()
+    rig.call(rig.engine.begin_handshake)
+    assert not rig.engine.hello_ready
+    rig.store_all()
+    assert (rig.saved.stale, rig.saved.remotecnt) == (False, 1)
+    assert rig.engine.hello_ready
+    write = rig.write(0)
+    rig.call(rig.engine.detach, "the peer is not there")
+    rig.store_all()
+    rig.finish_local()
+    rig.store_all()
+    assert (write.error, rig.saved.localcnt) == (0, 1)
+
+
+def test_s6_a_disk_that_failed_while_it_was_leaving_does_not_come_back_alone() -> None:
+    rig = connected()
+    rig.call(rig.engine.release_disk)
+    rig.store_all()
+    rig.call(rig.engine.disk_lost, "it does not answer")
+    rig.lose()
+    rig.store_all()
+    assert rig.saved.stale
+
+
 def test_the_next_worker_is_told_of_a_disk_that_is_lost_while_the_peer_leads_already() -> None:
     rig = connected()
     rig.call(rig.engine.release_disk)

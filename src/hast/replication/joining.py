@@ -75,6 +75,8 @@ class Joining:
         writes = self.writes
         if not self.hello or self._job is not None or writes.standing.ahead is Record.UNDER_WAY:
             return False
+        if writes.standing.is_settling:
+            return False
         if self._core.saved.resuid == 0:  # the disk did not take it, and nobody would know it again
             return False
         return not writes.holding or (self._core.ranges.size == 0 and writes.arming.quiet)

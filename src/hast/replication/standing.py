@@ -42,6 +42,8 @@ class Standing:
         """The peer holds writes that this node's disk lacks, and knows it."""
         self.disk_leaves = False
         """The lead is handed over on purpose: it is not taken back."""
+        self._comes_back = False
+        """The link was lost while the disk was leaving: it stays, and nothing rested on the peer's copy alone."""
         self._ahead_job: Store | None = None
         self._ahead_void = False
         """The peer took the lead, and knows the counter, while the record was on its way."""
@@ -79,6 +81,11 @@ class Standing:
         return not self._core.lacking and self._back_job is None
 
     @property
+    def is_settling(self) -> bool:
+        """What our disk says of itself is about to change without the peer: it is told nothing before that."""
+        return self._comes_back or (self._back_job is not None and not self._core.connected)
+
+    @property
     def taking_back(self) -> bool:
         """What our disk says of this copy is about to be withdrawn."""
         return self._back_job is not None
@@ -88,6 +95,8 @@ class Standing:
         core = self._core
         if self.disk_leaves or core.map.owed_local or self._lead_command is not None or self._stale_job is not None:
             return
+        if self._comes_back:
+            self._come_back()
         if (core.meta.stale or core.meta.inconsistent) and core.connected and core.local_ok:
             self._take_lead_back()
         if self._ahead_missed and not core.lacking:
@@ -106,6 +115,17 @@ class Standing:
             "lead taken back", localcnt=localcnt, remotecnt=peer.localcnt, inconsistent=False, stale=False
         )
         self._ahead_missed = True
+
+    def _come_back(self) -> None:
+        """This copy has all that was acknowledged. The peer's, which leads or may, can lose what it did not flush until
+        it is back: it is not to be copied from."""
+        core, peer = self._core, self._core.peer
+        self._comes_back = False
+        if core.connected or not core.local_ok or not core.meta.stale or core.meta.inconsistent or peer is None:
+            return
+        theirs = peer.localcnt + (1 if self._lead_offered >= 0 else 0)
+        ours = max(core.meta.localcnt, peer.remotecnt)
+        self._back_job = core.store_metadata("the disk stays", localcnt=ours, remotecnt=theirs, stale=False)
 
     def was_offered_lead(self, peer: Peer) -> bool:
         """The peer knows our counter, and by a TAKE_LEAD whose answer was lost with the link: equal numbers alone could
@@ -129,6 +149,9 @@ class Standing:
         the link came up, since the link made it void."""
         if self.peer_leads is Record.DURABLE:
             self.peer_leads = Record.ABSENT
+        if self.disk_leaves:
+            self.disk_leaves = False
+            self._comes_back = True
         if self._asking:
             self._core.effects.ask.append(OUTDATE_PEER)
 

@@ -37,6 +37,10 @@ class Watcher(Protocol):
         """The engine told of this just now."""
         ...
 
+    def lets_disk_go(self, node: Node) -> None:
+        """Its disk was taken out of service just now."""
+        ...
+
     def wrong(self, text: str) -> None:
         """A rule is broken."""
         ...
@@ -71,6 +75,8 @@ class Node:
         self.life = 0
         """Counts engines: what an earlier one started is not reported to a later one."""
         self.up = True
+        self.gone: list[int] = []
+        """The sectors whose newest content the last power cut took."""
         self.sync_seqs: set[int] = set()
         """Of the requests that reached this secondary: those that synchronise."""
         self.copied: dict[int, int] = {}
@@ -181,7 +187,8 @@ class Node:
         self.flush_doubtful = self.detached = False
         self.lead = Lead.AS_RECORDED
         self.world.note(f"{self.name}: power cut")
-        return self.disk.crash(self.rng, keep)
+        self.gone = self.disk.crash(self.rng, keep)
+        return self.gone
 
     def boot(self) -> None:
         self.up = True

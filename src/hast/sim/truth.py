@@ -468,6 +468,12 @@ class Truth:
 
     # -- the failures that excuse a loss -----------------------------------------------------------------------------
 
+    def lets_disk_go(self, node: Node) -> None:
+        """Its peer lost power in the moment before, and nobody knew: what that had not flushed was on both."""
+        other = self.cluster.other(node)
+        if not self._alive(node):
+            self.excuse_lost(other, other.gone)
+
     def excuse_lost(self, node: Node, gone: Iterable[int]) -> None:
         """A power cut took these sectors' newest content: what no other place holds is lost for good, and whoever
         reads it may see something older. A copy that is to be overwritten, or soon will be, holds nothing."""

@@ -376,6 +376,18 @@ def worker_dies_while_the_lead_is_offered(draw: Draw) -> list[Step]:
     ]
 
 
+def peer_loses_its_cache_while_a_disk_leaves(draw: Draw) -> list[Step]:
+    """The lead is handed over for planned work, and the peer loses power with writes in its cache before the disk has
+    left: what the disk holds is the better copy."""
+    return [
+        *_burst(draw),
+        draw.step("detach", node="primary"),
+        draw.later(0.012, "power off", node="secondary", keep=0.0),
+        draw.later(0.3, "power on", node="secondary"),
+        draw.step("wait", seconds=1.5),
+    ]
+
+
 def lead_given_by_one_that_was_alone(draw: Draw) -> list[Step]:
     """The primary answered a flush alone, its disk then failed, and it gives the lead to the peer that comes back."""
     return [
@@ -571,6 +583,7 @@ RARE: tuple[Callable[[Draw], list[Step]], ...] = (
     lead_is_refused,
     records_fail_under_load,
     worker_dies_while_the_lead_is_offered,
+    peer_loses_its_cache_while_a_disk_leaves,
     lead_given_by_one_that_was_alone,
     disk_replaced_after_a_lead,
     everybody_flushes,
