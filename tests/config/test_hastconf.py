@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from hast.config.hastconf import DIALECT, load, parse
 from hast.config.host import Host
-from hast.config.model import Arbiter, ArbiterKind, ConfigError, Configuration, Device, Resource, SplitBrainPolicy
+from hast.config.model import (
+    Arbiter,
+    ArbiterKind,
+    ConfigError,
+    Configuration,
+    Device,
+    NodeNames,
+    Resource,
+    SplitBrainPolicy,
+    Tls,
+)
 from hast.config.syntax import keywords
 from hast.format.constants import Checksum, Compression, Replication
 
@@ -181,6 +191,7 @@ def test_the_long_case_of_the_reference() -> None:
                 metaflush=False,
             )
         },
+        node_names={"shared": NodeNames(("hasta",), ("hastb",))},
     )
 
 
@@ -376,6 +387,113 @@ def test_a_wrong_value_of_a_linux_keyword_is_refused(statement: str) -> None:
     assert complaint(statement).startswith("hast.conf:1:")
 
 
+# Keys
+
+
+KEY_A, KEY_B, KEY_C = "a" * 64, "b" * 64, "0c" * 32
+
+
+def pair(inside: str = "", outside: str = "", section: str = "remote 10.0.0.2") -> str:
+    own, other = f"on hasta {{ {section} }}", "on hastb { remote 10.0.0.1 }"
+    return f"resource a {{ local /a {inside} {own} {other} }}\n{outside}"
+
+
+def known(node: str, *fingerprints: str) -> str:
+    return f"on {node} {{ {' '.join(f'fingerprint {each}' for each in fingerprints)} }} "
+
+
+def test_a_resource_knows_the_other_node_by_the_fingerprints_of_its_section_and_is_secured() -> None:
+    text = pair(outside=known("hastb", KEY_B, KEY_C) + known("hasta", KEY_A) + known("hastb", KEY_B))
+    configuration = read(text)
+    assert configuration.resources["a"].peer_fingerprints == (KEY_B, KEY_C)
+    assert configuration.resources["a"].is_secured
+    assert configuration.fingerprints == (KEY_A,)
+    assert configuration.node_fingerprints == {"hastb": (KEY_B, KEY_C), "hasta": (KEY_A,)}
+
+
+def test_the_same_file_read_on_the_other_node_has_the_same_keys_the_other_way_round() -> None:
+    text = pair(outside=known("hasta", KEY_A) + known("hastb", KEY_B))
+    configuration = read(text, Host("hastb"))
+    assert configuration.resources["a"].peer_fingerprints == (KEY_A,)
+    assert configuration.fingerprints == (KEY_B,)
+    assert configuration.node_names == {"a": NodeNames(("hastb",), ("hasta",))}
+
+
+def test_fingerprints_may_stand_before_and_after_the_resources_and_beside_listen() -> None:
+    text = f"on hastb {{ listen 1.2.3.4 fingerprint {KEY_B} control /c }} {pair(outside=known('hastb', KEY_C))}"
+    assert only(text).peer_fingerprints == (KEY_B, KEY_C)
+
+
+def test_the_case_of_a_fingerprint_does_not_matter_nor_that_it_has_no_letters() -> None:
+    text = pair(outside=known("hastb", "AbCdEf01" * 8, "7" * 64))
+    assert only(text).peer_fingerprints == ("abcdef01" * 8, "7" * 64)
+
+
+def test_every_section_of_another_node_in_a_resource_counts() -> None:
+    text = pair(inside="on hastb.example.org { }", outside=known("hastb", KEY_B) + known("hastb.example.org", KEY_C))
+    assert only(text).peer_fingerprints == (KEY_C, KEY_B)
+
+
+def test_without_a_fingerprint_of_the_other_node_nothing_is_secured() -> None:
+    resource = only(pair(outside=known("hasta", KEY_A)))
+    assert (resource.peer_fingerprints, resource.is_secured) == ((), False)
+
+
+def test_tls_is_inherited_and_overridden_down_to_the_section_of_the_node() -> None:
+    keys = known("hastb", KEY_B)
+    assert only(pair(outside=keys)).tls is None
+    assert only(pair(outside=f"tls required {keys}")).tls is Tls.REQUIRED
+    assert only(pair(inside="tls off", outside=f"tls required {keys}")).tls is Tls.OFF
+    assert only(pair(inside="tls off", section="remote 10.0.0.2 tls required", outside=keys)).tls is Tls.REQUIRED
+
+
+def test_tls_off_leaves_a_known_node_unsecured() -> None:
+    resource = only(pair(inside="tls off", outside=known("hastb", KEY_B)))
+    assert (resource.peer_fingerprints, resource.is_secured) == ((KEY_B,), False)
+
+
+@pytest.mark.parametrize("outside", ["tls required", "tls required " + known("hasta", KEY_A)])
+def test_tls_required_without_a_key_of_the_other_node_is_refused_with_what_to_do(outside: str) -> None:
+    message = complaint(pair(outside=outside))
+    assert message.startswith("hast.conf:1:10: resource a has tls required, and the other node no fingerprint: add ")
+    assert "'on hastb { fingerprint ... }'" in message
+    assert "hastctl trust 10.0.0.2 shows it" in message
+
+
+def test_tls_required_without_another_node_needs_no_key_of_it() -> None:
+    assert only(pair(inside="tls required", section="remote none")).peer_fingerprints == ()
+
+
+def test_a_key_that_both_nodes_have_is_refused() -> None:
+    message = complaint(pair(outside=known("hasta", KEY_A) + known("hastb", KEY_B, KEY_A)))
+    assert f"resource a: both nodes have the fingerprint {KEY_A}; each needs a key of its own" in message
+
+
+def test_fingerprints_under_a_name_that_no_resource_uses_are_refused() -> None:
+    message = complaint(pair(outside=known("hastb.example.org", KEY_B)))
+    assert message.startswith("hast.conf:2:4: fingerprints are given for hastb.example.org, and no resource has ")
+
+
+@pytest.mark.parametrize("value", ["a" * 63, "a" * 65, "g" * 64, "1", "aa:bb"])
+def test_a_fingerprint_that_is_none_is_refused_with_where_to_take_it_from(value: str) -> None:
+    message = complaint(pair(outside=known("elsewhere", value)))
+    assert f"fingerprint {value} is not a number of 64 hexadecimal digits" in message
+    assert "hastctl keygen --show" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("on hasta { fingerprint }", "expected a number of 64 hexadecimal digits, as hastctl keygen prints it"),
+        ("tls on", "expected 'off' or 'required'"),
+        ("tls requird", "did you mean 'required'?"),
+        (f"fingerprint {KEY_A}", "near 'fingerprint': found 'fingerprint'"),
+    ],
+)
+def test_a_syntax_error_around_keys_says_what_belongs_there(text: str, expected: str) -> None:
+    assert expected in complaint(text)
+
+
 LINUX_WORDS = sorted(keywords(DIALECT) - DIALECT.reserved - {"{", "}"})
 
 
@@ -425,10 +543,15 @@ arbiters = st.just(Arbiter()) | st.builds(
 )
 
 
+fingerprints = st.lists(st.from_regex(r"[0-9a-f]{64}", fullmatch=True), max_size=4, unique=True)
+
+
 @st.composite
 def configurations(draw: st.DrawFn) -> Configuration:
     resource_names = draw(st.lists(names, max_size=4, unique=True))
     disks = draw(st.lists(paths, min_size=len(resource_names), max_size=len(resource_names), unique=True))
+    keys = draw(fingerprints)
+    own, peer = tuple(keys[:1]), tuple(keys[1:])
     found = {
         name: draw(
             st.builds(
@@ -451,12 +574,16 @@ def configurations(draw: st.DrawFn) -> Configuration:
                 arbiters,
                 st.none() | paths,
                 st.sampled_from(SplitBrainPolicy),
+                tls=st.none() | st.sampled_from(Tls if peer else (Tls.OFF,)),
+                peer_fingerprints=st.just(peer),
             )
         )
         for name, disk in zip(resource_names, disks, strict=True)
     }
     listen = draw(st.lists(tcp_addresses, min_size=1, max_size=3, unique=True))
-    return Configuration("hast.conf", draw(paths), draw(paths), tuple(listen), found)
+    node_names = {name: NodeNames(("hasta",), ("elsewhere",)) for name in found}
+    known = {node: each for node, each in (("hasta", own), ("elsewhere", peer)) if each}
+    return Configuration("hast.conf", draw(paths), draw(paths), tuple(listen), found, own, node_names, known)
 
 
 def printed(configuration: Configuration) -> list[str]:
@@ -464,6 +591,8 @@ def printed(configuration: Configuration) -> list[str]:
     words = ["control", configuration.control, "pidfile", configuration.pidfile]
     for address in configuration.listen:
         words += ["listen", address]
+    for node, known in configuration.node_fingerprints.items():
+        words += ["on", node, "{", *(word for each in known for word in ("fingerprint", each)), "}"]
     for resource in configuration.resources.values():
         words += ["resource", resource.name, "{", *printed_resource(resource), "}"]
     return words
@@ -476,6 +605,7 @@ def printed_resource(resource: Resource) -> list[str]:
     words += ["local", resource.local, "sync-rate", rate, "wait-for-peer", str(resource.wait_for_peer_s)]
     words += ["disk-timeout", str(resource.disk_timeout_s)]
     words += ["arbiter", resource.arbiter.kind, *resource.arbiter.targets, "split-brain", resource.split_brain_policy]
+    words += ["tls", resource.tls] if resource.tls else []
     words += ["exec", resource.exec_path] if resource.exec_path else []
     words += ["fence", resource.fence_path] if resource.fence_path else []
     words += ["on", "elsewhere", "{", "remote", "none", "}", "on", "hasta", "{", "device", resource.device]

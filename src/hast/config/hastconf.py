@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -21,8 +21,10 @@ from hast.config.model import (
     Configuration,
     CrashLoop,
     Device,
+    NodeNames,
     Resource,
     SplitBrainPolicy,
+    Tls,
 )
 from hast.config.syntax import Statement, Word
 from hast.format.constants import DEFAULT_PORT, MAX_NAME_BYTES, Checksum, Compression, Replication
@@ -32,6 +34,7 @@ MAX_PATH_BYTES = 1023
 MAX_SECONDS = 2**31 - 1
 MAX_RATE_BYTES_S = 2**63 - 1
 
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _RATE = re.compile(r"([0-9]{1,19})([kKmMgGtT]?)")
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -86,6 +89,7 @@ DIALECT = syntax.Dialect(
         "etcd": "a URL",
         "credentials": "the path of a file",
         "fence": "the path of a program",
+        "fingerprint": "a number of 64 hexadecimal digits, as hastctl keygen prints it",
     },
 )
 
@@ -107,7 +111,12 @@ class _Draft:
     word: Word
     own: dict[str, Any] = field(default_factory=dict)
     section: dict[str, Any] = field(default_factory=dict)
-    section_matched: bool = False
+    own_nodes: list[str] = field(default_factory=list)
+    peer_nodes: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> NodeNames:
+        return NodeNames(tuple(dict.fromkeys(self.own_nodes)), tuple(dict.fromkeys(self.peer_nodes)))
 
 
 class _Reader:
@@ -122,28 +131,49 @@ class _Reader:
         self._node: dict[str, str] = {}
         self._listen: list[str] = []
         self._drafts: dict[str, _Draft] = {}
+        self._fingerprints: dict[str, list[str]] = {}
+        self._known_nodes: list[Word] = []
 
     def read(self, statements: tuple[Statement, ...]) -> Configuration:
         for statement in statements:
             self._statement(statement)
         resources = {name: self._resource(draft) for name, draft in self._drafts.items()}
         self._refuse_shared(resources)
+        self._refuse_unnamed()
         settings: dict[str, Any] = {**self._global, **self._node}
         if self._listen:
             settings["listen"] = tuple(dict.fromkeys(self._listen))
-        return Configuration(self._path, **settings, resources=resources)
+        return Configuration(
+            self._path,
+            **settings,
+            resources=resources,
+            fingerprints=self._fingerprints_of([node for node in self._fingerprints if self._host.matches(node)]),
+            node_names={name: draft.names for name, draft in self._drafts.items()},
+            node_fingerprints={node: self._fingerprints_of([node]) for node in self._fingerprints},
+        )
 
     def _statement(self, statement: Statement) -> None:
         if statement.kind == "resource":
             self._resource_section(statement)
         elif statement.kind == "node":
-            matches = self._host.matches(statement.value.text)
-            for inner in statement.body:
-                self._place(inner, self._node, matches)
+            self._node_places(statement)
         elif statement.kind in _SETTINGS:
             self._set(statement, self._defaults)
         else:
             self._place(statement, self._global, True)
+
+    def _node_places(self, section: Statement) -> None:
+        matches = self._host.matches(section.value.text)
+        for statement in section.body:
+            if statement.kind == "fingerprint":
+                self._known_nodes.append(section.value)
+                found = self._fingerprints.setdefault(section.value.text, [])
+                found.append(self._values.fingerprint(statement.value))
+            else:
+                self._place(statement, self._node, matches)
+
+    def _fingerprints_of(self, nodes: Iterable[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(each for node in nodes for each in self._fingerprints.get(node, ())))
 
     def _place(self, statement: Statement, into: dict[str, str], matches: bool) -> None:
         """`control`, `pidfile` or `listen`; checked even where it is not for this host."""
@@ -174,8 +204,10 @@ class _Reader:
         for statement in section.body:
             self._set(statement, values)
         if self._host.matches(section.value.text):
-            draft.section_matched = True
+            draft.own_nodes.append(section.value.text)
             draft.section.update(values)
+        else:
+            draft.peer_nodes.append(section.value.text)
 
     def _set(self, statement: Statement, into: dict[str, Any]) -> None:
         if statement.kind != "remote":
@@ -189,7 +221,7 @@ class _Reader:
 
     def _require(self, draft: _Draft) -> None:
         name = draft.word.text
-        if not draft.section_matched:
+        if not draft.own_nodes:
             names = ", ".join(self._host.node_names)
             text = f"No resource {name} configuration for this node (acceptable node names: {names})."
             self._fail(draft.word, text)
@@ -201,7 +233,28 @@ class _Reader:
     def _resource(self, draft: _Draft) -> Resource:
         name = draft.word.text
         settings = {"provider_name": name, **self._defaults, **draft.own, **draft.section}
-        return Resource(name=name, **settings)
+        resource = Resource(name=name, **settings, peer_fingerprints=self._fingerprints_of(draft.names.peer))
+        self._refuse_unknown_peer(resource, draft)
+        return resource
+
+    def _refuse_unknown_peer(self, resource: Resource, draft: _Draft) -> None:
+        """One that has to prove who it is, and cannot: no fingerprint is given for it, or that of this node."""
+        own = self._fingerprints_of(draft.names.own)
+        for shared in (each for each in resource.peer_fingerprints if each in own):
+            text = f"resource {resource.name}: both nodes have the fingerprint {shared}; each needs a key of its own"
+            self._fail(draft.word, f"{text}: on a copied machine remove the one it brought, then hastctl keygen")
+        if resource.tls is Tls.REQUIRED and resource.remotes and not resource.peer_fingerprints:
+            node = draft.names.peer[0] if draft.names.peer else "NODE"
+            text = f"resource {resource.name} has tls required, and the other node no fingerprint"
+            shown = f"hastctl trust {resource.remotes[0]} shows it"
+            self._fail(draft.word, f"{text}: add 'on {node} {{ fingerprint ... }}' outside of resources; {shown}")
+
+    def _refuse_unnamed(self) -> None:
+        """Fingerprints that would count for nothing, because resources call the node something else."""
+        named = {name for draft in self._drafts.values() for name in (*draft.own_nodes, *draft.peer_nodes)}
+        for node in (node for node in self._known_nodes if named and node.text not in named):
+            text = f"fingerprints are given for {node.text}, and no resource has a section 'on {node.text}'"
+            self._fail(node, f"{text}: use the same name in both")
 
     def _refuse_shared(self, resources: dict[str, Resource]) -> None:
         """No two resources may share a disk or a device name, nor may a device name be a directory of another."""
@@ -296,6 +349,13 @@ class _Values:
             self._fail(word, text)
         return rate
 
+    def fingerprint(self, word: Word) -> str:
+        found = word.text.lower()
+        if not _FINGERPRINT.fullmatch(found):
+            text = f"fingerprint {word.text[:80]} is not a number of 64 hexadecimal digits"
+            self._fail(word, f"{text}: on the node itself, hastctl keygen --show prints it")
+        return found
+
     def arbiter(self, words: tuple[Word, ...]) -> Arbiter:
         kind = ArbiterKind(words[0].text)
         read = self.url if kind is ArbiterKind.ETCD else self._arbiter_address
@@ -345,6 +405,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[_Values, tuple[Word, ...]], Any]]] = {
     "arbiter": ("arbiter", lambda values, words: values.arbiter(words)),
     "fence": ("fence_path", lambda values, words: values.program(words[0], "Fence path is too long.")),
     "crash_loop": ("crash_loop", lambda _, words: CrashLoop(words[0].text)),
+    "tls": ("tls", lambda _, words: Tls(words[0].text)),
     "split_brain": ("split_brain_policy", lambda _, words: SplitBrainPolicy(words[0].text)),
 }
 """Statement → field of Resource, and how its values are read."""

@@ -121,6 +121,14 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeNames:
+    """What the `on` sections of a resource call this node and the other, in file order."""
+
+    own: tuple[str, ...] = ()
+    peer: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """The whole file, for this host. `resources` is in file order."""
 
@@ -129,3 +137,9 @@ class Configuration:
     pidfile: str = "/var/run/hastd.pid"
     listen: tuple[str, ...] = ("tcp4://0.0.0.0:8457", "tcp6://[::]:8457")
     resources: Mapping[str, Resource] = field(default_factory=dict)
+    fingerprints: tuple[str, ...] = ()
+    """By which others are to know this node; several during a change of keys."""
+    node_names: Mapping[str, NodeNames] = field(default_factory=dict)
+    """By resource."""
+    node_fingerprints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By what the global `on` section calls the node."""
