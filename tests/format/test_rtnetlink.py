@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 import pytest
 from hypothesis import given
@@ -78,3 +78,21 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
         rtnetlink.decode_address(data)
     except RtnetlinkError:
         pass
+
+
+def test_the_way_to_an_address_is_asked_for() -> None:
+    body = struct.pack("=BBBBBBBBI", 2, 32, 0, 0, 0, 0, 0, 0, 0) + struct.pack("=HH4s", 8, 1, bytes((10, 0, 0, 2)))
+    header = struct.pack("=IHHII", 16 + len(body), 26, 0x1, 7, 0)
+    assert rtnetlink.ask_route(7, IPv4Address("10.0.0.2")) == header + body
+
+
+def test_a_link_local_address_is_asked_for_on_its_interface() -> None:
+    assert rtnetlink.ask_route(7, IPv6Address("fe80::1"), 3).endswith(struct.pack("=HHI", 8, 4, 3))
+
+
+def test_a_route_tells_its_interface() -> None:
+    head = struct.pack("=BBBBBBBBI", 2, 32, 0, 0, 254, 0, 0, 1, 0)
+    assert rtnetlink.decode_route(head + struct.pack("=HHI", 8, 4, 3)) == 3
+    assert rtnetlink.decode_route(head) == 0
+    with pytest.raises(RtnetlinkError):
+        rtnetlink.decode_route(head[:-1])

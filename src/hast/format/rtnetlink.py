@@ -1,4 +1,4 @@
-"""Route netlink messages that carpd sends and reads: dumps of links and addresses, an address set or removed.
+"""Route netlink messages: dumps of links and addresses, an address set or removed, the way to an address.
 
 Bytes only (rtnetlink(7), netlink(7); host byte order); no I/O, no state. Our own and not a library's, because the
 releases of the one that there is differ in what they silently leave out: with that of Debian 12 the lifetime of an
@@ -10,13 +10,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 NEWLINK = 16
 GETLINK = 18
 NEWADDR = 20
 DELADDR = 21
 GETADDR = 22
+NEWROUTE = 24
+GETROUTE = 26
 FLAG_NODAD = 0x02
 FLAG_TENTATIVE = 0x40
 
@@ -34,6 +36,7 @@ _HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
+_ROUTE = struct.Struct("=BBBBBBBBI")
 _LIFETIMES = struct.Struct("=IIII")
 _TYPE_MASK = 0x3FFF
 _U32 = struct.Struct("=I")
@@ -47,6 +50,8 @@ _IFA_LABEL = 3
 _IFA_CACHEINFO = 6
 _IFA_FLAGS = 8
 _IFA_PROTO = 11
+_RTA_DST = 1
+_RTA_OIF = 4
 
 
 class RtnetlinkError(ValueError):
@@ -114,6 +119,15 @@ def ask_links(sequence: int) -> bytes:
 
 def ask_addresses(sequence: int) -> bytes:
     return _request(GETADDR, _DUMP, sequence, _ADDRESS.pack(0, 0, 0, 0, 0))
+
+
+def ask_route(sequence: int, address: IPv4Address | IPv6Address, index: int = 0) -> bytes:
+    """Ask for the way to the address; `index` is the interface of a link-local one."""
+    family = _AF_INET if address.version == 4 else _AF_INET6
+    body = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0) + _attribute(_RTA_DST, address.packed)
+    if index:
+        body += _attribute(_RTA_OIF, _U32.pack(index))
+    return _request(GETROUTE, 0, sequence, body)
 
 
 def set_address(sequence: int, address: Address) -> bytes:
@@ -191,6 +205,14 @@ def decode_address(body: bytes) -> Address | None:
         (flags,) = _U32.unpack(wide)
     protocol = found.get(_IFA_PROTO, b"\0")
     return Address(index, interface, flags, _text(found.get(_IFA_LABEL, b"")), protocol[0] if protocol else 0)
+
+
+def decode_route(body: bytes) -> int:
+    """The body of a NEWROUTE message: index of the interface, 0 when none is named. Raises RtnetlinkError."""
+    if len(body) < _ROUTE.size:
+        raise RtnetlinkError("a route cut short")
+    found = _attributes(body[_ROUTE.size :]).get(_RTA_OIF, b"")
+    return int(_U32.unpack(found)[0]) if len(found) == _U32.size else 0
 
 
 def _text(data: bytes) -> str:
