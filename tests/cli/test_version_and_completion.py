@@ -42,6 +42,9 @@ def test_a_command_tells_its_version(command: str) -> None:
     ("command", "line", "offered"),
     [
         ("hastctl", "hastctl sy", ["sync-rate"]),
+        ("hastctl", "hastctl key", ["keygen"]),
+        ("hastctl", "hastctl keygen --s", ["--show", "--switch"]),
+        ("hastctl", "hastctl tru", ["trust"]),
         ("hastctl", "hastctl role se", ["secondary"]),
         ("carpctl", "carpctl stat", ["state", "status"]),
         ("carpctl", "carpctl state 1 ba", ["backup"]),

@@ -288,6 +288,24 @@ def replace(context: click.Context, name: str, path: str) -> None:
 
 
 @_command
+@click.option("--show", is_flag=True, help="Print the fingerprint of the key that is there.")
+@click.option("--next", "following", is_flag=True, help="Make the key that this node is to change to.")
+@click.option("--switch", is_flag=True, help="Change to that key.")
+def keygen(context: click.Context, show: bool, following: bool, switch: bool) -> None:
+    """Make the key by which this node proves to the other who it is; hastd is not needed."""
+    from hast.cli import keygen as keys
+
+    if show + following + switch > 1:
+        raise Failure("One of --show, --next and --switch at a time.", EX_USAGE)
+    if show:
+        _print(keys.show())
+    elif switch:
+        _print(keys.switch(_session(context)))
+    else:
+        _print(keys.make(_session(context), following=following))
+
+
+@_command
 def reload(context: click.Context) -> None:
     """Make hastd read its configuration again and wait for it; on an error the old one stays."""
     _session(context).ask({"command": "reload"}, ROLE_TIMEOUT_S)
@@ -398,6 +416,15 @@ def events(context: click.Context) -> None:
 
 
 @_command
+@click.argument("target", metavar="[ADDRESS|RESOURCE]", required=False, shell_complete=_resource_names)
+def trust(context: click.Context, target: str | None) -> None:
+    """Show the fingerprint of the other node's key and compare it with hast.conf; nothing is written."""
+    from hast.cli.trust import run
+
+    context.exit(run(_session(context), target))
+
+
+@_command
 def check(context: click.Context) -> None:
     """Check the configuration file without touching anything."""
     from hast.cli import output
@@ -411,6 +438,12 @@ def check(context: click.Context) -> None:
         from hast.device.device import survey
 
         print(output.device_taken(survey()))
+    from hast.cli.check import link_findings
+
+    found = link_findings(configuration)
+    for finding in found:
+        say_error(f"{'error' if finding.is_error else 'warning'}: {finding.text}")
+    context.exit(EX_CONFIG if any(finding.is_error for finding in found) else 0)
 
 
 # --- the process ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,35 @@
+"""What `hastctl check` says of keys and links, beside the configuration itself. Looks, and changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hast.cli.remote import is_tunnelled
+from hast.config.link_security import Finding, OwnKey, findings
+from hast.config.model import Configuration
+from hast.daemon import node_key
+from hast.daemon.paths import state_directory
+
+FOR_OTHERS = 0o077
+
+
+def link_findings(configuration: Configuration) -> list[Finding]:
+    """Of this host, with the key that is on its disk."""
+    return findings(configuration, _own_key(), is_tunnelled)
+
+
+def _own_key() -> OwnKey:
+    fingerprint, problem = "", ""
+    try:
+        fingerprint = node_key.own_fingerprint()
+    except node_key.NodeKeyError as error:
+        problem = str(error)
+    keys = (state_directory() / name for name in (node_key.KEY, node_key.NEXT_KEY))
+    return OwnKey(fingerprint, problem, tuple(str(path) for path in keys if _is_readable_by_others(path)))
+
+
+def _is_readable_by_others(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & FOR_OTHERS)
+    except OSError:
+        return False

@@ -1,0 +1,36 @@
+"""Addresses of the other node as a command looks at them: their endpoints, with a deadline, and the way to them."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from hast.config.address import parse_address
+from hast.daemon.in_thread import in_thread
+from hast.net.route import device_to, is_wireguard
+from hast.worker.link.dial import Endpoint, resolve
+
+if TYPE_CHECKING:
+    from hast.config.model import Resource
+
+RESOLVE_LIMIT_S = 5.0
+
+
+def endpoints(remote: str) -> list[Endpoint]:
+    """Where the address leads. Raises OSError, and AddressError for text that is no address."""
+    address = parse_address(remote)
+    return asyncio.run(in_thread(lambda: resolve(address), RESOLVE_LIMIT_S))
+
+
+def is_tunnelled(resource: Resource) -> bool:
+    """Every way to the other node leads through WireGuard, as far as this host knows the way."""
+    try:
+        return all(_leaves_by_wireguard(each) for remote in resource.remotes for each in endpoints(remote))
+    except OSError:
+        return False
+
+
+def _leaves_by_wireguard(endpoint: Endpoint) -> bool:
+    host, _port, *more = endpoint.address
+    return is_wireguard(device_to(ip_address(host.partition("%")[0]), more[1] if more else 0))
