@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from hast.failover.leave import DEADLINE_S
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = sorted((ROOT / "packaging" / "systemd").glob("*.service"))
 PAGES = sorted((ROOT / "docs").glob("*.[158].md"))
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 OWN_ROOM = re.compile(r"^(ProtectSystem|ProtectHome|Private\w+|ReadWritePaths|ProtectKernel\w+|ProtectControlGroups)=")
 
 
@@ -103,6 +106,44 @@ def test_units_stop_with_the_address_first_and_the_data_last() -> None:
 def test_a_carpd_that_died_is_back_before_it_counts_as_gone() -> None:
     assert "RestartSec=1" in unit_lines("carpd")
     assert CARPD_GRACE_S > 2.0
+
+
+def configure_package(state: Path, path: str) -> subprocess.CompletedProcess[str]:
+    """What dpkg does after it has unpacked hast."""
+    script = ["/bin/sh", str(ROOT / "debian" / "hast.postinst"), "configure"]
+    environment = {**os.environ, "HAST_STATE": str(state), "PATH": path}
+    return subprocess.run(script, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+
+def test_the_installation_makes_a_key_once_and_keeps_it_from_then_on(tmp_path: Path) -> None:
+    first = configure_package(tmp_path, PATH)
+    assert (first.returncode, first.stdout, first.stderr) == (0, "", "")
+    key = (tmp_path / "node.key").read_bytes()
+    assert (tmp_path / "node.key").stat().st_mode & 0o777 == 0o600
+    again = configure_package(tmp_path, PATH)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    assert (tmp_path / "node.key").read_bytes() == key
+
+
+def test_a_key_without_its_certificate_is_left_alone_and_told(tmp_path: Path) -> None:
+    (tmp_path / "node.key").write_text("precious")
+    done = configure_package(tmp_path, PATH)
+    assert done.returncode == 0
+    assert "is there already; it is not overwritten" in done.stderr
+    assert (tmp_path / "node.key").read_text() == "precious"
+
+
+def test_an_installation_without_openssl_goes_on_and_says_what_is_missing(tmp_path: Path) -> None:
+    done = configure_package(tmp_path, str(Path(sys.executable).parent))
+    assert done.returncode == 0
+    assert "openssl is not installed" in done.stderr
+    assert done.stderr.endswith("hast: this node has no key yet; make it with: hastctl keygen\n")
+
+
+def test_the_package_brings_what_makes_the_key() -> None:
+    fields = re.search(r"^Package: hast\n(.*?)\n\n", (ROOT / "debian" / "control").read_text(), re.M | re.S)
+    assert fields is not None
+    assert "\n openssl,\n" in fields[1]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)

@@ -56,6 +56,10 @@ class TestLife:
         system.run("apt-get -q -y install /dist/*.deb")
         assert system.run("systemctl --failed --plain --no-legend").stdout == ""
 
+    def test_the_node_has_a_key_of_its_own(self, system: System) -> None:
+        assert re.fullmatch("[0-9a-f]{64}\n", system.run("hastctl keygen --show").stdout)
+        assert system.run("stat -c %a /var/lib/hast /var/lib/hast/node.key").stdout.split() == ["700", "600"]
+
     def test_commands_and_manual_pages_are_there(self, system: System) -> None:
         for command in ("hastd", "hastctl", "carpd", "carpctl", "hast-devd", "failover", "hast-witness"):
             assert re.fullmatch(rf"{command} \d\S+\n", system.run(f"{command} --version").stdout)
