@@ -164,10 +164,13 @@ class Joining:
         amap = self._core.map
         meta = self._core.meta
         if not (peer.boot_id and peer.boot_id == self._suspect_boot):
-            if not (inbound or meta.stale or meta.inconsistent) and self._core.local_ok:
-                # Owed here since a flush failed: the peer has lost its cache, ours still shows what was written.
-                amap.owed_remote.unite(amap.owed_local)
-                amap.owed_local.clear()
+            if not (inbound or meta.stale or meta.inconsistent):
+                if self._core.local_ok:
+                    # Owed here since a flush failed: the peer has lost its cache, ours still shows what was written.
+                    amap.owed_remote.unite(amap.owed_local)
+                    amap.owed_local.clear()
+                else:  # A write failed on both, and what was there before may be gone from the peer.
+                    amap.owed_local.subtract(self._suspect)
             amap.owed_remote.unite_but(self._suspect, amap.owed_local)
             self._suspect = Bitmap(amap.extents)
         if meta.unflushed or self._core.peer_unflushed:

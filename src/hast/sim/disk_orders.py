@@ -187,6 +187,16 @@ class DiskOrders:
         self._later(node, OPEN_S, written)
 
     def _take(self, node: Node, metadata: Metadata) -> None:
+        former = node.provider
+        self._await(
+            node,
+            lambda: former.idle,
+            lambda: self._put(node, metadata),
+            lambda: self._over(node, "what the former disk has begun is not over"),
+            RETIRE_LIMIT_S,
+        )
+
+    def _put(self, node: Node, metadata: Metadata) -> None:
         engine, now = node.engine, self._world.now
         assert isinstance(engine, Primary)
         complaint = engine.why_not_take_disk(metadata)

@@ -171,6 +171,19 @@ class DiskChange:
         threading.Thread(target=run, name="open", daemon=True).start()
 
     def _take(self, opened: OpenedProvider, metadata: Metadata) -> None:
+        """In the place of the former one, once that has told of everything it was given: the engine waits for it."""
+        former = self._owner.provider
+
+        def late() -> None:
+            opened.close()
+            self._end(f"what the former disk has begun is not over within {RETIRE_LIMIT_S:g} s")
+
+        def is_over() -> bool:
+            return former is None or former.idle
+
+        self._await(is_over, lambda: self._put(opened, metadata), late, RETIRE_LIMIT_S)
+
+    def _put(self, opened: OpenedProvider, metadata: Metadata) -> None:
         engine = self._engine
         complaint = engine.why_not_take_disk(metadata)
         if complaint:
