@@ -224,6 +224,14 @@ def test_trust_looks_at_an_address_while_hast_conf_cannot_be_read(node: Daemon, 
     assert f"on NODE {{ fingerprint {fingerprint} }}" in done.stdout
 
 
+def test_the_other_node_is_called_from_the_source_of_its_resource(node: Daemon) -> None:
+    callers: list[str] = []
+    with serving(lambda client: callers.append(client.getpeername()[0])) as port:
+        node.write_config({"disk1": f"remote tcp4://127.0.0.1:{port} source 127.0.0.3"})
+        node.hastctl("trust")
+    assert callers == ["127.0.0.3"]
+
+
 def test_a_node_that_does_not_answer_is_told_in_one_line(node: Daemon) -> None:
     done = node.hastctl("trust")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (69, "", 1)
@@ -262,13 +270,13 @@ def test_trust_without_another_node_asks_for_an_address(node: Daemon) -> None:
 
 def test_an_address_of_no_resource_is_compared_with_what_is_known_of_any_other_node() -> None:
     resources = {
-        name: Resource(name, name, f"/{name}", (f"10.0.0.{number}",), peer_fingerprints=(str(number),))
-        for number, name in enumerate("ab")
+        name: Resource(name, name, f"/{name}", (f"10.0.0.{number}",), source, peer_fingerprints=(str(number),))
+        for number, name, source in ((0, "a", None), (1, "b", "10.0.0.5"))
     }
     names = {"a": NodeNames(("x",), ("y",)), "b": NodeNames(("x",), ("z",))}
     configuration = Configuration("hast.conf", resources=resources, node_names=names)
-    assert trust.expected(configuration, "tcp://10.0.0.1:8457") == trust.Expected(("1",), ("z",))
-    assert trust.expected(configuration, "10.0.0.9") == trust.Expected(("0", "1"), ("y", "z"))
+    assert trust.expected(configuration, "tcp://10.0.0.1:8457") == trust.Expected(("1",), ("z",), "10.0.0.5")
+    assert trust.expected(configuration, "10.0.0.9") == trust.Expected(("0", "1"), ("y", "z"), "10.0.0.5")
 
 
 # --- check --------------------------------------------------------------------------------------------------------

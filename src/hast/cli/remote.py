@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,10 @@ RESOLVE_LIMIT_S = 5.0
 def endpoints(remote: str) -> list[Endpoint]:
     """Where the address leads. Raises OSError, and AddressError for text that is no address."""
     address = parse_address(remote)
-    return asyncio.run(in_thread(lambda: resolve(address), RESOLVE_LIMIT_S))
+    try:
+        return asyncio.run(in_thread(lambda: resolve(address), RESOLVE_LIMIT_S))
+    except UnicodeError as error:
+        raise OSError(errno.EINVAL, str(error)) from None
 
 
 def is_tunnelled(resource: Resource) -> bool:

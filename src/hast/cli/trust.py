@@ -29,6 +29,8 @@ class Expected:
     fingerprints: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
     """What it is called."""
+    source: str | None = None
+    """From where it is called: it answers no strangers."""
 
 
 def run(session: Session, target: str | None) -> int:
@@ -40,11 +42,19 @@ def run(session: Session, target: str | None) -> int:
     configuration = _configuration(session, target)
     for remote in _remotes(configuration, target):
         try:
-            codes.append(_compare(remote, shown_fingerprint(remote), expected(configuration, remote)))
+            codes.append(_look(configuration, remote))
         except Failure as error:
             say_error(str(error))
             codes.append(error.exit_code)
     return DIFFERS if DIFFERS in codes else next((code for code in codes if code), 0)
+
+
+def _look(configuration: Configuration, remote: str) -> int:
+    try:
+        wanted = expected(configuration, remote)
+    except AddressError as error:
+        raise Failure(f"No resource is called so, and it is no address: {error}", EX_USAGE) from None
+    return _compare(remote, shown_fingerprint(remote, wanted.source), wanted)
 
 
 def _configuration(session: Session, target: str | None) -> Configuration:
@@ -78,6 +88,7 @@ def expected(configuration: Configuration, remote: str) -> Expected:
     return Expected(
         _once(fingerprint for each in behind for fingerprint in each.peer_fingerprints),
         _once(name for each in behind for name in configuration.node_names[each.name].peer),
+        next((each.source for each in behind if each.source), None),
     )
 
 
@@ -114,46 +125,46 @@ def _own() -> str:
         return ""
 
 
-def shown_fingerprint(remote: str) -> str:
-    """Of the key that the hastd behind this address shows; whether it has that key is proven by the handshake.
+def shown_fingerprint(remote: str, source: str | None = None) -> str:
+    """Of the key that the hastd behind this address shows; that it has this key is proven by the handshake.
 
     Raises Failure, one line.
     """
     try:
-        found = endpoints(remote)
-    except AddressError as error:
-        raise Failure(f"No resource is called so, and it is no address: {error}", EX_USAGE) from None
+        found, origin = endpoints(remote), endpoints(source) if source else []
     except OSError as error:
-        raise Failure(
-            f"{remote}: no such host: {error.strerror or 'the name is not resolved in time'}", EX_UNAVAILABLE
-        ) from None
+        reason = error.strerror or "the name is not resolved in time"
+        raise Failure(f"{remote} does not answer: {reason}", EX_UNAVAILABLE) from None
     until_s = time.monotonic() + ANSWER_LIMIT_S
     reason = "it has no address"
-    for endpoint in found:
+    for tried, endpoint in enumerate(found):
+        limit_s = max(0.01, (until_s - time.monotonic()) / (len(found) - tried))
         try:
-            return node_key.fingerprint(_certificate(remote, endpoint, until_s))
+            return node_key.fingerprint(_certificate(remote, endpoint, origin, limit_s))
         except OSError as error:
             reason = error.strerror or "no answer in time"
     raise Failure(f"{remote} does not answer: {reason}; is hastd running there?", EX_UNAVAILABLE)
 
 
-def _certificate(remote: str, endpoint: Endpoint, until_s: float) -> bytes:
+def _certificate(remote: str, endpoint: Endpoint, origin: Iterable[Endpoint], limit_s: float) -> bytes:
     """Raises OSError when nobody answers, Failure when somebody does, and not as expected."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     with socket.socket(endpoint.family, socket.SOCK_STREAM) as sock:
-        sock.settimeout(max(0.01, until_s - time.monotonic()))
+        sock.settimeout(limit_s)
+        for each in (each for each in origin if each.family == endpoint.family):
+            sock.bind((each.address[0], 0, *each.address[2:]))
+            break
         sock.connect(endpoint.address)
-        sock.settimeout(max(0.01, until_s - time.monotonic()))
         try:
             with context.wrap_socket(sock) as session:
                 return session.getpeercert(True) or b""
         except OSError as error:
             text = f"{remote} speaks no TLS 1.3 ({_in_words(error)})"
-            why = "FreeBSD, a release before this one, or a node without a key: there, hastctl keygen"
-            raise Failure(f"{text}: {why}", EX_UNAVAILABLE) from None
+            why = "FreeBSD, a release before this one, a node that names this one nowhere, or one without a key"
+            raise Failure(f"{text}: {why} (hastctl keygen)", EX_UNAVAILABLE) from None
 
 
 def _in_words(error: OSError) -> str:
