@@ -335,5 +335,5 @@ def test_a_link_through_wireguard_is_not_open(monkeypatch: pytest.MonkeyPatch, t
 
 def test_the_way_to_an_address_is_that_of_the_kernel() -> None:
     assert remote.device_to(ip_address("127.0.0.1"), 0) == "lo"
-    assert not remote.is_tunnelled(Resource("a", "a", "/a", ("tcp4://127.0.0.1",)))
-    assert not remote.is_tunnelled(Resource("a", "a", "/a", ("no-such-host.invalid",)))
+    assert not remote.is_tunnelled("tcp4://127.0.0.1")
+    assert not remote.is_tunnelled("no-such-host.invalid")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from hast.cli.remote import is_tunnelled
 from hast.config.link_security import Finding, OwnKey, findings
-from hast.config.model import Configuration
+from hast.config.model import Configuration, Resource
 from hast.daemon import node_key
 from hast.daemon.paths import state_directory
 
@@ -15,7 +16,12 @@ FOR_OTHERS = 0o077
 
 def link_findings(configuration: Configuration) -> list[Finding]:
     """Of this host, with the key that is on its disk."""
-    return findings(configuration, _own_key(), is_tunnelled)
+    asked_once = functools.cache(is_tunnelled)
+
+    def is_encrypted_below(resource: Resource) -> bool:
+        return all(asked_once(remote) for remote in resource.remotes)
+
+    return findings(configuration, _own_key(), is_encrypted_below)
 
 
 def _own_key() -> OwnKey:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 from hast.config.address import parse_address
 from hast.daemon.in_thread import in_thread
 from hast.net.route import device_to, is_wireguard
 from hast.worker.link.dial import Endpoint, resolve
-
-if TYPE_CHECKING:
-    from hast.config.model import Resource
 
 RESOLVE_LIMIT_S = 5.0
 
@@ -27,10 +23,10 @@ def endpoints(remote: str) -> list[Endpoint]:
         raise OSError(errno.EINVAL, str(error)) from None
 
 
-def is_tunnelled(resource: Resource) -> bool:
-    """Every way to the other node leads through WireGuard, as far as this host knows the way."""
+def is_tunnelled(remote: str) -> bool:
+    """Every way to the address leads through WireGuard, as far as this host knows the way."""
     try:
-        return all(_leaves_by_wireguard(each) for remote in resource.remotes for each in endpoints(remote))
+        return all(_leaves_by_wireguard(each) for each in endpoints(remote))
     except OSError:
         return False
 
