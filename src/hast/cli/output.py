@@ -170,6 +170,8 @@ def status_block(entry: dict[str, Any]) -> list[str]:
     lines = _head(entry)
     lines += [f"  replication: {entry['replication']}", f"  status: {entry['status']}"]
     lines.append(f"  dirty: {sized(entry['dirty'])}")
+    if entry.get("tls") == "off":
+        lines.append("  tls: off")
     return lines + _sync_lines(entry.get("sync")) + _trouble_lines(entry)
 
 
@@ -198,6 +200,8 @@ def list_block(entry: dict[str, Any]) -> list[str]:
         f"    local errors: {errors}",
         "    queues: " + ", ".join(f"{name}: {queues[name]}" for name in ("local", "send", "recv", "done", "idle")),
     ]
+    if entry.get("tls"):
+        lines.append(f"  tls: {entry['tls']}")
     return lines + _sync_lines(entry.get("sync")) + _trouble_lines(entry)
 
 

@@ -119,6 +119,13 @@ class Resource:
         """The two nodes speak TLS, and nothing else, with each other."""
         return self.tls is Tls.REQUIRED or (self.tls is None and bool(self.peer_fingerprints))
 
+    @property
+    def tls_in_words(self) -> str:
+        """`on`, `off` as it is written, or `none` where nothing is."""
+        if self.is_secured:
+            return "on"
+        return "off" if self.tls is Tls.OFF else "none"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeNames:

@@ -29,6 +29,8 @@ class View:
 
     known: bool
     peer_allowed: bool = False
+    peer_proven: bool = True
+    """It has shown the key that the configuration asks for, if it asks for one."""
     role: Role = Role.INIT
     stopping: bool = False
     """This hastd comes to its end, and takes no connection any more."""
@@ -74,6 +76,8 @@ def decide(opening: Opening, view: View) -> Decision:
     version = min(opening.version or 1, PROTOCOL_VERSION)
     if not view.known:
         return Refuse("Resource not configured.", version=version)
+    if not view.peer_proven:
+        return Ignore("it did not show the key that hast.conf names for this resource")
     if not view.peer_allowed:
         return Refuse("No access to the resource.", version=version)
     if view.stopping and view.role is not Role.PRIMARY:

@@ -11,6 +11,7 @@ import asyncio
 
 from hast.config.address import Address, AddressError, AddressKind, parse_address
 from hast.config.model import Resource
+from hast.daemon.tls import client_context, require_peer
 from hast.format.constants import MAX_BODY_BYTES
 from hast.format.frame import FrameDecoder, FrameError
 from hast.format.handshake import HandshakeError
@@ -42,8 +43,11 @@ async def _ask(address: Address, resource: Resource) -> bool:
         if address.kind is AddressKind.UNIX:
             reader, writer = await asyncio.open_unix_connection(address.path)
         else:
-            reader, writer = await asyncio.open_connection(address.host, address.port)
+            context = client_context() if resource.is_secured else None
+            reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
     try:
+        if resource.is_secured:
+            require_peer(writer.get_extra_info("ssl_object"), resource.peer_fingerprints)
         handshake = PeerHandshake(resource.name, 1, b"")
         writer.writelines(bytes(part) for part in handshake.first_hello())
         frames = FrameDecoder(MAX_BODY_BYTES, 0)

@@ -16,6 +16,8 @@ from functools import partial
 from hast.daemon.conversation import ConversationError, receive_frame, send_frame
 from hast.daemon.logs import context, in_words
 from hast.daemon.throttle import Throttle
+from hast.daemon.tls import HANDSHAKE_RECORD, known_certificates, server_context
+from hast.daemon.tls_stream import PlainStream, TlsStream, first_byte
 from hast.format import handshake
 from hast.format.constants import DEFAULT_TIMEOUT_S, MAX_BODY_BYTES, TOKEN_SIZE_BYTES, Role
 from hast.format.nv import NvError
@@ -110,7 +112,7 @@ class PeerListener:
         try:
             if await self._is_known(address):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return await self._converse(sock, address)
+                return await self._converse(await self._begin(sock), address)
             self._warn(f"stranger {address}", f"Client {address} isn't known.")
         except (ConversationError, handshake.HandshakeError, NvError, OSError) as error:
             self._warn(f"dropped {address}", f"Connection from {address} dropped: {in_words(error)}.")
@@ -130,36 +132,54 @@ class PeerListener:
         await self._names.refresh_unknown()
         return bool(self._allowed(address))
 
-    async def _converse(self, sock: socket.socket, address: str) -> bool:
+    async def _begin(self, sock: socket.socket) -> PlainStream | TlsStream:
+        """Which of both a connection speaks is seen from its first byte; whether it may is asked when the resource is
+        known."""
+        try:
+            async with asyncio.timeout(DEFAULT_TIMEOUT_S):
+                if await first_byte(sock) != HANDSHAKE_RECORD:
+                    return PlainStream(sock)
+                wanted = {known for state in self._states.values() for known in state.resource.peer_fingerprints}
+                stream = TlsStream(sock, server_context(known_certificates(sorted(wanted))))
+                await stream.handshake()
+                return stream
+        except TimeoutError:
+            raise ConversationError(f"no message within {DEFAULT_TIMEOUT_S} s") from None
+
+    async def _converse(self, stream: PlainStream | TlsStream, address: str) -> bool:
         """True when the socket was handed on."""
-        message, body = await receive_frame(sock, MAX_BODY_BYTES, DEFAULT_TIMEOUT_S)
+        message, body = await receive_frame(stream, MAX_BODY_BYTES, DEFAULT_TIMEOUT_S)
         first = handshake.read_first(message.nv)
         state = self._states.get(first.resource)
-        decision = accept.decide(_opening(first), self._view(state, address))
+        decision = accept.decide(_opening(first), self._view(state, stream.peer, address))
         match decision:
             case accept.Ignore(reason):
                 raise ConversationError(reason)
             case accept.Refuse():
-                await self._refuse(sock, decision, first.resource, address)
+                await self._refuse(stream, decision, first.resource, address)
                 return False
             case accept.AcceptA():
                 assert state is not None
-                return await self._first_connection(state, sock, address, decision)
+                return await self._first_connection(state, stream, address, decision)
         assert state is not None
-        return await self._second_connection(state, sock, address, body)
+        return await self._second_connection(state, stream, address, body)
 
-    def _view(self, state: ResourceState | None, address: str) -> accept.View:
+    def _view(self, state: ResourceState | None, peer: str, address: str) -> accept.View:
         if state is None:
             return accept.View(known=False)
+        resource = state.resource
         return accept.View(
             known=True,
-            peer_allowed=address in self._names.addresses(state.resource.remotes),
+            peer_allowed=address in self._names.addresses(resource.remotes),
+            peer_proven=peer in resource.peer_fingerprints if resource.is_secured else not peer,
             role=state.role,
             stopping=state.stopping,
             token=state.incoming.pending.token if state.incoming.pending is not None else None,
         )
 
-    async def _refuse(self, sock: socket.socket, refusal: accept.Refuse, resource: str, address: str) -> None:
+    async def _refuse(
+        self, stream: PlainStream | TlsStream, refusal: accept.Refuse, resource: str, address: str
+    ) -> None:
         """Each reason once: a peer may try every other second, and a stranger make up names."""
         known = resource in self._states
         text = f"Connection from {address} refused: {_seen_from_here(refusal.errmsg)}"
@@ -170,15 +190,15 @@ class PeerListener:
             if known:
                 self._refusals[resource] = (address, refusal.errmsg)
         fields = handshake.refusal(refusal.errmsg, refusal.wait)
-        await send_frame(sock, fields, DEFAULT_TIMEOUT_S, refusal.version)
+        await send_frame(stream, fields, DEFAULT_TIMEOUT_S, refusal.version)
 
     async def _first_connection(
-        self, state: ResourceState, sock: socket.socket, address: str, decision: accept.AcceptA
+        self, state: ResourceState, stream: PlainStream | TlsStream, address: str, decision: accept.AcceptA
     ) -> bool:
         """Message 1 was accepted: make way, answer with a token, keep the socket for connection B."""
         if state.no_disk is not None:
             refusal = accept.Refuse(f"The secondary cannot be used: {state.no_disk}", version=decision.version)
-            await self._refuse(sock, refusal, state.name, address)
+            await self._refuse(stream, refusal, state.name, address)
             return False
         self._refusals.pop(state.name, None)
         if not await state.replace_connection():
@@ -186,29 +206,44 @@ class PeerListener:
             if state.role is Role.SECONDARY:
                 text = "The previous connection of this resource cannot be ended; see the log of the remote node."
             refusal = accept.Refuse(text, wait=state.role is Role.PRIMARY, version=decision.version)
-            await self._refuse(sock, refusal, state.name, address)
+            await self._refuse(stream, refusal, state.name, address)
             return False
         pending = PendingConnection(
-            sock, secrets.token_bytes(TOKEN_SIZE_BYTES), decision.version, int(decision.features), address
+            stream.sock, secrets.token_bytes(TOKEN_SIZE_BYTES), decision.version, int(decision.features), address
         )
         state.incoming.wait_for_second(pending)
         asyncio.get_running_loop().call_later(PENDING_DEADLINE_S, state.incoming.expire_pending, pending)
         reply = handshake.HelloReply(decision.version, pending.token, int(decision.features))
         try:
-            await send_frame(sock, reply.fields(), DEFAULT_TIMEOUT_S, decision.version)
+            await send_frame(stream, reply.fields(), DEFAULT_TIMEOUT_S, decision.version)
+            await _leave(stream)
         except ConversationError:
             state.incoming.expire_pending(pending)
             raise
+        pending.free.set()
         return True
 
-    async def _second_connection(self, state: ResourceState, sock: socket.socket, address: str, body: bytes) -> bool:
+    async def _second_connection(
+        self, state: ResourceState, stream: PlainStream | TlsStream, address: str, body: bytes
+    ) -> bool:
         """Message 3 was accepted: the worker gets both connections."""
         try:
-            await state.start_secondary(sock, body, address)
+            await state.start_secondary(stream.sock, body, address, partial(_leave, stream))
         except RoleError as error:
-            await self._refuse(sock, accept.Refuse(str(error)), state.name, address)
+            await self._refuse(stream, accept.Refuse(str(error)), state.name, address)
             return False
         return True
+
+
+async def _leave(stream: PlainStream | TlsStream) -> None:
+    """The socket is about to be handed on. Raises ConversationError."""
+    try:
+        async with asyncio.timeout(DEFAULT_TIMEOUT_S):
+            await stream.leave()
+    except TimeoutError:
+        raise ConversationError(f"the session was not ended within {DEFAULT_TIMEOUT_S} s") from None
+    except OSError as error:
+        raise ConversationError(in_words(error)) from None
 
 
 def _opening(first: handshake.Hello | handshake.SecondHello) -> accept.Opening:

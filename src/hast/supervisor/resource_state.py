@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from hast.config.model import ArbiterKind, Resource
@@ -341,8 +341,11 @@ class ResourceState:
                 return False
             return True
 
-    async def start_secondary(self, sock: socket.socket, hello: bytes, address: str) -> None:
-        """Start the worker for a complete pair of connections; takes both sockets. Raises RoleError."""
+    async def start_secondary(
+        self, sock: socket.socket, hello: bytes, address: str, leave: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Start the worker for a complete pair of connections; takes both sockets. `leave`: see SecondaryHolder. Raises
+        RoleError."""
         async with self._lock:
             if self.role is not Role.SECONDARY:
                 raise RoleError(f"Remote node acts as {self.role} for the resource and not as secondary.")
@@ -350,7 +353,7 @@ class ResourceState:
             await resolver.refresh()
             message = self._runner.start_message(Role.SECONDARY) | {"held_back": resolver.held_back(self.name)}
             try:
-                await self.incoming.start(message, sock, hello, address)
+                await self.incoming.start(message, sock, hello, address, leave)
             except WorkerError as error:
                 log.error("%s", error, extra=self._extra())
                 raise RoleError(str(error)) from None

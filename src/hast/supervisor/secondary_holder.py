@@ -5,16 +5,20 @@ Without connections there is neither. Roles, hooks and events are `resource_stat
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+from hast.daemon.conversation import ConversationError
 from hast.supervisor.adoption import Offer
 from hast.supervisor.worker_pool import WorkerPool
 from hast.supervisor.worker_process import WorkerError, WorkerProcess
 
 STOP_DEADLINE_S = 5.0
+LET_GO_S = 5.0
+"""How long the first connection may take to end the session in which it was admitted."""
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +30,8 @@ class PendingConnection:
     version: int
     features: int
     address: str
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when nobody here reads or writes it any more."""
 
 
 class SecondaryHolder:
@@ -56,16 +62,26 @@ class SecondaryHolder:
         if self.pending is pending:
             self.drop_pending()
 
-    async def start(self, message: dict[str, Any], sock: socket.socket, hello: bytes, address: str) -> None:
-        """Start a worker for the pair; takes both sockets, `sock` only on success. Raises WorkerError."""
+    async def start(
+        self,
+        message: dict[str, Any],
+        sock: socket.socket,
+        hello: bytes,
+        address: str,
+        leave: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Start a worker for the pair; takes both sockets, `sock` only on success. `leave` ends what is said on `sock`
+        by this process. Raises WorkerError."""
         pending, self.pending = self.pending, None
         if pending is None:
             raise WorkerError("Token doesn't match.")
         try:
             if self.worker is not None:
                 raise WorkerError("The previous connection of this resource has not ended.")
+            await _let_go(pending, leave)
             self.worker = WorkerProcess(self._name, self._pool, self._on_message)
             told = {"hello": hello.hex(), "version": pending.version, "features": pending.features, "peer": address}
+            told |= {"token": pending.token.hex()}
             await self.worker.start(message | told, [pending.sock.fileno(), sock.fileno()])
             sock.close()
         except WorkerError:
@@ -93,3 +109,13 @@ class SecondaryHolder:
             return False
         await self.worker.stop(limit_s, leaving)
         return True
+
+
+async def _let_go(pending: PendingConnection, leave: Callable[[], Awaitable[None]]) -> None:
+    """Both sockets are the worker's from now on. Raises WorkerError."""
+    try:
+        async with asyncio.timeout(LET_GO_S):
+            await pending.free.wait()
+        await leave()
+    except (TimeoutError, ConversationError) as error:
+        raise WorkerError(f"The connection was not handed on: {error or 'the first half is not ready'}.") from None

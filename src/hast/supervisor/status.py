@@ -89,6 +89,7 @@ def _configured(state: ResourceState) -> dict[str, Any]:
         "checksum": str(resource.checksum),
         "compression": str(resource.compression),
         "timeout_s": resource.timeout_s,
+        "tls": resource.tls_in_words,
     }
 
 

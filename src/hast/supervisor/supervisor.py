@@ -36,6 +36,7 @@ from hast.supervisor.events import EventBus
 from hast.supervisor.hooks import HookRunner
 from hast.supervisor.listener import PeerListener
 from hast.supervisor.memory import Journal
+from hast.supervisor.peer_certificates import PeerCertificates
 from hast.supervisor.peer_names import PeerNames
 from hast.supervisor.pool_leave import PoolLeave
 from hast.supervisor.pool_resolver import PoolResolver
@@ -136,6 +137,7 @@ class Supervisor:
         """Of the workers that were taken over."""
         self._names = PeerNames()
         self._listeners: dict[str, PeerListener] = {}
+        self._certificates: PeerCertificates | None = None
         self._control: ControlServer | None = None
         self._stopping = asyncio.Event()
         self._replaces_itself = False
@@ -159,10 +161,12 @@ class Supervisor:
         self._names.configure(self._remotes())
         for address, listening in self._opened.listeners.items():
             self._listeners[address] = PeerListener(listening, self._states, self._names)
+        self._certificates = PeerCertificates(self._states)
         self._control = ControlServer(self._commands, self._opened.control)
         config_record.write(self.configuration.path, self.configuration.control)
         self._environment.pool.fill_later(0.0)
         log.info("Started successfully, running protocol version %d.", PROTOCOL_VERSION)
+        _tell_unsecured(self.configuration)
         self._spawn(self._notifier.beat())
         self._spawn(self._catch_up(plan))
         self._notifier.ready(f"{len(self._states)} resources, {_roles(self._states.values())}.")
@@ -238,6 +242,8 @@ class Supervisor:
         """Nobody is let in any more, and what runs beside the workers ends."""
         for listener in self._listeners.values():
             listener.close()
+        if self._certificates is not None:
+            self._certificates.close()
         await self._environment.pool.close()
         await self._environment.hooks.finish(HOOK_GRACE_S)
         if self._control is not None:
@@ -323,6 +329,7 @@ class Supervisor:
             self._environment.pool.size = min(MAX_STANDBYS, len(self._states))
             config_record.write(self.configuration.path, self.configuration.control)
             log.info("Configuration reloaded.")
+            _tell_unsecured(self.configuration)
             self.events.publish("reload", "", "Configuration reloaded.")
             return None
 
@@ -402,6 +409,13 @@ class Supervisor:
         self._opened.pidfile.close()
         self._opened.pidfile = moved
         return True
+
+
+def _tell_unsecured(configuration: Configuration) -> None:
+    names = [each.name for each in configuration.resources.values() if each.remotes and not each.is_secured]
+    if names:
+        text = "no TLS with the other node; hastctl check tells what that means"
+        log.warning("%s: %s.", ", ".join(sorted(names)), text)
 
 
 def _roles(states: Iterable[ResourceState]) -> str:

@@ -13,14 +13,21 @@ as anybody holds them. A chunk that is used up is set aside and reused when its 
 
 from __future__ import annotations
 
-import socket
 from collections import deque
+from typing import Protocol
 
 CHUNK_BYTES = 1024 * 1024
 MIN_FREE_BYTES = 64 * 1024
 """With less room than this (and less than a quarter of the chunk) left, `recv` begins a new chunk."""
 MAX_SPARE_CHUNKS = 4
 """Used-up chunks kept for reuse; further ones are left to the garbage collector."""
+
+
+class Source(Protocol):
+    """What is read like a non-blocking socket."""
+
+    def recv(self, most: int, /) -> bytes: ...
+    def recv_into(self, view: memoryview, /) -> int: ...
 
 
 class ReceiveBuffer:
@@ -49,7 +56,7 @@ class ReceiveBuffer:
         """The bytes received and not yet consumed."""
         return self.view[self.start : self.end]
 
-    def recv(self, sock: socket.socket) -> int | None:
+    def recv(self, sock: Source) -> int | None:
         """Receive once, as much as fits. None when a non-blocking socket has nothing, 0 at end of stream.
 
         Raises OSError as the socket does.

@@ -66,7 +66,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from hast.config.model import Arbiter, ArbiterKind, CrashLoop, Device, Resource, SplitBrainPolicy
+from hast.config.model import Arbiter, ArbiterKind, CrashLoop, Device, Resource, SplitBrainPolicy, Tls
 from hast.format.constants import Checksum, Compression, Replication
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -120,5 +120,7 @@ def resource_from_json(value: dict[str, Any]) -> Resource:
             ),
             "split_brain_policy": SplitBrainPolicy(value["split_brain_policy"]),
             "crash_loop": CrashLoop(value["crash_loop"]),
+            "tls": Tls(value["tls"]) if value.get("tls") else None,
+            "peer_fingerprints": tuple(value.get("peer_fingerprints") or ()),
         }
     )

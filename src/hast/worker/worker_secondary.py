@@ -12,7 +12,9 @@ import socket
 from typing import Any
 
 from hast.config.model import Resource
+from hast.daemon.logs import in_words
 from hast.daemon.paths import state_directory
+from hast.daemon.tls import Channel, known_certificates, server_context
 from hast.format import frame, handshake, nv
 from hast.format.constants import (
     KEEPALIVE_S,
@@ -28,12 +30,13 @@ from hast.format.request import RequestDecoder
 from hast.replication.secondary import MAX_ACTIVE, Secondary, SecondHello, SecondReply
 from hast.replication.types import READ, Discarded, Effects, Event, Metadata, WireRequest
 from hast.worker import messages
-from hast.worker.buffers import ReceiveBuffer
+from hast.worker.buffers import ReceiveBuffer, Source
 from hast.worker.disk.discarded import save as save_discarded
 from hast.worker.disk.patient_open import NoAnswer, open_and_read
 from hast.worker.disk.provider_open import OpenedProvider, ProviderError
 from hast.worker.interfaces import Timer
 from hast.worker.link.dial import tune
+from hast.worker.link.sealed import SealedStream, accept, binding, still_wanted
 from hast.worker.outbox import Outbox
 from hast.worker.reactor import EpollReactor
 from hast.worker.sync_watch import SyncWatch
@@ -46,6 +49,8 @@ MAX_UNSENT_BYTES = 16 * 1024 * 1024
 """With more replies than this waiting for the primary, its requests are not read."""
 FAREWELL_S = 1.0
 """How long the primary may take to close the connections when it is told that this node stops."""
+SECURE_S = 5.0
+"""How long the primary may take to make the session of one connection."""
 FEED_BYTES = 8 * 1024 * 1024
 """READ requests for so much are given to the engine at once; one receive may hold thousands of them."""
 
@@ -71,8 +76,8 @@ class SecondaryWorker(Worker):
         self._sync = SyncWatch(told=Feature.SYNC_MARK in self._features)
         for sock in (self._a, self._b):
             sock.setblocking(False)
-        self._answers = Outbox(reactor, self._a, self._lost)
-        self._replies = Outbox(reactor, self._b, self._lost)
+        self._token = bytes.fromhex(str(start.get("token") or ""))
+        self._use(None, None)
         self._backlog: list[WireRequest] = []
         self._reading = True
         self._live = False
@@ -83,6 +88,8 @@ class SecondaryWorker(Worker):
 
     def open(self) -> None:
         """Provider and engine; the engine's answer to message 3 is sent once it is durable."""
+        if self.resource.is_secured and not self._secure():
+            return
         self.reactor.add(self._a.fileno(), select.EPOLLIN, self._ready_a)
         self.reactor.add(self._b.fileno(), select.EPOLLIN, self._ready_b)
         try:
@@ -105,6 +112,29 @@ class SecondaryWorker(Worker):
             self.refuse(str(found.error), found.error.exit_code)
             return
         self._begin(found.opened, *found.contents, hello)
+
+    def _use(self, a: Channel | None, b: Channel | None) -> None:
+        """How both connections are read and written: plain without channels."""
+        self._answers: Outbox | SealedStream = Outbox(self.reactor, self._a, self._lost)
+        self._replies: Outbox | SealedStream = Outbox(self.reactor, self._b, self._lost)
+        self._from_a: Source = self._a
+        self._from_b: Source = self._b
+        if a is not None and b is not None:
+            self._answers = self._from_a = SealedStream(self.reactor, self._a, self._lost, channel=a)
+            self._replies = self._from_b = SealedStream(self.reactor, self._b, self._lost, channel=b)
+
+    def _secure(self) -> bool:
+        """Make the sessions of both connections; nothing else happens in this process before. False: it ends."""
+        known = self.resource.peer_fingerprints
+        try:
+            context = server_context(known_certificates(known))
+            a = accept(self._a, context, known, binding("A", self._token), SECURE_S)
+            b = accept(self._b, context, known, binding("B", self._token), SECURE_S)
+        except OSError as error:
+            self.refuse(f"The connection of the primary is not secure: {in_words(error)}.", EXIT_TEMPORARY)
+            return False
+        self._use(a, b)
+        return True
 
     def _begin(self, opened: OpenedProvider, metadata: Metadata, image: bytes, hello: handshake.SecondHello) -> None:
         for sock in (self._a, self._b):
@@ -195,7 +225,7 @@ class SecondaryWorker(Worker):
         if not mask & ~select.EPOLLOUT:
             return
         try:
-            data = self._b.recv(4096)
+            data = self._from_b.recv(4096)
         except BlockingIOError:
             return
         except OSError as error:
@@ -206,7 +236,7 @@ class SecondaryWorker(Worker):
     def _receive_requests(self) -> None:
         buffer = self._buffer
         try:
-            received = buffer.recv(self._a)
+            received = buffer.recv(self._from_a)
         except OSError as error:
             self._lost(f"connection A: {error.strerror}")
             return
@@ -349,10 +379,12 @@ class SecondaryWorker(Worker):
     # -- the supervisor
 
     def reload(self, resource: Resource) -> None:
-        """Checksum, compression and timeout apply from the next reply on."""
+        """Checksum, compression and timeout apply from the next reply on; other keys end the connection."""
         self.resource = resource
         for sock in (self._a, self._b):
             tune(sock, resource.timeout_s)
+        if not still_wanted(self._answers, resource):
+            self._lost("hast.conf asks for other keys now")
 
     def set_sync_rate(self, bytes_s: int) -> None:
         """Synchronisation is driven by the primary; nothing to limit here."""

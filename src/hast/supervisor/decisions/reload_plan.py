@@ -20,9 +20,12 @@ LIVE_ALWAYS = frozenset(
         "fence_path",
         "split_brain_policy",
         "crash_loop",
+        "tls",
+        "peer_fingerprints",
     }
 )
-"""Keywords that the reference does not know; they never cost a secondary its connection."""
+"""Keywords that the reference does not know; they never cost a secondary its connection, but for one that is not secured
+as they say, which its worker ends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from hast.replication.handshake import (
 )
 from hast.replication.splitbrain import Changes
 from hast.replication.types import Buffer, Metadata, Peer
+from hast.worker.link.sealed import binding
 
 
 class PeerHandshake:
@@ -44,6 +45,11 @@ class PeerHandshake:
         values = FirstReply(reply.version, reply.token, reply.features, reply.errmsg or None, reply.wait)
         self.accepted = check_first_reply(values, self._features)
         self.version = self.accepted.version
+
+    def binding(self, connection: str) -> bytes:
+        """What the session with the worker begins with on connection "A" or "B"."""
+        assert self.accepted is not None, "the token comes with message 2"
+        return binding(connection, self.accepted.token)
 
     def second_hello(self, counters: tuple[int, int, int, bool], changes: Changes) -> bytes:
         """Message 3. `counters` are resuid, localcnt, remotecnt, virgin."""

@@ -10,11 +10,13 @@ import logging
 import os
 import select
 import socket
+import ssl
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from hast.config.model import Resource
+from hast.daemon.tls import TlsError, client_context
 from hast.format.constants import MAX_BODY_BYTES, MAX_DATA_BYTES
 from hast.format.frame import Frame, FrameDecoder, FrameError
 from hast.format.handshake import HandshakeError
@@ -24,10 +26,11 @@ from hast.replication.core import MAP_OFFSET_BYTES
 from hast.replication.handshake import PeerChanges, Refused
 from hast.replication.primary import Primary
 from hast.replication.types import WireRequest
-from hast.worker.buffers import ReceiveBuffer
+from hast.worker.buffers import ReceiveBuffer, Source
 from hast.worker.interfaces import Reactor, Timer
 from hast.worker.link.dial import Dialer, tune
 from hast.worker.link.peer_handshake import PeerHandshake
+from hast.worker.link.sealed import SealedStream, still_wanted
 from hast.worker.outbox import Outbox
 
 log = logging.getLogger("hast.link")
@@ -114,7 +117,11 @@ class PrimaryLink:
         self._a: socket.socket | None = None
         self._b: socket.socket | None = None
         self._expect_data(0)
-        self._outbox: Outbox | None = None
+        self._outbox: Outbox | SealedStream | None = None
+        self._outbox_b: Outbox | SealedStream | None = None
+        self._from_a: Source | None = None
+        self._from_b: Source | None = None
+        self._context: ssl.SSLContext | None = None
         self._buffer: ReceiveBuffer | None = None
         self._replies = ReplyDecoder(MAX_DATA_BYTES)
         self._quick_retries = QUICK_RETRIES
@@ -143,7 +150,7 @@ class PrimaryLink:
 
     def pump(self) -> None:
         """Called once a round: go on when the engine has become ready for message 3."""
-        if self.stage is Stage.SETTLING and self._b is not None and self._engine.hello_ready:
+        if self.stage is Stage.SETTLING and self._outbox_b is not None and self._engine.hello_ready:
             self._send_second_hello()
 
     def drop(self, reason: str, in_order: bool = False) -> None:
@@ -153,8 +160,9 @@ class PrimaryLink:
             self._fail(Outcome(False, reason))
 
     def reconfigure(self, resource: Resource) -> None:
-        """Another remote or source address: reconnect at once. Timeouts and the rest: from now on."""
+        """Another remote or source address, other keys than the peer's: reconnect at once. The rest: from now on."""
         moved = (resource.remotes, resource.source) != (self._resource.remotes, self._resource.source)
+        moved = moved or not still_wanted(self._outbox, resource)
         self._resource = resource
         for sock in (self._a, self._b):
             if sock is not None:
@@ -202,11 +210,17 @@ class PrimaryLink:
             self._next_remote(f"{self._remote}: {reason}")
             return
         tune(sock, self._resource.timeout_s)
+        try:
+            self._context = client_context() if self._resource.is_secured else None
+        except TlsError as error:
+            sock.close()
+            self._fail(Outcome(False, f"{self._remote}: {error.strerror}"))
+            return
         self._a = sock
         self._handshake = PeerHandshake(self._resource.name, self.version, self._boot_id)
         self._expect_data(0)
-        self._outbox = Outbox(self._reactor, sock, self._lost_a)
         self._reactor.add(sock.fileno(), select.EPOLLIN, self._ready_a)
+        self._outbox, self._from_a = self._ends(sock, self._lost_a)
         self.stage = Stage.HELLO
         self._deadline("no answer to the first message")
         self._outbox.send(self._handshake.first_hello())
@@ -216,6 +230,8 @@ class PrimaryLink:
         assert self._handshake is not None
         self._handshake.first_reply(frame)
         self.version = self._handshake.version
+        if isinstance(self._outbox, SealedStream):
+            self._outbox.proceed(self._handshake.binding("A"))
         self._expect_data(2 * (self._engine.core.meta.offset_bytes - MAP_OFFSET_BYTES) + MAP_SLACK_BYTES)
         self.stage = Stage.SETTLING
         self._deadline("the handshake did not go on")
@@ -235,20 +251,18 @@ class PrimaryLink:
         tune(sock, self._resource.timeout_s)
         self._b = sock
         self._reactor.add(sock.fileno(), select.EPOLLIN, self._ready_b)
+        self._outbox_b, self._from_b = self._ends(sock, self._lost_b)
         self.pump()
 
     def _send_second_hello(self) -> None:
         assert self._handshake is not None
-        assert self._b is not None
+        assert self._outbox_b is not None
         self.stage = Stage.VERDICT
         self._deadline("no answer to the second message")
         message = self._handshake.second_hello(self._engine.second_hello(), self._engine.changes())
-        try:
-            sent = self._b.send(message)
-        except OSError as error:
-            self._fail(Outcome(False, f"second connection: {error.strerror}"))
-            return
-        assert sent == len(message), "a fresh connection takes a message of a few hundred bytes"
+        self._outbox_b.send([message])
+        if isinstance(self._outbox_b, SealedStream):
+            self._outbox_b.proceed(self._handshake.binding("B"))
 
     def _fourth_message(self, frame: Frame) -> None:
         """Message 4: the verdict. The engine goes live once the merged map is on the disk."""
@@ -272,21 +286,23 @@ class PrimaryLink:
     def _ready_a(self, mask: int) -> None:
         if mask & select.EPOLLOUT and self._outbox is not None:
             self._outbox.writable()
-        if mask & ~select.EPOLLOUT and self._a is not None:
-            self._receive_frames(self._a, self._frames_a, "A")
+        if mask & ~select.EPOLLOUT and self._from_a is not None:
+            self._receive_frames(self._from_a, self._frames_a, "A")
 
     def _ready_b(self, mask: int) -> None:
-        if self._b is None:
+        if mask & select.EPOLLOUT and self._outbox_b is not None:
+            self._outbox_b.writable()
+        if self._from_b is None or not mask & ~select.EPOLLOUT:
             return
         if self.stage is Stage.UP:
             self._receive_replies()
         else:
-            self._receive_frames(self._b, self._frames_b, "B")
+            self._receive_frames(self._from_b, self._frames_b, "B")
 
-    def _receive_frames(self, sock: socket.socket, frames: FrameDecoder, name: str) -> None:
+    def _receive_frames(self, source: Source, frames: FrameDecoder, name: str) -> None:
         """The slow path: handshake messages, and the end of either connection."""
         try:
-            data = sock.recv(256 * 1024)
+            data = source.recv(256 * 1024)
         except BlockingIOError:
             return
         except OSError as error:
@@ -317,11 +333,11 @@ class PrimaryLink:
             self._fail(Outcome(False, f"unexpected message on connection {name}"))
 
     def _receive_replies(self) -> None:
-        buffer, sock = self._buffer, self._b
+        buffer, source = self._buffer, self._from_b
         assert buffer is not None
-        assert sock is not None
+        assert source is not None
         try:
-            received = buffer.recv(sock)
+            received = buffer.recv(source)
         except OSError as error:
             self._fail(Outcome(False, f"connection B: {error.strerror}"))
             return
@@ -342,11 +358,25 @@ class PrimaryLink:
         if batch:
             self._engine.replies(batch, self._reactor.now())
 
+    def _ends(self, sock: socket.socket, failed: Callable[[str], None]) -> tuple[Outbox | SealedStream, Source]:
+        """How a connection is written, and how it is read."""
+        if self._context is None:
+            return Outbox(self._reactor, sock, failed), sock
+        fingerprints = self._resource.peer_fingerprints
+        stream = SealedStream(self._reactor, sock, failed, self._context, fingerprints)
+        return stream, stream
+
     def _lost_a(self, reason: str) -> None:
         """A send failed. Told in a later round: this may come from deep inside the engine's effects."""
         sock = self._a
         self._reactor.call_soon_threadsafe(
             lambda: self._fail(Outcome(False, f"connection A: {reason}")) if self._a is sock else None
+        )
+
+    def _lost_b(self, reason: str) -> None:
+        sock = self._b
+        self._reactor.call_soon_threadsafe(
+            lambda: self._fail(Outcome(False, f"connection B: {reason}")) if self._b is sock else None
         )
 
     # -- the end of an attempt or a connection
@@ -410,6 +440,10 @@ class PrimaryLink:
             self.sent_bytes += self._outbox.sent_bytes
             self._outbox.close()
             self._outbox = None
+        if self._outbox_b is not None:
+            self._outbox_b.close()
+            self._outbox_b = None
+        self._from_a = self._from_b = None
         for sock in (self._a, self._b):
             if sock is not None:
                 self._reactor.remove(sock.fileno())

@@ -1,0 +1,181 @@
+"""TLS 1.3 between two nodes that know each other by fingerprint. Moves no bytes: others read and write the socket.
+
+A connection that is handed from one process to another carries two sessions in a row, because a session cannot be
+handed on: one with the process that accepts it, ended in order by that side, then one with the process that serves it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+from typing import cast
+
+from hast.daemon.node_key import CERTIFICATE, KEY, NodeKeyError, fingerprint
+from hast.daemon.paths import state_directory
+
+HANDSHAKE_RECORD = 0x16
+"""First byte of a connection that speaks TLS; no message of HAST begins with it."""
+RECORD_HEADER_BYTES = 5
+MAX_RECORD_BYTES = 16384 + 256
+"""What follows the header: RFC 8446, 5.2."""
+READ_BYTES = 65536
+_ALERTS = {
+    "UNKNOWN_CA": "the other node does not know this node's key",
+    "CERTIFICATE_REQUIRED": "the other node misses this node's key",
+    "CERTIFICATE_VERIFY_FAILED": "its key is not one that hast.conf names",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it shows no key",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
+    "NO_PROTOCOLS_AVAILABLE": "it does not speak TLS 1.3",
+    "UNSUPPORTED_PROTOCOL": "it does not speak TLS 1.3",
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "what arrived was changed on its way",
+}
+
+
+class TlsError(OSError):
+    """The session cannot go on. `strerror` is one clause: why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(0, reason)
+
+
+def client_context() -> ssl.SSLContext:
+    """For the side that opens a connection: whom it met is asked of `Channel.require`. Raises TlsError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return _with_own_key(context)
+
+
+def server_context(known: Iterable[str]) -> ssl.SSLContext:
+    """For the side that accepts: `known` are the certificates (PEM) of those it may meet. Raises TlsError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.num_tickets = 0
+    for certificate in known:
+        context.load_verify_locations(cadata=certificate)
+    return _with_own_key(context)
+
+
+def known_certificates(fingerprints: Iterable[str]) -> list[str]:
+    """The certificates (PEM) behind these fingerprints, as far as this node has seen them."""
+    found = []
+    for wanted in fingerprints:
+        try:
+            text = certificate_file(wanted).read_text()
+            genuine = fingerprint(ssl.PEM_cert_to_DER_cert(text.strip())) == wanted
+        except (OSError, ValueError):
+            continue
+        if genuine:
+            found.append(text)
+    return found
+
+
+def certificate_file(wanted: str) -> Path:
+    """Where the certificate of another node is kept."""
+    return state_directory() / "peers" / f"{wanted}.crt"
+
+
+def require_peer(session: ssl.SSLObject, fingerprints: Iterable[str]) -> None:
+    """Raises TlsError unless the other side of this session has one of these keys."""
+    found = fingerprint(session.getpeercert(True) or b"")
+    if found not in fingerprints:
+        raise TlsError(f"its key is not the one that hast.conf names: it has {found}")
+
+
+def _with_own_key(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    directory = state_directory()
+    try:
+        context.load_cert_chain(directory / CERTIFICATE, directory / KEY)
+    except FileNotFoundError:
+        raise TlsError(str(NodeKeyError("this node has no key; make it with: hastctl keygen"))) from None
+    except (OSError, ssl.SSLError) as error:
+        raise TlsError(f"this node's key in {directory} cannot be used: {_reason(error)}") from None
+    return context
+
+
+class Channel:
+    """One session. Ciphertext goes in by `receive` and comes out of every call that may have some to send."""
+
+    def __init__(self, context: ssl.SSLContext, *, server: bool) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._session = context.wrap_bio(self._incoming, self._outgoing, server_side=server)
+        self.established = False
+        self.ended = False
+        """The other side said that nothing more comes in this session."""
+
+    def receive(self, ciphertext: bytes | bytearray | memoryview) -> None:
+        """What the socket brought."""
+        self._incoming.write(ciphertext)
+
+    def handshake(self) -> bytes:
+        """Go on as far as possible; see `established`. Raises TlsError."""
+        try:
+            self._session.do_handshake()
+            self.established = True
+        except ssl.SSLWantReadError:
+            pass
+        except (ssl.SSLError, OSError) as error:
+            raise TlsError(_reason(error)) from None
+        return self._outgoing.read()
+
+    def last_words(self) -> bytes:
+        """After a TlsError: what tells the other side of it."""
+        return self._outgoing.read()
+
+    @property
+    def peer(self) -> str:
+        """The fingerprint of whom this session is with."""
+        return fingerprint(self._session.getpeercert(True) or b"")
+
+    def require(self, fingerprints: Iterable[str]) -> None:
+        """Raises TlsError unless the other side has one of these keys."""
+        require_peer(self._session, fingerprints)
+
+    def seal(self, plaintext: bytes | memoryview) -> bytes:
+        """Ciphertext of this, in full records. Raises TlsError."""
+        try:
+            self._session.write(plaintext)
+        except (ssl.SSLError, OSError) as error:
+            raise TlsError(_reason(error)) from None
+        return self._outgoing.read()
+
+    def open_into(self, view: memoryview) -> int:
+        """As much plaintext as has arrived and fits; 0 where none has, or `ended`. Raises TlsError."""
+        done = 0
+        try:
+            while done < len(view):
+                count = cast(int, self._session.read(len(view) - done, cast(bytearray, view[done:])))
+                if not count:
+                    self.ended = True
+                    break
+                done += count
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.ended = True
+        except (ssl.SSLError, OSError) as error:
+            raise TlsError(_reason(error)) from None
+        return done
+
+    def end(self) -> bytes:
+        """Say that nothing more comes from this side. Raises TlsError."""
+        try:
+            self._session.unwrap()
+        except ssl.SSLWantReadError:
+            pass
+        except (ssl.SSLError, OSError) as error:
+            raise TlsError(_reason(error)) from None
+        return self._outgoing.read()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        name = (error.reason or "").upper()
+        for word, text in _ALERTS.items():
+            if word in name:
+                return text
+        return f"TLS: {(error.reason or 'failed').lower().replace('_', ' ')}"
+    return getattr(error, "strerror", None) or str(error)

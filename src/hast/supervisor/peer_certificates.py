@@ -1,0 +1,98 @@
+"""Gets the certificates behind the fingerprints that hast.conf names: TLS verifies a certificate, not a fingerprint.
+
+Asked of the other node itself, at its `remote` addresses: whoever answers there proves nothing, and only a certificate
+with the right fingerprint is kept. Nothing is told to the other side but this node's own certificate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+from collections.abc import Mapping
+
+from hast.config.address import AddressError, AddressKind, parse_address
+from hast.config.model import Resource
+from hast.daemon.logs import context
+from hast.daemon.node_key import fingerprint
+from hast.daemon.paths import make_state_directory
+from hast.daemon.tls import TlsError, certificate_file, client_context, known_certificates
+from hast.supervisor.resource_state import ResourceState
+
+log = logging.getLogger("hast.peers")
+
+LOOK_EVERY_S = 2.0
+ANSWER_S = 3.0
+
+
+class PeerCertificates:
+    """Looks for what is missing, now and whenever the configuration or a key has changed."""
+
+    def __init__(self, states: Mapping[str, ResourceState]) -> None:
+        self._states = states
+        self._told: set[str] = set()
+        """What could not be done, each told once."""
+        self._task = asyncio.create_task(self._run())
+
+    def close(self) -> None:
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            for state in list(self._states.values()):
+                if is_missing(state.resource):
+                    await self._fetch(state.resource)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _fetch(self, resource: Resource) -> None:
+        for remote in resource.remotes:
+            try:
+                found = await shown_by(remote)
+            except (OSError, TimeoutError, AddressError) as error:
+                log.debug("No certificate from %s: %s", remote, error, extra=context(resource.name))
+                continue
+            if fingerprint(found) not in resource.peer_fingerprints:
+                self._tell(f"{remote} shows a key that hast.conf does not name: {fingerprint(found)}.", resource.name)
+                continue
+            try:
+                keep(found)
+            except OSError as error:
+                self._tell(
+                    f"The certificate of {remote} cannot be kept: {error.filename}: {error.strerror}.", resource.name
+                )
+
+    def _tell(self, text: str, name: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            log.warning("%s", text, extra=context(name))
+
+
+def is_missing(resource: Resource) -> bool:
+    """Whether a connection of the other node could not be verified."""
+    wanted = resource.peer_fingerprints if resource.is_secured else ()
+    return len(known_certificates(wanted)) < len(wanted)
+
+
+async def shown_by(remote: str) -> bytes:
+    """The certificate (DER) that whoever is at this address shows. Raises OSError, TimeoutError, AddressError."""
+    address = parse_address(remote)
+    if address.kind is not AddressKind.TCP:
+        raise TlsError("not a TCP address")
+    async with asyncio.timeout(ANSWER_S):
+        _reader, writer = await asyncio.open_connection(address.host, address.port, ssl=client_context())
+    try:
+        session: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        return session.getpeercert(True) or b""
+    finally:
+        writer.transport.abort()
+
+
+def keep(certificate: bytes) -> None:
+    """Raises OSError."""
+    make_state_directory()
+    path = certificate_file(fingerprint(certificate))
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text(ssl.DER_cert_to_PEM_cert(certificate))
+    os.replace(unfinished, path)

@@ -1,0 +1,237 @@
+"""One connection of the link under TLS: what an Outbox and a socket are to the rest of the link, over one socket.
+
+The primary's side has two sessions in a row (daemon/tls.py): the first with the supervisor that admits it, the second
+with the worker that serves it, bound to the first by the token of message 2. What is sent before a session is ready
+waits. The secondary's worker makes its session before anything else happens, within a deadline, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import hmac
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum, auto
+
+from hast.config.model import Resource
+from hast.daemon.tls import MAX_RECORD_BYTES, READ_BYTES, RECORD_HEADER_BYTES, Channel, TlsError
+from hast.replication.types import Buffer
+from hast.worker.interfaces import Reactor
+from hast.worker.outbox import Outbox
+
+SEAL_BYTES = 256 * 1024
+"""How much is gathered before it is encrypted: full records, and no larger copy than that."""
+RECEIVE_BYTES = 512 * 1024
+ROOM_FOR_A_RECORD = RECORD_HEADER_BYTES + MAX_RECORD_BYTES
+
+
+def binding(connection: str, token: bytes) -> bytes:
+    """What the second session of connection "A" or "B" begins with."""
+    return b"HAST-" + connection.encode() + token
+
+
+class _Phase(Enum):
+    GREETING = auto()
+    """The handshake of the first session."""
+    ADMISSION = auto()
+    """The first session: the messages that decide whether this connection is wanted."""
+    GREETING_WORKER = auto()
+    OPEN = auto()
+
+
+class SealedStream:
+    """Reads like a non-blocking socket, sends like an Outbox. `failed(reason)` as there."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        sock: socket.socket,
+        failed: Callable[[str], None],
+        context: ssl.SSLContext | None = None,
+        fingerprints: tuple[str, ...] = (),
+        channel: Channel | None = None,
+    ) -> None:
+        """Either `context` and `fingerprints`, of the side that opened it, or the `channel` that `accept` made."""
+        self._sock = sock
+        self._failed = failed
+        self._outbox = Outbox(reactor, sock, failed)
+        self._context = context
+        self._fingerprints = fingerprints
+        self._waiting: list[Buffer] = []
+        self._binding = b""
+        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self._phase = _Phase.OPEN
+        if channel is not None:
+            self._channel = channel
+            return
+        self._greet(_Phase.GREETING)
+
+    def is_with(self, fingerprints: Iterable[str]) -> bool:
+        """Whether the other side is one of these, or is not known yet."""
+        return not self._channel.established or self._channel.peer in fingerprints
+
+    # -- as an Outbox
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._outbox.queued_bytes + sum(map(len, self._waiting))
+
+    @property
+    def sent_bytes(self) -> int:
+        return self._outbox.sent_bytes
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        """Encrypt and send, or keep until the session is there."""
+        if self._phase in (_Phase.GREETING, _Phase.GREETING_WORKER):
+            self._waiting += buffers
+            return
+        try:
+            self._outbox.send(list(self._sealed(buffers)))
+        except TlsError as error:
+            self._failed(str(error.strerror))
+
+    def writable(self) -> None:
+        self._outbox.writable()
+
+    def watch(self, events: int) -> None:
+        self._outbox.watch(events)
+
+    def close(self) -> None:
+        self._waiting.clear()
+        self._outbox.close()
+
+    # -- as a socket
+
+    def recv(self, most: int) -> bytes:
+        """As socket.recv. Raises BlockingIOError, OSError."""
+        view = memoryview(bytearray(max(most, 2 * ROOM_FOR_A_RECORD)))
+        return bytes(view[: self.recv_into(view)])
+
+    def recv_into(self, view: memoryview) -> int:
+        """As socket.recv_into. All that one call took from the socket fits into `view`: epoll tells of the rest.
+        Raises BlockingIOError, OSError."""
+        most = min(max(len(view) - ROOM_FOR_A_RECORD, ROOM_FOR_A_RECORD), RECEIVE_BYTES)
+        received = self._sock.recv_into(self._buffer, most)
+        if not received:
+            if self._phase in (_Phase.GREETING, _Phase.GREETING_WORKER):
+                raise TlsError(
+                    "it ended the connection in the TLS handshake: either it does not know this node's key, "
+                    "or it does not speak TLS"
+                )
+            return 0
+        self._channel.receive(self._buffer[:received])
+        return self._advance(view)
+
+    # -- the two sessions
+
+    def proceed(self, bound_to: bytes) -> None:
+        """The conversation with the supervisor is over: when it ends the session, the one with its worker follows."""
+        self._binding = bound_to
+        if self._phase is _Phase.ADMISSION and self._channel.ended:
+            self._begin_again()
+
+    def _greet(self, phase: _Phase) -> None:
+        assert self._context is not None
+        self._phase = phase
+        self._channel = Channel(self._context, server=False)
+        self._outbox.send([self._channel.handshake()])
+
+    def _advance(self, view: memoryview) -> int:
+        if self._phase in (_Phase.GREETING, _Phase.GREETING_WORKER):
+            self._go_on_greeting()
+            if not self._channel.established:
+                raise BlockingIOError
+        done = self._channel.open_into(view)
+        if self._channel.ended and self._phase is _Phase.OPEN:
+            return done
+        if self._channel.ended and self._binding:
+            self._begin_again()
+        if not done:
+            raise BlockingIOError
+        return done
+
+    def _go_on_greeting(self) -> None:
+        answer = self._channel.handshake()
+        if answer:
+            self._outbox.send([answer])
+        if not self._channel.established:
+            return
+        self._channel.require(self._fingerprints)
+        waiting, self._waiting = self._waiting, []
+        if self._phase is _Phase.GREETING_WORKER:
+            waiting.insert(0, self._binding)
+            self._phase = _Phase.OPEN
+        else:
+            self._phase = _Phase.ADMISSION
+        if waiting:
+            self.send(waiting)
+
+    def _begin_again(self) -> None:
+        self._outbox.send([self._channel.end()])
+        self._greet(_Phase.GREETING_WORKER)
+
+    def _sealed(self, buffers: Sequence[Buffer]) -> list[bytes]:
+        sealed: list[bytes] = []
+        gathered: list[Buffer] = []
+        size = 0
+        for buffer in buffers:
+            gathered.append(buffer)
+            size += len(buffer)
+            if size >= SEAL_BYTES:
+                sealed.append(self._channel.seal(b"".join(gathered)))
+                gathered, size = [], 0
+        if size:
+            sealed.append(self._channel.seal(b"".join(gathered)))
+        return sealed
+
+
+def still_wanted(stream: Outbox | SealedStream | None, resource: Resource) -> bool:
+    """Whether a connection may go on under this configuration: it is secured as that says, with a key that it names."""
+    if stream is None:
+        return True
+    if isinstance(stream, SealedStream):
+        return resource.is_secured and stream.is_with(resource.peer_fingerprints)
+    return not resource.is_secured
+
+
+def accept(
+    sock: socket.socket, context: ssl.SSLContext, fingerprints: tuple[str, ...], bound_to: bytes, deadline_s: float
+) -> Channel:
+    """The second session, on the side that accepted: waits for it, in a process that has nothing else to do yet.
+    Raises TlsError, TimeoutError, OSError."""
+    until_s = time.monotonic() + deadline_s
+    channel = Channel(context, server=True)
+    while not channel.established:
+        _receive(sock, channel, until_s)
+        try:
+            sock.sendall(channel.handshake())
+        except TlsError:
+            sock.sendall(channel.last_words())
+            raise
+    channel.require(fingerprints)
+    told = bytearray(len(bound_to))
+    view = memoryview(told)
+    done = 0
+    while done < len(told):
+        count = channel.open_into(view[done:])
+        done += count
+        if channel.ended:
+            raise TlsError("it ended the session")
+        if not count:
+            _receive(sock, channel, until_s)
+    if not hmac.compare_digest(told, bound_to):
+        raise TlsError("it does not belong to the connection that was admitted")
+    return channel
+
+
+def _receive(sock: socket.socket, channel: Channel, until_s: float) -> None:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    if not poll.poll(max(0.0, until_s - time.monotonic()) * 1000):
+        raise TimeoutError("no TLS handshake in time")
+    data = sock.recv(READ_BYTES)
+    if not data:
+        raise TlsError("it closed the connection in the TLS handshake")
+    channel.receive(data)

@@ -1,0 +1,263 @@
+"""Two real hastd that know each other by key, and strangers between and beside them. No root."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from daemon_fixtures import MakeDaemon
+from daemon_pair import Pair, io, needs_qemu_io
+
+from daemon import Daemon, free_port, wait_for
+from hast.daemon.node_key import read_fingerprint
+from hast.format import frame, handshake
+from hast.format.constants import OUR_FEATURES, PROTOCOL_VERSION
+
+pytestmark = needs_qemu_io
+OTHER = "the-other-node"
+
+
+def keygen(daemon: Daemon, *options: str) -> str:
+    """Make the key of this daemon; its fingerprint."""
+    done = daemon.hastctl("keygen", *options)
+    assert done.returncode == 0, done.stderr
+    directory = daemon.directory / "state"
+    return read_fingerprint(directory / ("node-next.crt" if "--next" in options else "node.crt"))
+
+
+def configure(daemon: Daemon, port: int, own: list[str], theirs: list[str], more: str = "") -> None:
+    """`port`: where the other node is found."""
+    name = socket.gethostname()
+    head = f"on {name} {{ {' '.join(f'fingerprint {each}' for each in own)} }}\n"
+    head += f"on {OTHER} {{ {' '.join(f'fingerprint {each}' for each in theirs)} }}\n"
+    other = f"on {OTHER} {{ local /dev/null\n remote tcp4://127.0.0.1:1 }}"
+    lines = f"timeout 5\n{more}\n{other}"
+    disk = daemon.directory / "disk1.img"
+    if not disk.exists():
+        disk.touch()
+        os.truncate(disk, 16 << 20)
+    daemon.write_config({"disk1": f"local {disk}\n remote tcp4://127.0.0.1:{port}"}, head=head, inside=lines)
+
+
+@pytest.fixture
+def strangers(make_daemon: MakeDaemon) -> Iterator[Pair]:
+    """Two that have keys and are not configured yet."""
+    made = Pair(make_daemon(fake=False), make_daemon(fake=False))
+    for daemon in made.both:
+        daemon.environment_more["HAST_RECONNECT_S"] = "1"
+    yield made
+    made.check_logs()
+
+
+@pytest.fixture
+def secure(strangers: Pair) -> Pair:
+    """Known to each other, in step."""
+    one, two = strangers.both
+    first, second = keygen(one), keygen(two)
+    configure(one, two.port, [first], [second])
+    configure(two, one.port, [second], [first])
+    strangers.bring_up()
+    return strangers
+
+
+def test_a_pair_with_keys_replicates_and_says_that_its_link_is_secure(secure: Pair) -> None:
+    io(secure.one, "write -P 7 0 8M", "write -P 9 3M 1M", "flush", "read -P 9 3M 1M")
+    secure.wait_complete()
+    first, second = secure.images()
+    assert first == second
+    assert first[3 << 20] == 9
+    for daemon in secure.both:
+        assert daemon.status()["tls"] == "on"
+        assert "  tls: on\n" in daemon.hastctl("list").stdout
+
+
+def test_roles_are_exchanged_and_the_link_lost_and_made_again_with_keys(secure: Pair) -> None:
+    secure.one.role("secondary")
+    assert secure.two.role("primary")["error"] is None
+    secure.wait_complete()
+    io(secure.two, "write -P 5 0 2M")
+    secure.one.die()
+    io(secure.two, "write -P 6 1M 2M")
+    secure.one.start()
+    assert secure.one.role("secondary")["error"] is None
+    secure.wait_complete()
+    first, second = secure.images()
+    assert first == second
+
+
+def plain_hello(port: int) -> bytes:
+    """What a node without keys hears after message 1."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+        hello = handshake.Hello("disk1", PROTOCOL_VERSION, int(OUR_FEATURES))
+        sock.sendall(b"".join(bytes(part) for part in frame.encode(1, hello.fields())))
+        return sock.recv(65536)
+
+
+def test_a_primary_without_a_key_is_told_nothing_and_does_not_disturb_the_pair(secure: Pair) -> None:
+    for _ in range(3):
+        assert plain_hello(secure.two.port) == b""
+    assert secure.words() == ["complete", "complete"]
+    wait_for(lambda: "did not show the key" in secure.two.log(), "the log line")
+
+
+def test_a_primary_with_another_key_is_not_let_in(secure: Pair, tmp_path: Path) -> None:
+    """An unprivileged process that has the address and a key of its own."""
+    state = tmp_path / "stranger"
+    environment = {**os.environ, "HAST_STATE": str(state)}
+    script = "from hast.daemon.node_key import generate; generate()"
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(state / "node.crt", state / "node.key")
+    with socket.create_connection(("127.0.0.1", secure.two.port), timeout=5) as raw:
+        assert _answer(context.wrap_socket(raw)) == b""
+    assert secure.words() == ["complete", "complete"]
+
+
+def _answer(sock: ssl.SSLSocket) -> bytes:
+    """What a primary with this session hears after message 1; nothing where the session is ended."""
+    hello = handshake.Hello("disk1", PROTOCOL_VERSION, int(OUR_FEATURES))
+    with contextlib.suppress(OSError), sock:
+        sock.sendall(b"".join(bytes(part) for part in frame.encode(1, hello.fields())))
+        return sock.recv(65536)
+    return b""
+
+
+def test_whoever_listens_where_the_secondary_was_gets_nothing_of_the_disk(secure: Pair) -> None:
+    """8457 is a port that any user may listen on."""
+    io(secure.one, "write -P 3 0 1M")
+    secure.two.stop()
+    heard = bytearray()
+    with socket.create_server(("127.0.0.1", secure.two.port)) as server:
+        server.settimeout(30)
+        for _ in range(2):
+            sock, _where = server.accept()
+            sock.settimeout(5)
+            with sock:
+                heard += sock.recv(65536)
+                sock.sendall(b"\x01\x00\x00\x00\x00" * 20)
+    assert heard[:1] == b"\x16", "TLS, and no word of HAST"
+    assert b"disk1" not in heard
+    wait_for(lambda: "does not speak TLS" in secure.one.log(), "the reason")
+
+
+def test_a_node_whose_key_is_not_the_one_of_the_file_is_refused_and_named(strangers: Pair) -> None:
+    one, two = strangers.both
+    first, second = keygen(one), keygen(two)
+    configure(one, two.port, [first], ["ab" * 32])
+    configure(two, one.port, [second], [first])
+    for daemon in strangers.both:
+        assert daemon.hastctl("create", "disk1").returncode == 0
+        daemon.start()
+    two.role("secondary")
+    one.role("primary")
+    wait_for(lambda: second in one.log(), "the key that it has")
+    assert one.status()["status"] == "degraded"
+    configure(one, two.port, [first], [second])
+    one.process.send_signal(1)  # type: ignore[union-attr]
+    strangers.wait_complete()
+
+
+def test_a_key_is_changed_without_stopping_the_pair(secure: Pair) -> None:
+    one, two = secure.both
+    old = shown(one)
+    new = keygen(one, "--next")
+    theirs = shown(two)
+    configure(one, two.port, [old, new], [theirs])
+    configure(two, one.port, [theirs], [old, new])
+    for daemon in secure.both:
+        daemon.process.send_signal(1)  # type: ignore[union-attr]
+    wait_for(lambda: all(log.count("reloaded") for log in (one.log(), two.log())), "the reload")
+    assert secure.words() == ["complete", "complete"], "nothing is interrupted"
+    assert one.hastctl("keygen", "--switch").returncode == 0
+    two.role("init")
+    two.role("secondary")
+    secure.wait_complete()
+    assert shown(one) == new
+
+
+def shown(daemon: Daemon) -> str:
+    """The fingerprint of this daemon's node."""
+    return read_fingerprint(daemon.directory / "state" / "node.crt")
+
+
+class Middle:
+    """A host between the two that does as it likes with what passes; `hurt(data, towards_secondary, count)`."""
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self.hurt: Callable[[bytes, bool], bytes] = lambda data, _towards: data
+        self.passed = bytearray()
+        self._target = target
+        self._server = socket.create_server(("127.0.0.1", self.port))
+        self._open = True
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._open = False
+        self._server.close()
+
+    def _accept(self) -> None:
+        while self._open:
+            try:
+                near, _where = self._server.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                continue
+            threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        with near, far:
+            while self._open:
+                ready, _, _ = select.select([near, far], [], [], 0.5)
+                for sock in ready:
+                    try:
+                        data = sock.recv(65536)
+                        if not data:
+                            return
+                        self.passed += data
+                        (far if sock is near else near).sendall(self.hurt(data, sock is near))
+                    except OSError:
+                        return
+
+
+def alter(data: bytes, towards: bool) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1]) if towards and len(data) > 4000 else data
+
+
+def repeat(data: bytes, towards: bool) -> bytes:
+    return data + data if towards and len(data) > 4000 else data
+
+
+def swallow(data: bytes, towards: bool) -> bytes:
+    return data[: len(data) // 2] if towards and len(data) > 4000 else data
+
+
+@pytest.mark.parametrize("hurt", [alter, repeat, swallow])
+def test_what_is_changed_on_its_way_is_not_believed_and_the_pair_is_whole_when_it_ends(
+    strangers: Pair, hurt: Callable[[bytes, bool], bytes]
+) -> None:
+    one, two = strangers.both
+    first, second = keygen(one), keygen(two)
+    middle = Middle(two.port)
+    configure(one, middle.port, [first], [second])
+    configure(two, one.port, [second], [first])
+    strangers.bring_up()
+    middle.hurt = hurt
+    io(one, "write -P 1 0 4M", "flush")
+    wait_for(lambda: "Disconnected from the peer" in one.log() or one.status()["status"] == "degraded", "the loss", 30)
+    middle.hurt = lambda data, _towards: data
+    strangers.wait_complete()
+    first_image, second_image = strangers.images()
+    assert first_image == second_image
+    assert b"disk1" not in middle.passed, "nothing of it can be read"
+    middle.close()
