@@ -278,6 +278,20 @@ def test_s6_a_disk_that_failed_while_it_was_leaving_does_not_come_back_alone() -
     assert rig.saved.stale
 
 
+def test_s9_a_disk_that_was_given_up_while_it_was_leaving_does_not_keep_the_peer_waiting() -> None:
+    rig = connected()
+    rig.call(rig.engine.release_disk)
+    rig.store(error=EIO)
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    rig.call(rig.engine.disk_lost, "it does not answer")
+    rig.write(0)
+    rig.lose()
+    rig.store_all()
+    rig.call(rig.engine.begin_handshake)
+    rig.store_all()
+    assert rig.engine.hello_ready
+
+
 def test_the_next_worker_is_told_of_a_disk_that_is_lost_while_the_peer_leads_already() -> None:
     rig = connected()
     rig.call(rig.engine.release_disk)

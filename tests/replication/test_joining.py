@@ -478,3 +478,20 @@ def test_s4_flush_that_ends_between_message_4_and_the_live_link_is_not_answered_
     assert flush not in rig.finished
     rig.work()
     assert flush in rig.finished
+
+
+def test_s3_what_a_peer_lost_with_its_cache_is_not_read_from_it_after_a_write_that_failed_on_both() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.write(0)
+    rig.work()
+    rig.lose()
+    failed = rig.write(0)
+    rig.store_all()
+    rig.call(rig.engine.disk_lost, "it does not answer")
+    rig.finish_local(error=EIO)
+    assert failed.error == EIO
+    rig.attach(boot_id=b"another boot of b")
+    read = rig.read(0)
+    assert not rig.sent(READ)
+    assert read.error == EIO

@@ -153,7 +153,7 @@ def test_whoever_listens_where_the_secondary_was_gets_nothing_of_the_disk(secure
 def test_a_node_whose_key_is_not_the_one_of_the_file_is_refused_and_named(strangers: Pair) -> None:
     one, two = strangers.both
     first, second = keygen(one), keygen(two)
-    configure(one, two.port, [first], ["ab" * 32])
+    configure(one, two.port, [first], ["ab" * 32], "wait-for-peer off")
     configure(two, one.port, [second], [first])
     for daemon in strangers.both:
         assert daemon.hastctl("create", "disk1").returncode == 0

@@ -93,10 +93,12 @@ class Standing:
     def settle(self) -> None:
         """The end of every call: who leads follows the facts (S8)."""
         core = self._core
-        if self.disk_leaves or core.map.owed_local or self._lead_command is not None or self._stale_job is not None:
+        if self._lead_command is not None or self._stale_job is not None:
             return
         if self._comes_back:
             self._come_back()
+        if self.disk_leaves or core.map.owed_local:
+            return
         if (core.meta.stale or core.meta.inconsistent) and core.connected and core.local_ok:
             self._take_lead_back()
         if self._ahead_missed and not core.lacking:
@@ -121,7 +123,9 @@ class Standing:
         it is back: it is not to be copied from."""
         core, peer = self._core, self._core.peer
         self._comes_back = False
-        if core.connected or not core.local_ok or not core.meta.stale or core.meta.inconsistent or peer is None:
+        if core.connected or peer is None or not core.local_ok or core.map.owed_local:
+            return
+        if core.meta.inconsistent or not core.meta.stale:
             return
         theirs = peer.localcnt + (1 if self._lead_offered >= 0 else 0)
         ours = max(core.meta.localcnt, peer.remotecnt)

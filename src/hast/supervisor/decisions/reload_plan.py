@@ -24,8 +24,8 @@ LIVE_ALWAYS = frozenset(
         "peer_fingerprints",
     }
 )
-"""Keywords that the reference does not know; they never cost a secondary its connection, but for one that is not secured
-as they say, which its worker ends."""
+"""Keywords that the reference does not know; they never cost a secondary its connection, but for one not secured as
+they say, which its worker ends."""
 
 
 @dataclass(frozen=True, slots=True)
