@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.contestants import Contestant, hast_pair, nbdkit_single, qemu_quorum, qemu_quorum_unix
+from bench.contestants import Contestant, hast_pair, hast_pair_with_tls, nbdkit_single, qemu_quorum, qemu_quorum_unix
 from bench.jobs import JOBS, Job, run
 from hast.lab.processes import LabError
 
@@ -28,11 +28,17 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=4, help="length of one job")
     parser.add_argument("--only", action="append", help="job name; may be repeated")
     parser.add_argument(
-        "--contestant", action="append", help="hast, quorum, quorum-unix, single; default: the first two"
+        "--contestant", action="append", help="hast, hast-tls, quorum, quorum-unix, single; default: the first two"
     )
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     options = parser.parse_args()
-    makers = {"hast": hast_pair, "quorum": qemu_quorum, "quorum-unix": qemu_quorum_unix, "single": nbdkit_single}
+    makers = {
+        "hast": hast_pair,
+        "hast-tls": hast_pair_with_tls,
+        "quorum": qemu_quorum,
+        "quorum-unix": qemu_quorum_unix,
+        "single": nbdkit_single,
+    }
     names = options.contestant or ["hast", "quorum"]
     jobs = [job for job in JOBS if not options.only or job.name in options.only]
     with tempfile.TemporaryDirectory(prefix="hast-bench-") as directory:

@@ -26,9 +26,9 @@ class Contestant:
     close: Callable[[], None]
 
 
-def hast_pair(directory: Path) -> Contestant:
-    """Two hastd on loopback, fullsync, `device none`, files. Raises LabError."""
-    pair = LoopbackPair(directory, size_bytes=SIZE_BYTES)
+def hast_pair(directory: Path, secure: bool = False) -> Contestant:
+    """Two hastd on loopback, fullsync, `device none`, files; `secure`: with TLS. Raises LabError."""
+    pair = LoopbackPair(directory, size_bytes=SIZE_BYTES, secure=secure)
 
     def close() -> None:
         pair.one.stop()
@@ -39,7 +39,12 @@ def hast_pair(directory: Path) -> Contestant:
     except LabError:
         close()
         raise
-    return Contestant("hast", pair.one.nbd_uri("disk1"), close)
+    return Contestant("hast-tls" if secure else "hast", pair.one.nbd_uri("disk1"), close)
+
+
+def hast_pair_with_tls(directory: Path) -> Contestant:
+    """The same under TLS 1.3. Raises LabError."""
+    return hast_pair(directory, secure=True)
 
 
 def qemu_quorum(directory: Path) -> Contestant:

@@ -134,10 +134,11 @@ class Channel:
         """Raises TlsError unless the other side has one of these keys."""
         require_peer(self._session, fingerprints)
 
-    def seal(self, plaintext: bytes | memoryview) -> bytes:
-        """Ciphertext of this, in full records. Raises TlsError."""
+    def seal(self, pieces: Iterable[bytes | bytearray | memoryview]) -> bytes:
+        """Ciphertext of these, each in records of its own. Raises TlsError."""
         try:
-            self._session.write(plaintext)
+            for plaintext in pieces:
+                self._session.write(cast(bytes, plaintext))
         except (ssl.SSLError, OSError) as error:
             raise TlsError(_reason(error)) from None
         return self._outgoing.read()

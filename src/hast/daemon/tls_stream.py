@@ -70,7 +70,7 @@ class TlsStream:
         return piece
 
     async def send(self, data: bytes) -> None:
-        await self._put(self._channel.seal(data))
+        await self._put(self._channel.seal([data]))
 
     async def leave(self) -> None:
         """End the session in order: what comes next on the socket belongs to another. Raises TlsError, OSError."""

@@ -19,6 +19,7 @@ from hast.cli.client import ControlClient, ControlError
 from hast.lab.processes import LabError, wait_until
 
 START_TIMEOUT_S = 20.0
+PEER = "the-other-node"
 STOP_TIMEOUT_S = 20.0
 
 
@@ -32,12 +33,14 @@ class Node:
         self.peer_port = peer_port
         self.disk_names = tuple(disks)
         self.configuration = directory / "hast.conf"
+        self.keys = self.peer_section = ""
         self._daemon: subprocess.Popen[bytes] | None = None
         (directory / "run").mkdir(parents=True)
 
     def write_configuration(self, size_bytes: int, extra: str = "") -> None:
         """Write hast.conf and make the disk files. `extra` goes into every resource."""
         lines = [
+            self.keys,
             f"control {self.directory}/run/hastctl",
             f"pidfile {self.directory}/run/hastd.pid",
             f"listen tcp4://127.0.0.1:{self.port}",
@@ -48,9 +51,19 @@ class Node:
                 file.truncate(size_bytes)
             lines.append(
                 f"resource {disk} {{\n\tdevice none\n{extra}\ton {socket.gethostname()} {{\n"
-                f"\t\tlocal {path}\n\t\tremote tcp4://127.0.0.1:{self.peer_port}\n\t}}\n}}"
+                f"\t\tlocal {path}\n\t\tremote tcp4://127.0.0.1:{self.peer_port}\n\t}}\n{self.peer_section}}}"
             )
         self.configuration.write_text("\n".join(lines) + "\n")
+
+    def make_key(self) -> str:
+        """hastctl keygen; the fingerprint of this node. Raises LabError."""
+        self.hastctl("keygen")
+        return self.hastctl("keygen", "--show").split()[0]
+
+    def know(self, own: str, peer: str) -> None:
+        """Both fingerprints, for the configuration that is written next."""
+        self.keys = f"on {socket.gethostname()} {{ fingerprint {own} }}\non {PEER} {{ fingerprint {peer} }}"
+        self.peer_section = f"\ton {PEER} {{\n\t\tlocal /dev/null\n\t\tremote none\n\t}}\n"
 
     def disk_file(self, disk: str) -> Path:
         return self.directory / f"{disk}.img"
@@ -152,13 +165,25 @@ class LoopbackPair:
     """Nodes `one` and `two` in `directory`, not started. On exit both are stopped; the directory stays."""
 
     def __init__(
-        self, directory: Path, disks: Sequence[str] = ("disk1",), size_bytes: int = 256 << 20, extra: str = ""
+        self,
+        directory: Path,
+        disks: Sequence[str] = ("disk1",),
+        size_bytes: int = 256 << 20,
+        extra: str = "",
+        secure: bool = False,
     ) -> None:
+        """`secure`: with keys, and so with TLS between them."""
         ports = free_ports(2)
         self.one = Node("node1", directory / "node1", ports[0], ports[1], disks)
         self.two = Node("node2", directory / "node2", ports[1], ports[0], disks)
         for node in (self.one, self.two):
             node.write_configuration(size_bytes, extra)
+        if secure:
+            first, second = self.one.make_key(), self.two.make_key()
+            self.one.know(first, second)
+            self.two.know(second, first)
+            for node in (self.one, self.two):
+                node.write_configuration(size_bytes, extra)
 
     def __enter__(self) -> LoopbackPair:
         return self

@@ -22,7 +22,9 @@ from hast.worker.interfaces import Reactor
 from hast.worker.outbox import Outbox
 
 SEAL_BYTES = 256 * 1024
-"""How much is gathered before it is encrypted: full records, and no larger copy than that."""
+"""How much is encrypted before it is sent."""
+WHOLE_BYTES = 16 * 1024
+"""What is smaller is gathered into full records; what is not is encrypted where it lies."""
 RECEIVE_BYTES = 512 * 1024
 ROOM_FOR_A_RECORD = RECORD_HEADER_BYTES + MAX_RECORD_BYTES
 
@@ -174,17 +176,26 @@ class SealedStream:
 
     def _sealed(self, buffers: Sequence[Buffer]) -> list[bytes]:
         sealed: list[bytes] = []
-        gathered: list[Buffer] = []
+        pieces: list[Buffer] = []
+        small: list[Buffer] = []
         size = 0
         for buffer in buffers:
-            gathered.append(buffer)
+            if len(buffer) < WHOLE_BYTES:
+                small.append(buffer)
+            else:
+                pieces += [*_joined(small), buffer]
+                small = []
             size += len(buffer)
             if size >= SEAL_BYTES:
-                sealed.append(self._channel.seal(b"".join(gathered)))
-                gathered, size = [], 0
+                sealed.append(self._channel.seal([*pieces, *_joined(small)]))
+                pieces, small, size = [], [], 0
         if size:
-            sealed.append(self._channel.seal(b"".join(gathered)))
+            sealed.append(self._channel.seal([*pieces, *_joined(small)]))
         return sealed
+
+
+def _joined(buffers: list[Buffer]) -> list[bytes]:
+    return [b"".join(buffers)] if buffers else []
 
 
 def still_wanted(stream: Outbox | SealedStream | None, resource: Resource) -> bool:
