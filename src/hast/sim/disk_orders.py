@@ -151,7 +151,7 @@ class DiskOrders:
 
         def let_go() -> None:
             last = engine.drop_disk(self._world.now)
-            node.watcher.lets_disk_go(node)
+            node.watcher.gives_way(node)
             provider = node.provider
             provider.retire(last)
             node.pump()

@@ -37,8 +37,8 @@ class Watcher(Protocol):
         """The engine told of this just now."""
         ...
 
-    def lets_disk_go(self, node: Node) -> None:
-        """Its disk was taken out of service just now."""
+    def gives_way(self, node: Node) -> None:
+        """Its disk was taken out of service just now, or says what a worker that is dead wrote: that it is stale."""
         ...
 
     def wrong(self, text: str) -> None:

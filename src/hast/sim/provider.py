@@ -146,6 +146,8 @@ class Provider:
     def _write_late(self, job: Store) -> int:
         if job.metadata is not None:
             self.disk.write_metadata(job.metadata)
+            if job.metadata.stale:
+                self._node.watcher.gives_way(self._node)
         else:
             self.disk.write(job.offset_bytes, job.data)
         return 0

@@ -468,7 +468,7 @@ class Truth:
 
     # -- the failures that excuse a loss -----------------------------------------------------------------------------
 
-    def lets_disk_go(self, node: Node) -> None:
+    def gives_way(self, node: Node) -> None:
         """Its peer lost power in the moment before, and nobody knew: what that had not flushed was on both."""
         other = self.cluster.other(node)
         if not self._alive(node):
