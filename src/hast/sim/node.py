@@ -76,7 +76,7 @@ class Node:
         """Counts engines: what an earlier one started is not reported to a later one."""
         self.up = True
         self.gone: list[int] = []
-        """The sectors whose newest content the last power cut took."""
+        """The sectors whose newest content a power cut took."""
         self.sync_seqs: set[int] = set()
         """Of the requests that reached this secondary: those that synchronise."""
         self.copied: dict[int, int] = {}
@@ -187,8 +187,9 @@ class Node:
         self.flush_doubtful = self.detached = False
         self.lead = Lead.AS_RECORDED
         self.world.note(f"{self.name}: power cut")
-        self.gone = self.disk.crash(self.rng, keep)
-        return self.gone
+        gone = self.disk.crash(self.rng, keep)
+        self.gone = sorted({*self.gone, *gone})
+        return gone
 
     def boot(self) -> None:
         self.up = True

@@ -472,16 +472,16 @@ class Truth:
         """Its peer lost power in the moment before, and nobody knew: what that had not flushed was on both."""
         other = self.cluster.other(node)
         if not self._alive(node):
-            self.excuse_lost(other, other.gone)
+            self.excuse_lost(other, other.gone, gave_way=True)
 
-    def excuse_lost(self, node: Node, gone: Iterable[int]) -> None:
+    def excuse_lost(self, node: Node, gone: Iterable[int], gave_way: bool = False) -> None:
         """A power cut took these sectors' newest content: what no other place holds is lost for good, and whoever
         reads it may see something older. A copy that is to be overwritten, or soon will be, holds nothing."""
         peer = self.cluster.other(node)
         other = peer.disk
         engine = peer.engine
         gives_way = isinstance(engine, Primary) and (engine.core.meta.stale or not engine.core.local_ok)
-        good = not (self._says_bad(other.durable_metadata) or gives_way or self.is_rewritten(peer))
+        good = not (self._says_bad(other.durable_metadata) or gives_way or gave_way or self.is_rewritten(peer))
         mine, theirs = node.disk.data().cast("Q"), other.data().cast("Q")
         for number in gone:
             place = self.history.place(number, mine[number])
