@@ -74,8 +74,9 @@ def switch() -> str:
     directory = state_directory()
     found = read_fingerprint(directory / NEXT_CERTIFICATE)
     try:
-        # Between the two a start fails and is tried again: a key never meets the certificate of another.
-        (directory / NEXT_KEY).replace(directory / KEY)
+        # Between the two a connection fails and is tried again; so is this, where it was cut short there.
+        if (directory / NEXT_KEY).exists():
+            (directory / NEXT_KEY).replace(directory / KEY)
         (directory / NEXT_CERTIFICATE).replace(directory / CERTIFICATE)
     except OSError as error:
         raise NodeKeyError(f"{error.filename}: {error.strerror}") from None
