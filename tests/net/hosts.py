@@ -62,7 +62,7 @@ class Host:
         return run(*self.command(*command), check=check)
 
     def start(self, *command: str, log: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "HAST_RUN": str(self.directory)}
+        environment = {**os.environ, "HAST_RUN": str(self.directory), "HAST_STATE": str(self.directory / "state")}
         with (self.directory / log).open("ab") as output:
             process = subprocess.Popen(
                 self.command(*command), stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment

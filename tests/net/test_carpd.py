@@ -248,6 +248,25 @@ def test_spoofed_truncated_replayed_and_foreign_advertisements_are_counted_and_i
     assert "ignored on pub" in one.carpctl("status").stdout
 
 
+def test_what_was_recorded_before_a_restart_does_not_keep_a_host_from_being_master(two: tuple[Host, Host]) -> None:
+    """advskew is not signed: set to 0 a recorded advertisement is better than any."""
+    one, other = two
+    one.carpd(config(0))
+    lead(one)
+    recorded = [encode(Advertisement(1, 254, 1, 1000 + n), key()) for n in range(40)]
+    send_from(other, recorded)
+    wait_for(lambda: one.vhid()["counts"]["received"] >= 30, 4)
+    assert one.carpd_process is not None
+    one.kill(one.carpd_process)
+    one.carpd(config(0))
+    altered = [encode(Advertisement(1, 0, 1, 1000 + n), key()) for n in range(40)]
+    for _ in range(3):
+        send_from(other, altered)
+    lead(one)
+    assert one.vhid()["counts"]["replayed"] >= 90
+    assert one.vhid()["counts"]["received"] <= 10
+
+
 def test_events_come_in_both_forms_and_the_present_state_is_told_on_request(two: tuple[Host, Host]) -> None:
     one, _other = two
     one.carpd(config(0))

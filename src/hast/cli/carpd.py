@@ -21,9 +21,10 @@ from hast.daemon import logs
 from hast.daemon.daemonize import daemonize
 from hast.daemon.notify import Notifier
 from hast.daemon.pidfile import Pidfile, PidfileError
+from hast.daemon.private_file import complaint
 from hast.daemon.sockets import SocketError, bind_unix
 from hast.format.carp import PROTOCOL
-from hast.net.carpd import Carpd, control_path, vhids
+from hast.net.carpd import PASSWORDS, Carpd, control_path, vhids
 from hast.net.netlink import NetworkError
 
 EX_OSERR = 71
@@ -81,6 +82,8 @@ def _run(arguments: argparse.Namespace) -> int:
     notifier = Notifier()
     configuration = load()
     if arguments.test:
+        if said := complaint(path, PASSWORDS):
+            print(f"warning: {said}", file=sys.stderr)
         print(f"{path}: {_found(len(configuration.groups))}")
         return 0
     if not _may_open_raw_sockets():

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 from hast.cli.remote import is_tunnelled
 from hast.config.link_security import Finding, OwnKey, findings
 from hast.config.model import Configuration, Resource
 from hast.daemon import node_key
 from hast.daemon.paths import state_directory
-
-FOR_OTHERS = 0o077
+from hast.daemon.private_file import is_readable_by_others
 
 
 def link_findings(configuration: Configuration) -> list[Finding]:
@@ -31,11 +29,4 @@ def _own_key() -> OwnKey:
     except node_key.NodeKeyError as error:
         problem = str(error)
     keys = (state_directory() / name for name in (node_key.KEY, node_key.NEXT_KEY))
-    return OwnKey(fingerprint, problem, tuple(str(path) for path in keys if _is_readable_by_others(path)))
-
-
-def _is_readable_by_others(path: Path) -> bool:
-    try:
-        return bool(path.stat().st_mode & FOR_OTHERS)
-    except OSError:
-        return False
+    return OwnKey(fingerprint, problem, tuple(str(path) for path in keys if is_readable_by_others(path)))

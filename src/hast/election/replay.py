@@ -5,7 +5,7 @@ altered and sent again at any time. Senders differ. Ours follow the clock, so th
 too. FreeBSD and ucarp draw a new random counter for every advertisement until they have heard another master, and
 count by one afterwards. Rules, for all masters of one vhid together (the source address is not proven either):
 
-- A counter that was accepted before, or that this host sent itself, is refused, always.
+- A counter that was accepted before, or that this host sent itself, is refused, always, also after a restart.
 - After two steps forward the masters are taken to count; from then on a counter that is not ahead, or far ahead, is
   refused ...
 - ... until nothing was accepted for twice the last interval: a master that restarted starts a new sequence.
@@ -16,6 +16,7 @@ Performs no I/O and reads no clock.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
 
 MEMORY = 32768
 """Counters remembered: nine hours of one master with advbase 1."""
@@ -28,15 +29,22 @@ _MODULUS = 1 << 64
 
 
 class ReplayGuard:
-    """Judges the counters of one vhid. `resyncs` counts the new sequences that were accepted."""
+    """Judges the counters of one vhid. `resyncs` counts the new sequences that were accepted.
 
-    def __init__(self) -> None:
+    `seen` are those that an earlier process of this host remembered, oldest first; `note` is told each new one.
+    """
+
+    def __init__(self, seen: Iterable[int] = (), note: Callable[[int], None] | None = None) -> None:
         self.last: int | None = None
         self.resyncs = 0
         self._steps = 0
         self._silent_at = 0.0
         self._known: set[int] = set()
         self._order: deque[int] = deque()
+        self._note: Callable[[int], None] | None = None
+        for counter in seen:
+            self._remember(counter)
+        self._note = note
 
     @property
     def counting(self) -> bool:
@@ -75,3 +83,5 @@ class ReplayGuard:
             self._known.discard(self._order.popleft())
         self._order.append(counter)
         self._known.add(counter)
+        if self._note is not None:
+            self._note(counter)

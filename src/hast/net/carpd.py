@@ -20,6 +20,7 @@ from hast.config.carp_model import DEFAULT_CARP_CONTROL, CarpConfiguration
 from hast.config.model import ConfigError
 from hast.daemon.notify import Notifier
 from hast.daemon.paths import carpd_socket, run_directory
+from hast.daemon.private_file import complaint
 from hast.election.carp_types import State, StateChanged
 from hast.election.demotion import BY_HAND, MAX_SKEW, Demotion
 from hast.format import carp
@@ -31,6 +32,8 @@ from hast.net.netlink import Interface, LinkView, Netlink, NetworkError
 from hast.net.record import AddressRecord
 from hast.net.sockets import SegmentSockets
 
+PASSWORDS = "passwords"
+"""What carp.conf has to hide."""
 LOOK_AGAIN_S = 5.0
 """Links and addresses are looked at this often even when the kernel tells of no change."""
 RECORD_NAME = "carpd-addresses.json"
@@ -139,6 +142,8 @@ class Carpd:
     def _set_up(self, configuration: CarpConfiguration) -> None:
         """Make the groups that are not there yet, in file order, and watch the data of all."""
         self._configuration = configuration
+        if said := complaint(configuration.path, PASSWORDS):
+            _log.warning("%s", said)
         existing = {group.config: group for group in self._groups}
         self._groups = [
             existing.get(config)

@@ -33,8 +33,10 @@ from hast.election.carp_types import (
 )
 from hast.election.counter import COUNTS_PER_US
 from hast.election.demotion import CopyState, Demotion, judge
+from hast.election.replay import ReplayGuard
 from hast.election.signing import OVERLAP_S, Signing
 from hast.format.carp import Advertisement, Authenticator, encode
+from hast.net.counter_memory import CounterMemory
 from hast.net.data import Copy
 from hast.net.netlink import Interface, LinkView, Netlink, NetworkError, source_address
 from hast.net.record import AddressRecord
@@ -114,8 +116,23 @@ class Group:
             demotion,
             loop.time(),
             time.time_ns() // 1000 * COUNTS_PER_US + secrets.randbelow(COUNTS_PER_US),
+            guard=self._guard(),
         )
         self._carrier = loop.create_task(self._carry_out(), name=f"carp-{self.label}")
+
+    def _guard(self) -> ReplayGuard:
+        """With the memory of the carpd before this one."""
+        try:
+            memory = CounterMemory(self.label)
+        except OSError as error:
+            _log.warning(
+                "%s: what was heard is not remembered beyond this process: %s: %s.",
+                self.label,
+                error.filename,
+                error.strerror,
+            )
+            return ReplayGuard()
+        return ReplayGuard(memory.seen(), memory.note)
 
     @property
     def label(self) -> str:
