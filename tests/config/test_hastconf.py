@@ -363,6 +363,14 @@ def test_a_rate_that_is_none_is_refused(rate: str) -> None:
     assert "neither 'unlimited' nor bytes per second" in complaint(f"sync-rate {rate}")
 
 
+def test_a_witness_is_known_by_its_fingerprints() -> None:
+    one, digits = "Ab" * 32, "12" * 32
+    arbiter = in_resource(f"arbiter witness 10.0.0.9 10.1.0.9 fingerprint {one} {digits} fence /f").arbiter
+    known = (one.lower(), digits)
+    assert arbiter == Arbiter(ArbiterKind.WITNESS, ("10.0.0.9", "10.1.0.9"), fingerprints=known)
+    assert in_resource(f"arbiter witness a fingerprint {one} {one}").arbiter.fingerprints == (one.lower(),)
+
+
 def test_an_arbiter_may_have_several_targets() -> None:
     arbiter = in_resource("arbiter etcd http://10.0.0.1:2379 https://etcd2:2379 fence /f").arbiter
     assert arbiter == Arbiter(ArbiterKind.ETCD, ("http://10.0.0.1:2379", "https://etcd2:2379"))
@@ -377,6 +385,12 @@ def test_an_arbiter_may_have_several_targets() -> None:
         "arbiter etcd http://[x]",
         "arbiter ping a:0",
         "arbiter witness /x",
+        "arbiter witness a fingerprint",
+        "arbiter witness a fingerprint abc",
+        f"arbiter witness a fingerprint {'ab' * 32} b",
+        f"arbiter witness fingerprint {'ab' * 32}",
+        f"arbiter witness a fingerprnt {'ab' * 32}",
+        f"arbiter ping a fingerprint {'ab' * 32}",
         "arbiter ping",
         "fence relative",
         "device loop",
@@ -541,9 +555,13 @@ arbiters = st.just(Arbiter()) | st.builds(
     st.sampled_from([ArbiterKind.PING, ArbiterKind.WITNESS]),
     st.lists(tcp_addresses, min_size=1, max_size=2).map(tuple),
 )
-
-
 fingerprints = st.lists(st.from_regex(r"[0-9a-f]{64}", fullmatch=True), max_size=4, unique=True)
+arbiters |= st.builds(
+    Arbiter,
+    st.just(ArbiterKind.WITNESS),
+    st.lists(tcp_addresses, min_size=1, max_size=2).map(tuple),
+    fingerprints=fingerprints.map(tuple),
+)
 
 
 @st.composite
@@ -604,7 +622,9 @@ def printed_resource(resource: Resource) -> list[str]:
     words += ["timeout", str(resource.timeout_s), "metaflush", "on" if resource.metaflush else "off"]
     words += ["local", resource.local, "sync-rate", rate, "wait-for-peer", str(resource.wait_for_peer_s)]
     words += ["disk-timeout", str(resource.disk_timeout_s)]
-    words += ["arbiter", resource.arbiter.kind, *resource.arbiter.targets, "split-brain", resource.split_brain_policy]
+    words += ["arbiter", resource.arbiter.kind, *resource.arbiter.targets]
+    words += ["fingerprint", *resource.arbiter.fingerprints] if resource.arbiter.fingerprints else []
+    words += ["split-brain", resource.split_brain_policy]
     words += ["tls", resource.tls] if resource.tls else []
     words += ["exec", resource.exec_path] if resource.exec_path else []
     words += ["fence", resource.fence_path] if resource.fence_path else []

@@ -353,18 +353,25 @@ class _Values:
         found = word.text.lower()
         if not _FINGERPRINT.fullmatch(found):
             text = f"fingerprint {word.text[:80]} is not a number of 64 hexadecimal digits"
-            self._fail(word, f"{text}: on the node itself, hastctl keygen --show prints it")
+            shown = "on the node itself, hastctl keygen --show prints it; on a witness, hast-witness --show-key"
+            self._fail(word, f"{text}: {shown}")
         return found
 
     def arbiter(self, words: tuple[Word, ...]) -> Arbiter:
         kind = ArbiterKind(words[0].text)
         read = self.url if kind is ArbiterKind.ETCD else self._arbiter_address
-        targets, credentials = words[1:], ""
-        if len(words) > 2 and words[-2].kind == "CREDENTIALS":
-            targets, credentials = words[1:-2], self.program(words[-1], "credentials argument is too long.")
-        return Arbiter(kind, tuple(read(word) for word in targets), credentials)
+        options = [index for index, word in enumerate(words) if word.kind in ("CREDENTIALS", "FINGERPRINT")]
+        end = options[0] if options else len(words)
+        targets, given = tuple(read(word) for word in words[1:end]), words[end + 1 :]
+        if kind is ArbiterKind.WITNESS:
+            return Arbiter(kind, targets, fingerprints=tuple(dict.fromkeys(self.fingerprint(word) for word in given)))
+        credentials = self.program(given[0], "credentials argument is too long.") if given else ""
+        return Arbiter(kind, targets, credentials)
 
     def _arbiter_address(self, word: Word) -> str:
+        """A misspelt `fingerprint` must not leave a witness that is believed unseen, with a strange address more."""
+        if word.text == "fingerprint" or _FINGERPRINT.fullmatch(word.text.lower()):
+            self._fail(word, "arbiter witness ADDRESS... fingerprint HEX... is expected, where the witness has a key")
         return self.tcp_address(word, "arbiter")
 
     def url(self, word: Word) -> str:

@@ -42,11 +42,13 @@ class ArbiterKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Arbiter:
     """`targets` is empty for NONE; addresses for PING and WITNESS, http(s) URLs for ETCD, tried in order.
-    `credentials`: path of the file for an etcd that asks for them."""
+    `credentials`: path of the file for an etcd that asks for them. `fingerprints`: by which the witness is known,
+    several during a change of its key; empty for one that is believed unseen."""
 
     kind: ArbiterKind = ArbiterKind.NONE
     targets: tuple[str, ...] = ()
     credentials: str = ""
+    fingerprints: tuple[str, ...] = ()
 
 
 class SplitBrainPolicy(StrEnum):

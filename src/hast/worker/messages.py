@@ -117,6 +117,7 @@ def resource_from_json(value: dict[str, Any]) -> Resource:
                 ArbiterKind(value["arbiter"]["kind"]),
                 tuple(value["arbiter"]["targets"]),
                 value["arbiter"].get("credentials", ""),
+                fingerprints=tuple(value["arbiter"].get("fingerprints") or ()),
             ),
             "split_brain_policy": SplitBrainPolicy(value["split_brain_policy"]),
             "crash_loop": CrashLoop(value["crash_loop"]),
