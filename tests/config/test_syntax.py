@@ -92,3 +92,32 @@ def test_lark_is_not_imported_before_a_file_is_read() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True, env=dict(os.environ)
     )
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "said"),
+    [
+        (0o644, 0, 0, ""),
+        (0o664, 0, 0, ""),
+        (0o646, 0, 0, "everybody may write it"),
+        (0o664, 0, 65534, "the group 65534 may write it"),
+        (0o640, 0, 65534, ""),
+        (0o600, 65534, 0, "the user 65534 may write it"),
+    ],
+)
+def test_a_configuration_that_others_may_write_is_not_read(
+    tmp_path: Path, mode: int, owner: int, group: int, said: str
+) -> None:
+    """It names programs that run as root."""
+    path = tmp_path / "hast.conf"
+    path.write_text("timeout 5\n")
+    path.chmod(mode)
+    os.chown(path, owner, group)
+    if not said:
+        assert syntax.read_text(str(path)) == "timeout 5\n"
+        return
+    with pytest.raises(ConfigError, match=said) as raised:
+        syntax.read_text(str(path))
+    assert raised.value.exit_code == 78
+    assert f"chmod go-w {path}" in str(raised.value)

@@ -10,7 +10,9 @@ import pytest
 from hast.daemon.private_file import complaint
 
 
-@pytest.mark.parametrize(("mode", "good"), [(0o600, True), (0o400, True), (0o640, False), (0o644, False), (0o602, False)])
+@pytest.mark.parametrize(
+    ("mode", "good"), [(0o600, True), (0o400, True), (0o640, False), (0o644, False), (0o602, False)]
+)
 def test_a_file_with_a_secret_that_others_can_read_is_named_with_what_to_do(
     tmp_path: Path, mode: int, good: bool
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
+from hast.config import syntax
 from hast.config.failover_model import (
     EXPORT_TIMEOUT_S,
     FailoverConfiguration,
@@ -28,9 +29,7 @@ from hast.config.failover_model import (
 )
 from hast.config.model import ConfigError
 
-MAX_FILE_BYTES = 1024 * 1024
 MAX_SECONDS = 86400.0
-
 _NAMES = {
     "SETTING": "a setting (resources, delay, wait, role-timeout, health, control, log)",
     "POOL": "'pool'",
@@ -61,13 +60,7 @@ Settings = Mapping[str, tuple[Token, Values]]
 
 def load(path: str) -> FailoverConfiguration:
     """Read and check the file. Raises ConfigError (exit code 72: cannot be opened, 78: cannot be used)."""
-    try:
-        with Path(path).open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"Unable to open configuration file {path}: {error.strerror}.", 72) from error
-    if len(raw) > MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_FILE_BYTES} bytes, this is no failover.conf.")
+    raw = syntax.read_bytes(path)
     try:
         return parse(raw.decode(), path)
     except UnicodeDecodeError as error:

@@ -14,6 +14,7 @@ import difflib
 import functools
 import os
 import re
+import stat
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -95,16 +96,38 @@ class Statement:
 
 
 def read_text(path: str) -> str:
-    """The file's text; bytes that are not UTF-8 become lone surrogates. Raises ConfigError, exit code 72."""
+    """The file's text; bytes that are not UTF-8 become lone surrogates. Raises ConfigError, as `read_bytes`."""
+    return read_bytes(path).decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+
+
+def read_bytes(path: str) -> bytes:
+    """What is in a configuration file. Raises ConfigError: exit code 72 when it cannot be opened, 78 when others may
+    write it, since it names programs that run as root, or when it is too large."""
     try:
         with open(path, "rb") as file:
+            writers = _writers(os.fstat(file.fileno()))
             content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise ConfigError(f"Unable to open configuration file {path}: {reason}.", EX_OSFILE) from None
+    if writers:
+        raise ConfigError(f"{path} is not read: {writers} may write it; chown root {path}; chmod go-w {path}")
     if len(content) > MAX_FILE_BYTES:
         raise ConfigError(f"{path}: the configuration file is larger than {MAX_FILE_BYTES} bytes")
-    return content.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    return content
+
+
+def _writers(status: os.stat_result) -> str:
+    """Who may write this file, beside root and the user who reads it; empty for a pipe."""
+    if not stat.S_ISREG(status.st_mode):
+        return ""
+    if status.st_uid not in (0, os.geteuid()):
+        return f"the user {status.st_uid}"
+    if status.st_mode & stat.S_IWOTH:
+        return "everybody"
+    if status.st_mode & stat.S_IWGRP and status.st_gid not in (0, os.getegid()):
+        return f"the group {status.st_gid}"
+    return ""
 
 
 def fail(path: str, at: Word, message: str) -> NoReturn:
