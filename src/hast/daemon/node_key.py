@@ -42,17 +42,17 @@ def read_fingerprint(certificate: Path) -> str:
         raise NodeKeyError(f"{certificate} cannot be read: {error}") from None
 
 
-def own_fingerprint() -> str:
-    """Of this node. Raises NodeKeyError."""
-    return read_fingerprint(state_directory() / CERTIFICATE)
+def own_fingerprint(directory: Path | None = None) -> str:
+    """Of this node; of another daemon here where `directory` holds its key. Raises NodeKeyError."""
+    return read_fingerprint((directory or state_directory()) / CERTIFICATE)
 
 
-def generate(*, following: bool = False) -> str:
+def generate(directory: Path | None = None, *, following: bool = False) -> str:
     """Make the key of this node (`following`: the one to change to later) and return its fingerprint. Raises
     NodeKeyError, also when there is one."""
     names = (NEXT_KEY, NEXT_CERTIFICATE) if following else (KEY, CERTIFICATE)
     try:
-        directory = make_state_directory()
+        directory = directory or make_state_directory()
         key, certificate = (directory / name for name in names)
         if key.exists() or certificate.exists():
             raise NodeKeyError(f"{key} is there already; it is not overwritten")
@@ -64,14 +64,14 @@ def generate(*, following: bool = False) -> str:
             os.link(new_certificate, certificate)
             os.link(new_key, key)
     except OSError as error:
-        raise NodeKeyError(f"no key can be made in {error.filename or state_directory()}: {error.strerror}") from None
+        raise NodeKeyError(f"no key can be made in {error.filename or directory}: {error.strerror}") from None
     return read_fingerprint(certificate)
 
 
-def switch() -> str:
+def switch(directory: Path | None = None) -> str:
     """Change to the key that `generate(following=True)` made; returns its fingerprint. Links that are up stay up.
     Raises NodeKeyError."""
-    directory = state_directory()
+    directory = directory or state_directory()
     found = read_fingerprint(directory / NEXT_CERTIFICATE)
     try:
         # Between the two a connection fails and is tried again; so is this, where it was cut short there.

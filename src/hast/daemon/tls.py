@@ -7,12 +7,13 @@ handed on: one with the process that accepts it, ended in order by that side, th
 from __future__ import annotations
 
 import ssl
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
 from hast.daemon.node_key import CERTIFICATE, KEY, NodeKeyError, fingerprint
-from hast.daemon.paths import state_directory
+from hast.daemon.paths import make_state_directory, state_directory
 
 HANDSHAKE_RECORD = 0x16
 """First byte of a connection that speaks TLS; no message of HAST begins with it."""
@@ -20,6 +21,8 @@ RECORD_HEADER_BYTES = 5
 MAX_RECORD_BYTES = 16384 + 256
 """What follows the header: RFC 8446, 5.2."""
 READ_BYTES = 65536
+NO_CHECK_TIME = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME, which ssl has no name for: a host whose clock is behind still knows its peer."""
 _ALERTS = {
     "UNKNOWN_CA": "the other node does not know this node's key",
     "CERTIFICATE_REQUIRED": "the other node misses this node's key",
@@ -39,18 +42,27 @@ class TlsError(OSError):
         super().__init__(0, reason)
 
 
-def client_context() -> ssl.SSLContext:
-    """For the side that opens a connection: whom it met is asked of `Channel.require`. Raises TlsError."""
+def client_context(keys: Path | None = None) -> ssl.SSLContext:
+    """For the side that opens a connection: whom it met is asked of `Channel.require`. `keys`: the directory of another
+    daemon's key than hastd's. Raises TlsError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return _with_own_key(context)
+    return _with_own_key(context, keys)
+
+
+def showing_context(keys: Path | None = None) -> ssl.SSLContext:
+    """For the side that accepts, and shows its certificate to whoever asks. Raises TlsError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 0
+    return _with_own_key(context, keys)
 
 
 def server_context(known: Iterable[str]) -> ssl.SSLContext:
     """For the side that accepts: `known` are the certificates (PEM) of those it may meet. Raises TlsError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= NO_CHECK_TIME
     context.num_tickets = 0
     for certificate in known:
         context.load_verify_locations(cadata=certificate)
@@ -76,6 +88,17 @@ def certificate_file(wanted: str) -> Path:
     return state_directory() / "peers" / f"{wanted}.crt"
 
 
+def keep_certificate(der: bytes) -> None:
+    """For `known_certificates`. Others may do the same at this moment. Raises OSError."""
+    make_state_directory()
+    path = certificate_file(fingerprint(der))
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as made:
+        unfinished = Path(made, path.name)
+        unfinished.write_text(ssl.DER_cert_to_PEM_cert(der))
+        unfinished.replace(path)
+
+
 def require_peer(session: ssl.SSLObject, fingerprints: Iterable[str]) -> None:
     """Raises TlsError unless the other side of this session has one of these keys."""
     found = fingerprint(session.getpeercert(True) or b"")
@@ -83,9 +106,9 @@ def require_peer(session: ssl.SSLObject, fingerprints: Iterable[str]) -> None:
         raise TlsError(f"its key is not the one that hast.conf names: it has {found}")
 
 
-def _with_own_key(context: ssl.SSLContext) -> ssl.SSLContext:
+def _with_own_key(context: ssl.SSLContext, keys: Path | None = None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    directory = state_directory()
+    directory = keys or state_directory()
     try:
         context.load_cert_chain(directory / CERTIFICATE, directory / KEY)
     except FileNotFoundError:
@@ -126,9 +149,14 @@ class Channel:
         return self._outgoing.read()
 
     @property
+    def certificate(self) -> bytes:
+        """What the other side shows, as DER; empty where it shows none."""
+        return self._session.getpeercert(True) or b""
+
+    @property
     def peer(self) -> str:
         """The fingerprint of whom this session is with."""
-        return fingerprint(self._session.getpeercert(True) or b"")
+        return fingerprint(self.certificate)
 
     def require(self, fingerprints: Iterable[str]) -> None:
         """Raises TlsError unless the other side has one of these keys."""

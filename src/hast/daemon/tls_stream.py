@@ -1,4 +1,4 @@
-"""A socket of the event loop as a conversation reads and writes it: plain, or the accepting side of a TLS session.
+"""A socket of the event loop as a conversation reads and writes it: plain, or one side of a TLS session.
 
 Never reads a byte more than it must, because the socket is handed on to another process.
 """
@@ -41,15 +41,23 @@ class PlainStream:
 class TlsStream:
     """`peer` is the fingerprint of the other side, once `handshake` is over."""
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, server: bool = True) -> None:
         self.sock = sock
         self.peer = ""
-        self._channel = Channel(context, server=True)
+        self._begins = not server
+        self._channel = Channel(context, server=server)
         self._plain = b""
+
+    @property
+    def certificate(self) -> bytes:
+        """What the other side shows, as DER; empty where it shows none."""
+        return self._channel.certificate
 
     async def handshake(self) -> None:
         """Raises TlsError, OSError."""
         channel = self._channel
+        if self._begins:
+            await self._put(channel.handshake())
         while not channel.established:
             await self._next_record()
             try:

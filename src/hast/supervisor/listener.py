@@ -10,13 +10,13 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from hast.daemon.conversation import ConversationError, receive_frame, send_frame
 from hast.daemon.logs import context, in_words
 from hast.daemon.throttle import Throttle
-from hast.daemon.tls import HANDSHAKE_RECORD, known_certificates, server_context
+from hast.daemon.tls import HANDSHAKE_RECORD, TlsError, known_certificates, server_context
 from hast.daemon.tls_stream import PlainStream, TlsStream, first_byte
 from hast.format import handshake
 from hast.format.constants import DEFAULT_TIMEOUT_S, MAX_BODY_BYTES, TOKEN_SIZE_BYTES, Role
@@ -41,8 +41,15 @@ PENDING_DEADLINE_S = float(DEFAULT_TIMEOUT_S)
 class PeerListener:
     """The sockets of one `listen` address."""
 
-    def __init__(self, listening: list[socket.socket], states: Mapping[str, ResourceState], names: PeerNames) -> None:
+    def __init__(
+        self,
+        listening: list[socket.socket],
+        states: Mapping[str, ResourceState],
+        names: PeerNames,
+        fetch_certificates: Callable[[], None] = lambda: None,
+    ) -> None:
         self._listening = listening
+        self._fetch_certificates = fetch_certificates
         self._states = states
         self._names = names
         self._half_open: dict[asyncio.Task[bool], str] = {}
@@ -135,14 +142,20 @@ class PeerListener:
     async def _begin(self, sock: socket.socket) -> PlainStream | TlsStream:
         """Which of both a connection speaks is seen from its first byte; whether it may is asked when the resource is
         known."""
+        wanted = {known for state in self._states.values() for known in state.resource.peer_fingerprints}
+        known = known_certificates(sorted(wanted))
         try:
             async with asyncio.timeout(DEFAULT_TIMEOUT_S):
                 if await first_byte(sock) != HANDSHAKE_RECORD:
                     return PlainStream(sock)
-                wanted = {known for state in self._states.values() for known in state.resource.peer_fingerprints}
-                stream = TlsStream(sock, server_context(known_certificates(sorted(wanted))))
+                stream = TlsStream(sock, server_context(known))
                 await stream.handshake()
                 return stream
+        except TlsError:
+            if len(known) < len(wanted):
+                self._fetch_certificates()
+                raise ConversationError("its certificate is not known yet, and is asked for") from None
+            raise
         except TimeoutError:
             raise ConversationError(f"no message within {DEFAULT_TIMEOUT_S} s") from None
 
@@ -154,7 +167,8 @@ class PeerListener:
         decision = accept.decide(_opening(first), self._view(state, stream.peer, address))
         match decision:
             case accept.Ignore(reason):
-                raise ConversationError(reason)
+                self._warn(f"ignored {address}", f"Connection from {address} dropped: {reason}.")
+                return False
             case accept.Refuse():
                 await self._refuse(stream, decision, first.resource, address)
                 return False

@@ -7,8 +7,8 @@ with the right fingerprint is kept. Nothing is told to the other side but this n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import os
 import ssl
 from collections.abc import Mapping
 
@@ -16,13 +16,13 @@ from hast.config.address import AddressError, AddressKind, parse_address
 from hast.config.model import Resource
 from hast.daemon.logs import context
 from hast.daemon.node_key import fingerprint
-from hast.daemon.paths import make_state_directory
-from hast.daemon.tls import TlsError, certificate_file, client_context, known_certificates
+from hast.daemon.tls import TlsError, client_context, keep_certificate, known_certificates
 from hast.supervisor.resource_state import ResourceState
 
 log = logging.getLogger("hast.peers")
 
 LOOK_EVERY_S = 2.0
+LEAST_PAUSE_S = 0.2
 ANSWER_S = 3.0
 
 
@@ -31,6 +31,7 @@ class PeerCertificates:
 
     def __init__(self, states: Mapping[str, ResourceState]) -> None:
         self._states = states
+        self._wanted = asyncio.Event()
         self._told: set[str] = set()
         """What could not be done, each told once."""
         self._task = asyncio.create_task(self._run())
@@ -38,12 +39,20 @@ class PeerCertificates:
     def close(self) -> None:
         self._task.cancel()
 
+    def look(self) -> None:
+        """Somebody came who could not be verified: now is a good moment."""
+        self._wanted.set()
+
     async def _run(self) -> None:
         while True:
             for state in list(self._states.values()):
                 if is_missing(state.resource):
                     await self._fetch(state.resource)
-            await asyncio.sleep(LOOK_EVERY_S)
+            self._wanted.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._wanted.wait()
+                await asyncio.sleep(LEAST_PAUSE_S)
 
     async def _fetch(self, resource: Resource) -> None:
         for remote in resource.remotes:
@@ -56,7 +65,7 @@ class PeerCertificates:
                 self._tell(f"{remote} shows a key that hast.conf does not name: {fingerprint(found)}.", resource.name)
                 continue
             try:
-                keep(found)
+                keep_certificate(found)
             except OSError as error:
                 self._tell(
                     f"The certificate of {remote} cannot be kept: {error.filename}: {error.strerror}.", resource.name
@@ -86,13 +95,3 @@ async def shown_by(remote: str) -> bytes:
         return session.getpeercert(True) or b""
     finally:
         writer.transport.abort()
-
-
-def keep(certificate: bytes) -> None:
-    """Raises OSError."""
-    make_state_directory()
-    path = certificate_file(fingerprint(certificate))
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    unfinished = path.with_suffix(".new")
-    unfinished.write_text(ssl.DER_cert_to_PEM_cert(certificate))
-    os.replace(unfinished, path)

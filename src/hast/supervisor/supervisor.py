@@ -159,9 +159,9 @@ class Supervisor:
             if resource.name not in self._states:
                 self._states[resource.name] = ResourceState(resource, self._environment)
         self._names.configure(self._remotes())
-        for address, listening in self._opened.listeners.items():
-            self._listeners[address] = PeerListener(listening, self._states, self._names)
         self._certificates = PeerCertificates(self._states)
+        for address, listening in self._opened.listeners.items():
+            self._listeners[address] = self._listen(listening)
         self._control = ControlServer(self._commands, self._opened.control)
         config_record.write(self.configuration.path, self.configuration.control)
         self._environment.pool.fill_later(0.0)
@@ -381,8 +381,12 @@ class Supervisor:
             if listener is not None:
                 listener.close()
         for address, listening in opened.items():
-            self._listeners[address] = PeerListener(listening, self._states, self._names)
+            self._listeners[address] = self._listen(listening)
         return True
+
+    def _listen(self, listening: list[socket.socket]) -> PeerListener:
+        assert self._certificates is not None
+        return PeerListener(listening, self._states, self._names, self._certificates.look)
 
     async def _move_control(self, address: str) -> bool:
         try:
