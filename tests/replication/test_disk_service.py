@@ -292,6 +292,17 @@ def test_s9_a_disk_that_was_given_up_while_it_was_leaving_does_not_keep_the_peer
     assert rig.engine.hello_ready
 
 
+def test_s8_a_disk_is_not_behind_a_peer_that_may_never_have_been_told_to_lead() -> None:
+    """It holds all that was acknowledged: a worker that begins anew has to wait for the peer and ask."""
+    rig = connected()
+    rig.write(0)
+    rig.store(error=EIO)
+    rig.lose()
+    rig.store_all()
+    assert not rig.engine.core.local_ok
+    assert not rig.engine.disk_is_behind
+
+
 def test_the_next_worker_is_told_of_a_disk_that_is_lost_while_the_peer_leads_already() -> None:
     rig = connected()
     rig.call(rig.engine.release_disk)

@@ -78,7 +78,8 @@ class DiskService:
         from there. Else it may hold what the peer lacks, and a worker that begins anew has to take it for what it says
         it is."""
         core = self._core
-        led = core.meta.stale or core.meta.inconsistent or self._writes.standing.peer_leads is Record.DURABLE
+        said = core.saved.stale or core.saved.inconsistent
+        led = said or self._writes.standing.is_led
         return (led and not core.map.owed_remote) or (core.connected and core.peer_whole)
 
     def why_not_take(self, metadata: Metadata) -> str:
