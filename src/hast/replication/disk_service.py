@@ -79,7 +79,7 @@ class DiskService:
         it is."""
         core = self._core
         said = core.saved.stale or core.saved.inconsistent
-        led = said or self._writes.standing.is_led
+        led = said or self._writes.standing.peer_leads is Record.DURABLE
         return (led and not core.map.owed_remote) or (core.connected and core.peer_whole)
 
     def why_not_take(self, metadata: Metadata) -> str:

@@ -76,11 +76,6 @@ class Standing:
         self._core.lead_offered = self._noted is Lead.OFFERED
 
     @property
-    def is_led(self) -> bool:
-        """The peer is known to hold what our disk lacks; that it was told to lead is not enough."""
-        return self.peer_leads is Record.DURABLE or self._noted is Lead.PEERS
-
-    @property
     def leads(self) -> bool:
         """Our disk says that this copy lacks nothing."""
         return not self._core.lacking and self._back_job is None
