@@ -245,3 +245,11 @@ def test_garbage_raises_nothing_but_handshake_error(body: bytes) -> None:
             reader(values)
         except HandshakeError:
             pass
+
+
+def test_the_mode_that_a_primary_tells_is_a_word_of_bounded_length() -> None:
+    hello = SecondHello("r", TOKEN, 1, 2, 3, replication="fullsync")
+    assert read_first(fields(*hello.fields())) == hello
+    read = read_first(fields(*SecondHello("r", TOKEN, 1, 2, 3, replication="x" * 900).fields()))
+    assert isinstance(read, SecondHello)
+    assert read.replication == "x" * 32

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from daemon_fixtures import MakeDaemon
-from daemon_pair import DATA_OFFSET, Pair, io, needs_qemu_io
+from daemon_pair import DATA_OFFSET, Pair, io, needs_qemu_io, problems
 
 from daemon import wait_for
 
@@ -115,3 +115,17 @@ def test_primary_without_metadata_is_refused_with_advice(make_daemon: MakeDaemon
     assert done.returncode == 69
     assert "hastctl create disk1" in done.stderr
     assert one.status()["role"] == "init"
+
+
+def test_configurations_that_differ_are_named_where_it_matters(pair: Pair) -> None:
+    text = pair.two.config.read_text()
+    pair.two.config.write_text(text.replace("timeout 5", "timeout 5\nreplication memsync", 1))
+    assert pair.two.process is not None
+    pair.two.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "differs" in problems(pair.two, "configuration"), "the problem")
+    said = problems(pair.two, "configuration")
+    assert "the primary replicates in fullsync mode, this node is configured for memsync" in said
+    pair.two.config.write_text(text)
+    pair.two.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: not problems(pair.two, "configuration"), "its end")
+    pair.wait_complete()

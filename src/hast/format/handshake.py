@@ -23,6 +23,10 @@ class HandshakeError(ValueError):
     """A message that is not what the handshake has at this point; drop the connection. `str()` is one line."""
 
 
+MAX_WORD_CHARACTERS = 32
+"""Of a keyword of the peer's configuration that is shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """Message 1, primary to secondary on connection A. `version` is 1 when the message says none."""
@@ -65,6 +69,8 @@ class SecondHello:
     boot_id: bytes = b""
     changes: int | None = None
     ahead_since_s: int = 0
+    replication: str = ""
+    """The primary's mode, for a peer of ours: the two configurations may differ."""
 
     def fields(self) -> list[Field]:
         return [
@@ -76,6 +82,7 @@ class SecondHello:
             nv.u64("remotecnt", self.remotecnt),
             *_boot_id(self.boot_id),
             *_changes(self.changes, self.ahead_since_s),
+            *([nv.string("replication", self.replication)] if self.replication else []),
         ]
 
 
@@ -158,6 +165,7 @@ def read_first(fields: Nv) -> Hello | SecondHello:
         _read_boot_id(fields),
         fields.get("changes", NvType.UINT64),
         fields.get("aheadsince", NvType.UINT64) or 0,
+        (fields.get("replication", NvType.STRING) or "")[:MAX_WORD_CHARACTERS],
     )
 
 

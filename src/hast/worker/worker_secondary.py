@@ -27,6 +27,7 @@ from hast.format.constants import (
 from hast.format.frame import FrameError
 from hast.format.reply import encode_replies
 from hast.format.request import RequestDecoder
+from hast.format.text import printable
 from hast.replication.secondary import MAX_ACTIVE, Secondary, SecondHello, SecondReply
 from hast.replication.types import READ, Discarded, Effects, Event, Metadata, WireRequest
 from hast.worker import messages
@@ -81,6 +82,7 @@ class SecondaryWorker(Worker):
         self._backlog: list[WireRequest] = []
         self._reading = True
         self._live = False
+        self._differing = ""
         self._heard_s = self._began_s = reactor.now()
         self._watch: Timer | None = None
 
@@ -149,14 +151,25 @@ class SecondaryWorker(Worker):
             held_back=self._held_back,
             flush_doubtful=provider.flush_doubtful,
             lead=provider.lead,
-            fullsync=self.resource.replication is Replication.FULLSYNC,
+            fullsync=(hello.replication or self.resource.replication) == Replication.FULLSYNC,
             wall_offset_s=wall_offset_s(self.reactor.now()),
         )
         self.engine = engine
+        self._compare(hello)
         counters = (hello.resuid, hello.localcnt, hello.remotecnt, hello.virgin, hello.boot_id)
         engine.answer(SecondHello(*counters, hello.changes, hello.ahead_since_s), self.reactor.now())
         self.start_ticking()
         self._watch = self.reactor.call_later(self._patience_s(), self._check_silence)
+
+    def _compare(self, hello: handshake.SecondHello) -> None:
+        """hast.conf is meant to be the same on both nodes; the primary's counts."""
+        here = str(self.resource.replication)
+        if hello.replication and hello.replication != here:
+            self._differing = (
+                f"hast.conf differs between the nodes: the primary replicates in {printable(hello.replication)} mode, "
+                f"this node is configured for {here}. Make the files equal, then: hastctl reload."
+            )
+            log.warning("%s", self._differing)
 
     def _send_verdict(self, reply: SecondReply) -> None:
         """Message 4, on connection A."""
@@ -397,6 +410,8 @@ class SecondaryWorker(Worker):
         state = engine.status()
         counters = engine.counters
         problems = [{"kind": kind, "text": text} for kind, text in _PROBLEMS.items() if state[kind]]
+        if self._differing:
+            problems.append({"kind": "configuration", "text": self._differing})
         return {
             **{name: state[name] for name in COPIED_STATE},
             "status": "complete" if self._live else "degraded",

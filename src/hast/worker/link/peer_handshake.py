@@ -27,11 +27,14 @@ from hast.worker.link.sealed import binding
 class PeerHandshake:
     """`version` is what messages are headed with: the one negotiated last with this peer, 1 at first (section 3)."""
 
-    def __init__(self, resource: str, version: int, boot_id: bytes, features: Feature = OUR_FEATURES) -> None:
+    def __init__(
+        self, resource: str, version: int, boot_id: bytes, replication: str = "", features: Feature = OUR_FEATURES
+    ) -> None:
         self.version = version
         self.accepted: Accepted | None = None
         self._resource = resource
         self._boot_id = boot_id
+        self._replication = replication
         self._features = features
 
     def first_hello(self) -> list[Buffer]:
@@ -57,6 +60,8 @@ class PeerHandshake:
         hello = handshake.SecondHello(self._resource, self.accepted.token, *counters, self._boot_id)
         if Feature.SPLIT_BRAIN_INFO in self.accepted.features:
             hello = replace(hello, changes=changes.extents, ahead_since_s=changes.since_s)
+        if self.accepted.features:
+            hello = replace(hello, replication=self._replication)
         return b"".join(bytes(part) for part in frame.encode(self.version, hello.fields()))
 
     def second_reply(self, message: Frame, metadata: Metadata) -> Peer:

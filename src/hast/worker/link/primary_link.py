@@ -217,7 +217,9 @@ class PrimaryLink:
             self._fail(Outcome(False, f"{self._remote}: {error.strerror}"))
             return
         self._a = sock
-        self._handshake = PeerHandshake(self._resource.name, self.version, self._boot_id)
+        self._handshake = PeerHandshake(
+            self._resource.name, self.version, self._boot_id, str(self._resource.replication)
+        )
         self._expect_data(0)
         self._reactor.add(sock.fileno(), select.EPOLLIN, self._ready_a)
         self._outbox, self._from_a = self._ends(sock, self._lost_a)
