@@ -61,8 +61,8 @@ def test_a_file_that_others_may_change_is_refused(tmp_path: Path) -> None:
     path.write_text(f"office hast1={A} hast2={B}\n")
     path.chmod(0o644)
     assert set(load(str(path))) == {A, B}
-    path.chmod(0o664)
-    with pytest.raises(ConfigError, match="can be changed by others"):
+    path.chmod(0o646)
+    with pytest.raises(ConfigError, match="everybody may write it"):
         load(str(path))
 
 

@@ -77,11 +77,44 @@ def test_a_former_holder_cannot_record_anything() -> None:
     refused(table.acquire("disk1", "a", 0, 3.0, 10.2))
 
 
+def test_only_the_holder_of_a_lease_ends_it_or_clears_the_record() -> None:
+    """Whoever knows the holder's name and epoch is not the holder."""
+    table = LeaseTable()
+    held = lease(table.acquire("disk1", "a", 0, 3.0, 0.0))
+    lease(table.record_outdated("disk1", "a", held.epoch, "b", 1.0))
+    assert not table.release("disk1", "b", held.epoch)
+    assert "a holds it" in refused(table.clear_outdated("disk1", "b", held.epoch, 1.0))
+    assert table.is_outdated("disk1", "b")
+    assert "a holds the lease" in refused(table.acquire("disk1", "b", 0, 3.0, 1.0))
+    assert table.release("disk1", "a", held.epoch)
+
+
+def test_a_change_is_known_by_its_resource_and_what_changes_nothing_is_none() -> None:
+    table = LeaseTable()
+    one = lease(table.acquire("disk1", "a", 0, 3.0, 0.0))
+    lease(table.acquire("disk2", "a", 0, 3.0, 0.0))
+    lease(table.keepalive("disk1", "a", one.epoch, 1.0))
+    refused(table.acquire("disk1", "b", 0, 3.0, 1.0))
+    assert (table.change_of("disk1"), table.change_of("disk2"), table.change_of("disk3"), table.changes) == (1, 2, 0, 2)
+    table.release("disk1", "a", one.epoch)
+    assert table.change_of("disk1") == 3
+
+
+def test_a_record_goes_on_under_another_name() -> None:
+    table = LeaseTable()
+    held = lease(table.acquire("disk1", "a", 0, 3.0, 0.0))
+    lease(table.record_outdated("disk1", "a", held.epoch, "b", 1.0))
+    table.rename("disk1", "office disk1")
+    assert table.is_outdated("office disk1", "b")
+    assert not table.is_outdated("disk1", "b")
+    assert table.change_of("office disk1") == table.changes == 3
+
+
 def test_a_restarted_witness_keeps_every_record_and_lets_every_lease_last_its_whole_time() -> None:
     table = LeaseTable()
     held = lease(table.acquire("disk1", "a", 0, 3.0, 0.0))
     lease(table.record_outdated("disk1", "a", held.epoch, "b", 1.0))
-    assert table.dirty
+    assert table.changes == 2
     again = LeaseTable.from_json(table.to_json(), 1000.0)
     refused(again.acquire("disk1", "b", 0, 3.0, 1002.9))
     assert again.is_outdated("disk1", "b")

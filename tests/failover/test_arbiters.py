@@ -27,7 +27,9 @@ from hast.failover.arbiters import make
 from hast.failover.arbiters.etcd import EtcdArbiter
 from hast.failover.arbiters.ping import PingArbiter, ping
 from hast.failover.arbiters.witness import WitnessArbiter
-from hast.failover.arbiters.witness_server import StateFile, Witness, WitnessServer
+from hast.failover.arbiters.witness_listener import WitnessServer
+from hast.failover.arbiters.witness_server import Witness
+from hast.failover.arbiters.witness_state import StateFile
 from hast.failover.arbitration import Arbitration
 from hast.failover.fencing import fence
 
@@ -496,7 +498,8 @@ def test_the_fence_program_is_not_run_when_the_arbiter_says_no(tmp_path: Path, w
 
 def test_state_of_a_witness_is_readable_json(tmp_path: Path) -> None:
     one = Witness(StateFile(tmp_path / "w.json"), 0.0)
-    reply = one.answer({"do": "acquire", "resource": "d", "node": "a", "epoch": 0, "ttl_s": 3}, 1.0)
+    asked = {"do": "acquire", "resource": "d", "node": "a", "epoch": 0, "ttl_s": 3}
+    reply = asyncio.run(one.answer(asked, 1.0))
     assert reply["epoch"] == 1
     state = json.loads((tmp_path / "w.json").read_text())
     assert state["resources"]["d"]["holder"] == "a"

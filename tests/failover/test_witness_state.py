@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
-from hast.failover.arbiters.witness_server import StateFile, Witness
+from hast.failover.arbiters.witness_server import Witness
+from hast.failover.arbiters.witness_state import StateFile
 
 TTL_S = 3.0
 
@@ -14,9 +16,19 @@ def request(do: str, node: str, epoch: int = 0, **more: Any) -> dict[str, Any]:
     return {"do": do, "resource": "disk1", "node": node, "epoch": epoch, "ttl_s": TTL_S, **more}
 
 
-def witness(path: Path, now: float) -> Witness:
+class Remembering:
+    """A witness, asked without a network."""
+
+    def __init__(self, path: Path, now: float) -> None:
+        self._witness = Witness(StateFile(path / "state.json"), now)
+
+    def answer(self, asked: dict[str, Any], now: float) -> dict[str, Any]:
+        return asyncio.run(self._witness.answer(asked, now))
+
+
+def witness(path: Path, now: float) -> Remembering:
     """As a process that starts now."""
-    return Witness(StateFile(path / "state.json"), now)
+    return Remembering(path, now)
 
 
 def test_s11_a_lease_outlives_a_restart_of_the_witness_by_its_whole_time(tmp_path: Path) -> None:

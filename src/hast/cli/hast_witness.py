@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import logging
+import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -11,18 +15,26 @@ from pathlib import Path
 from hast.cli import completion
 from hast.cli.arguments import make_parser
 from hast.config.address import AddressError, parse_address
-from hast.daemon import logs
+from hast.config.model import ConfigError
+from hast.config.witness_nodes import DEFAULT_WITNESS_NODES, Nodes, load
+from hast.daemon import logs, node_key
 from hast.daemon.daemonize import daemonize
 from hast.daemon.notify import Notifier
 from hast.daemon.pidfile import Pidfile, PidfileError
 from hast.failover.arbiters.witness import DEFAULT_WITNESS_PORT
-from hast.failover.arbiters.witness_server import StateError, StateFile, Witness, WitnessServer
+from hast.failover.arbiters.witness_listener import WitnessServer
+from hast.failover.arbiters.witness_server import Witness
+from hast.failover.arbiters.witness_state import StateError, StateFile
 
-DEFAULT_STATE = "/var/lib/hast/witness.json"
+DEFAULT_STATE = "/var/lib/hast-witness/witness.json"
+FORMER_STATE = "/var/lib/hast/witness.json"
 DEFAULT_PIDFILE = "/var/run/hast-witness.pid"
 EX_OSERR = 71
 EX_TEMPFAIL = 75
 EX_CONFIG = 78
+OPEN = "Without a file of nodes whoever reaches this port is believed, and can make two masters; see hast-witness(8)."
+
+_log = logging.getLogger("hast.witness")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,6 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-f", dest="state", default=DEFAULT_STATE, help=f"state file, default {DEFAULT_STATE}")
     parser.add_argument("-P", dest="pidfile", default=DEFAULT_PIDFILE, help=f"default {DEFAULT_PIDFILE}")
+    parser.add_argument(
+        "--nodes", metavar="FILE", help=f"pairs and their fingerprints, default {DEFAULT_WITNESS_NODES} if it exists"
+    )
+    keys = parser.add_mutually_exclusive_group()
+    keys.add_argument("--show-key", action="store_true", help="print the fingerprint of this witness, for hast.conf")
+    keys.add_argument("--next-key", action="store_true", help="prepare another key and print its fingerprint")
+    keys.add_argument("--switch-key", action="store_true", help="change to the key that was prepared")
     return parser
 
 
@@ -44,12 +63,12 @@ def main(argv: list[str] | None = None) -> None:
     completion.answer("hast-witness", _parser)
     arguments = _parser().parse_args(argv)
     try:
+        if arguments.show_key or arguments.next_key or arguments.switch_key:
+            sys.exit(_manage_key(arguments))
         sys.exit(_run(arguments))
-    except AddressError as error:
+    except (AddressError, StateError, node_key.NodeKeyError) as error:
         code, text = EX_CONFIG, str(error)
-    except StateError as error:
-        code, text = EX_CONFIG, str(error)
-    except PidfileError as error:
+    except (PidfileError, ConfigError) as error:
         code, text = error.exit_code, str(error)
     except OSError as error:
         code, text = EX_TEMPFAIL, f"cannot listen on {arguments.listen or 'any address'}: {error.strerror}"
@@ -57,13 +76,63 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(code)
 
 
+def _manage_key(arguments: argparse.Namespace) -> int:
+    """The key lies beside the state file. What is made belongs to whom the directory belongs to."""
+    directory = _state_path(arguments).parent
+    _become_owner_of(directory)
+    if arguments.next_key:
+        print(node_key.generate(directory, following=True))
+        print("Beside the present one in hast.conf of all nodes, hastctl reload; then hast-witness --switch-key here.")
+    elif arguments.switch_key:
+        print(node_key.switch(directory))
+        print("The former fingerprint can go out of hast.conf of all nodes.")
+    else:
+        print(_own_fingerprint(directory))
+    return 0
+
+
+def _become_owner_of(directory: Path) -> None:
+    """Root, asked by an administrator, writes nothing into the directory of another user but as that user."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = directory.stat()
+        if os.geteuid() == 0 != owner.st_uid:
+            os.setgroups([])
+            os.setgid(owner.st_gid)
+            os.setuid(owner.st_uid)
+    except OSError as error:
+        raise StateError(f"{directory} cannot be used: {error.strerror}") from None
+
+
+def _own_fingerprint(directory: Path) -> str:
+    """Of the key, which is made where there is none. Raises NodeKeyError."""
+    if not (directory / node_key.CERTIFICATE).exists():
+        node_key.generate(directory)
+    return node_key.own_fingerprint(directory)
+
+
+def _state_path(arguments: argparse.Namespace) -> Path:
+    """Raises StateError where the default was another once, and its file would be left unread."""
+    path = Path(arguments.state).absolute()
+    if arguments.state == DEFAULT_STATE and Path(FORMER_STATE).exists() and not path.exists():
+        text = f"{FORMER_STATE} is a witness's state, and the default is {DEFAULT_STATE} now"
+        raise StateError(f"{text}: move it there, or say -f {FORMER_STATE}")
+    return path
+
+
 def _run(arguments: argparse.Namespace) -> int:
     host, port = "", DEFAULT_WITNESS_PORT
     if arguments.listen:
         address = parse_address(arguments.listen, DEFAULT_WITNESS_PORT)
         host, port = address.host, address.port
-    state = StateFile(Path(arguments.state).absolute())
-    state.load(0.0)
+    state = StateFile(_state_path(arguments))
+    nodes_path = arguments.nodes or DEFAULT_WITNESS_NODES
+    nodes = _nodes(nodes_path, needed=arguments.nodes is not None)
+    known = Witness(state, 0.0)
+    if nodes is None and known.knows_pairs:
+        text = f"{state.path} remembers pairs that have keys, and there is no {nodes_path}"
+        raise StateError(f"{text}: write it, or move the state file away to believe everybody from now on")
+    key_trouble = _make_key(state.path.parent, needed=nodes is not None)
     notifier = Notifier()
     pidfile = Pidfile(str(Path(arguments.pidfile).absolute()), "hast-witness")
     try:
@@ -72,8 +141,10 @@ def _run(arguments: argparse.Namespace) -> int:
         else:
             daemonize(pidfile.write)
         logs.setup(foreground=arguments.foreground, debug=arguments.debug, program="hast-witness")
+        if key_trouble:
+            _log.warning("%s.", key_trouble)
         try:
-            asyncio.run(_serve(state, host, port, notifier))
+            asyncio.run(_serve(state, (host, port), nodes, nodes_path, notifier))
         finally:
             logs.flush()
     finally:
@@ -81,18 +152,64 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve(state: StateFile, host: str, port: int, notifier: Notifier) -> None:
+def _nodes(path: str, *, needed: bool) -> Nodes | None:
+    """None where there is no such file, and none was asked for. Raises ConfigError."""
+    return load(path) if needed or os.path.lexists(path) else None
+
+
+def _make_key(directory: Path, *, needed: bool) -> str:
+    """Why there is none, where it can be done without. Raises NodeKeyError."""
+    try:
+        _own_fingerprint(directory)
+    except node_key.NodeKeyError as error:
+        if needed:
+            raise
+        return f"This witness has no key yet: {error}"
+    return ""
+
+
+async def _serve(
+    state: StateFile, where: tuple[str, int], nodes: Nodes | None, nodes_path: str, notifier: Notifier
+) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    server = await WitnessServer(Witness(state, loop.time())).start(host, port)
+    _allow_descriptors()
+    server = await WitnessServer(Witness(state, loop.time()), nodes, state.path.parent).start(*where)
+    loop.add_signal_handler(signal.SIGHUP, _reload, server, nodes_path)
+    _tell_whom(server)
     beating = loop.create_task(notifier.beat())
-    notifier.ready(f"Listening on {host or 'any address'}, port {port}.")
+    notifier.ready(f"Listening on {where[0] or 'any address'}, port {where[1]}.")
     await stopping.wait()
     notifier.stopping()
     beating.cancel()
     server.close()
+
+
+def _reload(server: WitnessServer, path: str) -> None:
+    """A file that is wrong, or gone, leaves the one before in force."""
+    try:
+        server.nodes = _nodes(path, needed=server.nodes is not None)
+    except ConfigError as error:
+        _log.error("The file of nodes stays as it was: %s.", error)
+        return
+    _tell_whom(server)
+
+
+def _tell_whom(server: WitnessServer) -> None:
+    if server.nodes is None:
+        _log.warning("%s", OPEN)
+        return
+    pairs = {member.pair.name for member in server.nodes.values()}
+    _log.info("Serving %s.", f"{len(pairs)} pairs, known by their keys" if len(pairs) != 1 else "one pair by its keys")
+
+
+def _allow_descriptors() -> None:
+    """As many as the system lets this process have: limits on connections are the server's own."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

@@ -7,22 +7,18 @@ by force. Opens the file and nothing else.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
+from hast.config import syntax
 from hast.config.model import ConfigError
 
 DEFAULT_WITNESS_NODES = "/etc/hast-witness.nodes"
-EX_OSFILE = 72
-MAX_BYTES = 1024 * 1024
 NO_FORCE = "no-force"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +43,11 @@ Nodes = Mapping[str, Member]
 
 
 def load(path: str) -> Nodes:
-    """Raises ConfigError: absent, open to changes by others, or not understood."""
+    """Raises ConfigError: exit code 72 when it cannot be opened, else 78."""
     try:
-        with open(path, encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if mode & _WRITABLE_BY_OTHERS:
-                raise ConfigError(f"{path} can be changed by others ({stat.filemode(mode)}): chmod go-w {path}")
-            text = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}", EX_OSFILE) from None
+        text = syntax.read_bytes(path).decode()
     except UnicodeError:
         raise ConfigError(f"{path}: not text") from None
-    if len(text) > MAX_BYTES:
-        raise ConfigError(f"{path}: longer than {MAX_BYTES} bytes")
     return parse(text, path)
 
 

@@ -88,14 +88,27 @@ class _Entry:
     until_s: float = -inf
     sole: str = ""
     peer: str = ""
+    change: int = 0
 
 
 @dataclass
 class LeaseTable:
-    """The memory of a witness. `dirty` is set when something changed that must be durable before the answer is sent."""
+    """The memory of a witness. `node` is who asks, as the caller has found out, and the holder alone may prolong,
+    record, clear and release."""
 
     entries: dict[str, _Entry] = field(default_factory=dict)
-    dirty: bool = False
+    changes: int = 0
+    """Grows with everything that must be durable before an answer that follows from it is sent."""
+
+    def change_of(self, resource: str) -> int:
+        """The latest of the changes that an answer for this resource may follow from."""
+        entry = self.entries.get(resource)
+        return entry.change if entry is not None else 0
+
+    def rename(self, former: str, resource: str) -> None:
+        """What was known of one resource is known of another from now on."""
+        entry = self.entries[resource] = self.entries.pop(former)
+        self._changed(entry)
 
     def acquire(
         self, resource: str, node: str, epoch: int, ttl_s: float, now: float, force: bool = False
@@ -134,13 +147,15 @@ class LeaseTable:
         entry = self.entries.get(resource)
         return entry is not None and entry.sole not in ("", node)
 
-    def release(self, resource: str, node: str, epoch: int) -> None:
+    def release(self, resource: str, node: str, epoch: int) -> bool:
         """End the lease if it is still this one; `sole` stays."""
         entry = self._held(resource, node, epoch)
-        if not isinstance(entry, Refused):
-            entry.holder = ""
-            entry.until_s = -inf
-            self.dirty = True
+        if isinstance(entry, Refused):
+            return False
+        entry.holder = ""
+        entry.until_s = -inf
+        self._changed(entry)
+        return True
 
     def to_json(self) -> dict[str, Any]:
         """What must survive a restart."""
@@ -184,8 +199,13 @@ class LeaseTable:
 
     def _prolong(self, resource: str, entry: _Entry, now: float, changed: bool) -> Lease:
         entry.until_s = now + entry.ttl_s
-        self.dirty = self.dirty or changed
+        if changed:
+            self._changed(entry)
         return Lease(resource, entry.holder, entry.epoch, entry.ttl_s, entry.until_s)
+
+    def _changed(self, entry: _Entry) -> None:
+        self.changes += 1
+        entry.change = self.changes
 
 
 class Verdict(StrEnum):

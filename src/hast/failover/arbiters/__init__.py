@@ -19,7 +19,7 @@ def make(configured: Configured) -> Arbiter | None:
         case ArbiterKind.PING:
             return PingArbiter(configured.targets)
         case ArbiterKind.WITNESS:
-            return WitnessArbiter(configured.targets)
+            return WitnessArbiter(configured.targets, fingerprints=configured.fingerprints)
         case ArbiterKind.ETCD:
             return EtcdArbiter(configured.targets, credentials=configured.credentials)
     return None

@@ -1,4 +1,4 @@
-"""The `witness` arbiter: asks hast-witness on a third machine. One JSON line out, one in, one connection per question.
+"""The `witness` arbiter: asks hast-witness on a third machine, one connection per question (witness_link.py).
 
 Several targets are several ways to the same witness, tried in order within one deadline; a second witness that answers
 in between (another identity) is refused, because two witnesses could say yes to two nodes.
@@ -7,26 +7,31 @@ in between (another identity) is refused, because two witnesses could say yes to
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from hast.config.address import parse_address
+from hast.config.address import Address, parse_address
 from hast.election.arbiter import LEASE_TTL_S, ArbiterError, Lease, Refused
-from hast.format.text import printable_json
+from hast.failover.arbiters.witness_link import ask, ask_known
 
 DEFAULT_WITNESS_PORT = 8459
-MAX_LINE_BYTES = 16 * 1024
 DEADLINE_S = 0.9
 
 
 class WitnessArbiter:
     """A client of hast-witness (docs/hast-witness.8.md)."""
 
-    def __init__(self, targets: Sequence[str], deadline_s: float = DEADLINE_S, ttl_s: float = LEASE_TTL_S) -> None:
+    def __init__(
+        self,
+        targets: Sequence[str],
+        deadline_s: float = DEADLINE_S,
+        ttl_s: float = LEASE_TTL_S,
+        fingerprints: Sequence[str] = (),
+    ) -> None:
         self._targets = [parse_address(target, DEFAULT_WITNESS_PORT) for target in targets]
         self._deadline_s = deadline_s
         self._ttl_s = ttl_s
+        self._fingerprints = fingerprints
         self._identity: str | None = None
 
     async def acquire(self, resource: str, node: str, epoch: int, force: bool = False) -> Lease | Refused:
@@ -69,16 +74,22 @@ class WitnessArbiter:
         for target in self._targets:
             try:
                 async with asyncio.timeout(share_s):
-                    reply = await _converse(target.host, target.port, request)
+                    reply = await self._ask_one(target, request)
             except TimeoutError:
                 errors.append(f"{target}: no answer within {share_s:.1f} s")
                 continue
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 errors.append(f"{target}: {getattr(error, 'strerror', None) or error}")
                 continue
             self._check(reply)
             return reply
         raise ArbiterError(f"no witness answers: {'; '.join(errors)}")
+
+    async def _ask_one(self, target: Address, request: dict[str, Any]) -> dict[str, Any]:
+        """Raises OSError, ValueError."""
+        if self._fingerprints:
+            return await ask_known(target, request, self._fingerprints)
+        return await ask(target, request)
 
     def _check(self, reply: dict[str, Any]) -> None:
         if reply.get("error"):
@@ -87,17 +98,3 @@ class WitnessArbiter:
         if self._identity is not None and identity != self._identity:
             raise ArbiterError("another witness answers than before: restart hastd if it was replaced on purpose")
         self._identity = identity
-
-
-async def _converse(host: str, port: int, request: dict[str, Any]) -> dict[str, Any]:
-    reader, writer = await asyncio.open_connection(host, port, limit=MAX_LINE_BYTES)
-    try:
-        writer.write(json.dumps(request).encode() + b"\n")
-        await writer.drain()
-        line = await reader.readline()
-    finally:
-        writer.close()
-    reply = printable_json(json.loads(line))
-    if not isinstance(reply, dict):
-        raise ValueError("the answer is not a JSON object")
-    return reply

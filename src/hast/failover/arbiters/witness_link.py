@@ -1,0 +1,114 @@
+"""A node's way to its witness: one question, one answer, in plain text or with both sides known by their keys.
+
+Secured, the node accepts the TLS session on the connection that it has opened, so that each side can hold the other to
+a fingerprint (witness_listener.py says why), with the certificate of the witness that it has fetched before. There is
+no way down from there: what cannot prove itself gets no question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from hast.config.address import Address, Family
+from hast.daemon.logs import in_words
+from hast.daemon.tls import TlsError, client_context, keep_certificate, known_certificates, server_context
+from hast.daemon.tls_stream import PlainStream, Stream, TlsStream
+from hast.format.text import printable_json
+
+SECURE = b"S"
+"""First byte of a connection on which the other side then begins a TLS session, and both prove who they are."""
+FETCH = b"F"
+"""First byte of a connection on which this side then begins a TLS session, to see a certificate."""
+MAX_LINE_BYTES = 16 * 1024
+ADVICE = (
+    "if it does not serve this node, its file of nodes needs the fingerprint that hastctl keygen --show prints here"
+)
+_FAMILIES = {Family.ANY: socket.AF_UNSPEC, Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+
+
+async def ask(address: Address, request: dict[str, Any]) -> dict[str, Any]:
+    """In plain text, of whoever answers. Raises OSError, ValueError."""
+    with await _connected(address) as sock:
+        return await _converse(PlainStream(sock), request)
+
+
+async def ask_known(address: Address, request: dict[str, Any], fingerprints: Sequence[str]) -> dict[str, Any]:
+    """Of the witness with one of these fingerprints. Raises OSError, ValueError."""
+    known = known_certificates(fingerprints)
+    if known:
+        try:
+            return await _ask_known(address, request, known, fingerprints)
+        except TlsError:
+            if len(known) == len(fingerprints):
+                raise
+    await _fetch(address, fingerprints)
+    return await _ask_known(address, request, known_certificates(fingerprints), fingerprints)
+
+
+async def _ask_known(
+    address: Address, request: dict[str, Any], known: Sequence[str], fingerprints: Sequence[str]
+) -> dict[str, Any]:
+    with await _connected(address) as sock:
+        await asyncio.get_running_loop().sock_sendall(sock, SECURE)
+        stream = TlsStream(sock, server_context(known))
+        await stream.handshake()
+        _require(stream, fingerprints)
+        try:
+            return await _converse(stream, request)
+        except OSError as error:
+            raise TlsError(f"{in_words(error)}; {ADVICE}") from None
+
+
+async def _fetch(address: Address, fingerprints: Sequence[str]) -> None:
+    """Keep the certificate that the witness shows, if it is the right one. Raises OSError."""
+    with await _connected(address) as sock:
+        await asyncio.get_running_loop().sock_sendall(sock, FETCH)
+        stream = TlsStream(sock, client_context(), server=False)
+        await stream.handshake()
+        _require(stream, fingerprints)
+        keep_certificate(stream.certificate)
+
+
+def _require(stream: TlsStream, fingerprints: Sequence[str]) -> None:
+    if stream.peer not in fingerprints:
+        raise TlsError(f"its key is not the one that hast.conf names: it has {stream.peer}")
+
+
+async def _connected(address: Address) -> socket.socket:
+    """Raises OSError."""
+    loop = asyncio.get_running_loop()
+    family = _FAMILIES[address.family]
+    found = await loop.getaddrinfo(address.host, address.port, family=family, type=socket.SOCK_STREAM)
+    failure = OSError(0, "no address")
+    for number, kind, protocol, _name, where in found:
+        sock = socket.socket(number, kind, protocol)
+        sock.setblocking(False)
+        try:
+            await loop.sock_connect(sock, where)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+    raise failure
+
+
+async def _converse(stream: Stream, request: dict[str, Any]) -> dict[str, Any]:
+    await stream.send(json.dumps(request).encode() + b"\n")
+    line = b""
+    while b"\n" not in line and len(line) <= MAX_LINE_BYTES:
+        piece = await stream.receive(MAX_LINE_BYTES)
+        if not piece:
+            break
+        line += piece
+    reply = printable_json(json.loads(line.partition(b"\n")[0]))
+    if not isinstance(reply, dict):
+        raise ValueError("the answer is not a JSON object")
+    return reply
