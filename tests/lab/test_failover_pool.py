@@ -12,7 +12,7 @@ from failover_story import SLACK_S, check_time
 
 from hast.lab import Lab
 from hast.lab.cluster import Cluster, status
-from hast.lab.demo import act5_daemons, pools
+from hast.lab.demo import act6_daemons, pools
 from hast.lab.laboratory import article_configuration
 
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.slow, pytest.mark.xdist_group("failover-lab")]
@@ -27,7 +27,7 @@ def article(*hosts: str) -> Iterator[Cluster]:
         pytest.skip("needs zfs-fuse")
     pool = pools.Zfs()
     configuration = "timeout 5\n" + article_configuration()
-    with Lab(("hast1", "hast2", "client", *hosts), configuration, act5_daemons.etc(pool), 128 << 20) as lab:
+    with Lab(("hast1", "hast2", "client", *hosts), configuration, act6_daemons.etc(pool), 128 << 20) as lab:
         cluster = Cluster.over(lab, DISKS, pool.boot)
         for host in cluster.pair:
             pool.boot(host)

@@ -14,11 +14,12 @@ from pathlib import Path
 from hast.lab.demo import (
     act1_pair,
     act2_pool,
-    act3_switch,
-    act4_back,
-    act5_daemons,
-    act6_cable,
-    act7_power,
+    act3_keys,
+    act4_switch,
+    act5_back,
+    act6_daemons,
+    act7_cable,
+    act8_power,
     loopback_story,
     pools,
 )
@@ -27,7 +28,7 @@ from hast.lab.laboratory import Lab
 from hast.lab.loopback import LoopbackPair
 from hast.lab.processes import LabError
 
-ACTS = (act1_pair, act2_pool, act3_switch, act4_back, act5_daemons, act6_cable, act7_power)
+ACTS = (act1_pair, act2_pool, act3_keys, act4_switch, act5_back, act6_daemons, act7_cable, act8_power)
 
 DISK_SIZE_BYTES = 128 << 20
 
@@ -66,7 +67,7 @@ def perform(stage: Stage, play: Callable[[], None]) -> int:
 def play_in_lab(stage: Stage, acts: int) -> None:
     """The story on hast1 and hast2. Raises StoryError, LabError."""
     pool = pools.best()
-    with Lab(("hast1", "hast2", "client"), etc=act5_daemons.etc(pool), disk_size_bytes=DISK_SIZE_BYTES) as lab:
+    with Lab(("hast1", "hast2", "client"), etc=act6_daemons.etc(pool), disk_size_bytes=DISK_SIZE_BYTES) as lab:
         print("Two hosts on this machine: hast1.freebsd.loc and hast2.freebsd.loc, each with its own network cards,")
         print("/etc, /dev, /run and three disks. What follows is typed on them; nothing of it is visible outside.")
         try:

@@ -1,4 +1,4 @@
-"""Act 3: the manual fail-over of the article, to hast2."""
+"""Act 4: the manual fail-over of the article, to hast2."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hast.lab.demo.pools import Pool
 from hast.lab.demo.stage import Stage
 from hast.lab.host import Host
 
-TITLE = "Act 3: manual fail-over to hast2"
+TITLE = "Act 4: manual fail-over to hast2"
 
 
 def switch(stage: Stage, pool: Pool, source: Host, target: Host) -> None:

@@ -1,4 +1,4 @@
-"""Act 5: what makes fail-overs happen by themselves is started, and a client writes through the shared address."""
+"""Act 6: what makes fail-overs happen by themselves is started, and a client writes through the shared address."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hast.lab.demo.pools import Pool
 from hast.lab.demo.stage import STEP_TIMEOUT_S, Stage
 from hast.lab.records import SLOTS
 
-TITLE = "Act 5: carpd, hast-devd, failover; a client writes"
+TITLE = "Act 6: carpd, hast-devd, failover; a client writes"
 MASTER_TIMEOUT_S = 40.0
 LONGEST_PAUSE_S = 1.0
 VOLUME_BYTES = SLOTS * 4096

@@ -1,4 +1,4 @@
-"""Act 7: the master loses its power, and comes back."""
+"""Act 8: the master loses its power, and comes back."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 
 from hast.lab import Lab
 from hast.lab.demo.act1_pair import DISKS, show_status
-from hast.lab.demo.act6_cable import check_records, show_failover, the_cluster
+from hast.lab.demo.act7_cable import check_records, show_failover, the_cluster
 from hast.lab.demo.pools import Pool
 from hast.lab.demo.stage import Stage
 
-TITLE = "Act 7: a power cut of hast2, and its return"
+TITLE = "Act 8: a power cut of hast2, and its return"
 
 
 def play(stage: Stage, lab: Lab, pool: Pool) -> None:

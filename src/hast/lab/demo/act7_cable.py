@@ -1,4 +1,4 @@
-"""Act 6: the client network's cable of the master is pulled."""
+"""Act 7: the client network's cable of the master is pulled."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from hast.lab.demo.act1_pair import show_status
 from hast.lab.demo.pools import Pool
 from hast.lab.demo.stage import Stage, StoryError
 
-TITLE = "Act 6: the cable of hast1 is pulled"
+TITLE = "Act 7: the cable of hast1 is pulled"
 FAILOVER_TIMEOUT_S = 40.0
 TELLING = (" carpd", " failover:", " hast:", "Role changed", "Synchronization")
 
 
 def the_cluster(stage: Stage) -> Cluster:
-    """The running pair of act 5. Raises StoryError."""
+    """The running pair of act 6. Raises StoryError."""
     if stage.cluster is None:
-        raise StoryError("act 5 was not played")
+        raise StoryError("act 6 was not played")
     return stage.cluster
 
 

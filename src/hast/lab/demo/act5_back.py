@@ -1,4 +1,4 @@
-"""Act 4: back to hast1; at the end both copies are compared byte for byte."""
+"""Act 5: back to hast1; at the end both copies are compared byte for byte."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from hast.lab import Lab
 from hast.lab.demo.act1_pair import DISKS, show_status
 from hast.lab.demo.act2_pool import verify_files
-from hast.lab.demo.act3_switch import switch
+from hast.lab.demo.act4_switch import switch
 from hast.lab.demo.pools import Pool
 from hast.lab.demo.stage import Stage
 
-TITLE = "Act 4: and back to hast1"
+TITLE = "Act 5: and back to hast1"
 
 
 def play(stage: Stage, lab: Lab, pool: Pool) -> None:
