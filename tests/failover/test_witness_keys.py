@@ -451,3 +451,49 @@ def test_the_key_of_a_witness_is_for_its_user_alone(witness: Served) -> None:
     for name in (node_key.KEY, node_key.CERTIFICATE, "witness.json"):
         assert (witness.directory / name).stat().st_mode & 0o077 == 0
     assert ssl.PEM_cert_to_DER_cert((witness.directory / node_key.CERTIFICATE).read_text())
+
+
+def test_questions_share_a_session_and_a_new_one_is_made_when_the_witness_was_restarted(
+    keys: Keys, witness: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    witness.start_with(keys.lines())
+    handshakes = []
+    counted = TlsStream.handshake
+
+    async def handshake(stream: TlsStream) -> None:
+        handshakes.append(stream)
+        await counted(stream)
+
+    monkeypatch.setattr(TlsStream, "handshake", handshake)
+
+    async def story() -> None:
+        one, two = witness.arbiter(), witness.arbiter()
+        held = lease(await one.acquire("disk1", "hast1", 0))
+        for _ in range(20):
+            lease(await one.keepalive(held))
+            assert not await two.is_outdated("disk2", "hast1")
+        assert len(handshakes) == 2, "one to fetch the certificate, one to ask"
+        witness.end()
+        witness.start("--nodes", str(witness.nodes))
+        assert lease(await one.keepalive(held)).epoch == held.epoch
+
+    ask(keys, "hast1", story())
+    assert len(handshakes) == 3
+
+
+def test_s11_a_node_that_was_taken_out_of_the_file_is_not_heard_in_its_old_session_either(
+    keys: Keys, witness: Served
+) -> None:
+    lab, office = sorted(keys.lines().splitlines())
+    witness.start_with(f"{lab}\n{office}\n")
+
+    async def story() -> None:
+        arbiter = witness.arbiter()
+        held = lease(await arbiter.acquire("disk1", "hast1", 0))
+        witness.write(f"{lab}\n")
+        witness.reload()
+        wait_for_log(witness, "Serving one pair")
+        with pytest.raises(ArbiterError):
+            await arbiter.keepalive(held)
+
+    ask(keys, "hast1", story())

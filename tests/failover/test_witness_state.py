@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 from hast.failover.arbiters.witness_server import Witness
-from hast.failover.arbiters.witness_state import StateFile
+from hast.failover.arbiters.witness_state import StateError, StateFile
 
 TTL_S = 3.0
 
@@ -74,3 +76,52 @@ def test_s11_an_answer_is_durable_before_it_is_given(tmp_path: Path) -> None:
         assert copy.answer(request("is-outdated", "b"), 51.0)["outdated"] is (number == 0)
     one.answer(request("release", "a", held["epoch"]), 52.0)
     assert "refused" in witness(tmp_path, 52.0).answer(request("keepalive", "a", held["epoch"]), 52.0)
+
+
+class CountingFile(StateFile):
+    """Counts what is written, and may fail."""
+
+    writes = 0
+    failing = False
+
+    def save(self, resources: dict[str, Any]) -> None:
+        if self.failing:
+            raise StateError("no space")
+        self.writes += 1
+        time.sleep(0.01)
+        super().save(resources)
+
+
+def test_changes_that_come_together_are_written_together(tmp_path: Path) -> None:
+    """Also those that come while a write is under way, which does not hold them."""
+    file = CountingFile(tmp_path / "state.json")
+    one = Witness(file, 50.0)
+
+    async def ask(number: int) -> None:
+        await asyncio.sleep(number % 3 * 0.007)
+        answer = await one.answer({**request("acquire", "a"), "resource": f"disk{number}"}, 50.0)
+        assert answer["epoch"] == 1
+        assert f"disk{number}" in json.loads(file.path.read_text())["resources"]
+
+    async def story() -> None:
+        await asyncio.wait_for(asyncio.gather(*(ask(number) for number in range(300))), 20)
+
+    before = file.writes
+    asyncio.run(story())
+    assert file.writes - before < 10
+
+
+def test_a_change_that_could_not_be_written_is_an_error_until_it_is(tmp_path: Path) -> None:
+    file = CountingFile(tmp_path / "state.json")
+    one = Witness(file, 50.0)
+
+    async def story() -> None:
+        file.failing = True
+        asked = (one.answer(request("acquire", "a"), 50.0) for _ in range(3))
+        assert [answer.get("error") for answer in await asyncio.gather(*asked)] == ["no space"] * 3
+        assert (await one.answer(request("keepalive", "a", 3), 50.0))["error"] == "no space"
+        file.failing = False
+        assert (await one.answer(request("keepalive", "a", 3), 50.0))["epoch"] == 3
+
+    asyncio.run(story())
+    assert json.loads(file.path.read_text())["resources"]["disk1"]["epoch"] == 3

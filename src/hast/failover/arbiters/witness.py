@@ -1,4 +1,4 @@
-"""The `witness` arbiter: asks hast-witness on a third machine, one connection per question (witness_link.py).
+"""The `witness` arbiter: asks hast-witness on a third machine (witness_link.py).
 
 Several targets are several ways to the same witness, tried in order within one deadline; a second witness that answers
 in between (another identity) is refused, because two witnesses could say yes to two nodes.

@@ -8,8 +8,10 @@ no way down from there: what cannot prove itself gets no question.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +26,9 @@ SECURE = b"S"
 FETCH = b"F"
 """First byte of a connection on which this side then begins a TLS session, to see a certificate."""
 MAX_LINE_BYTES = 16 * 1024
+MAX_IDLE = 16
+FRESH_S = 5.0
+"""How long a session may have been idle to be used again; the witness ends it later."""
 ADVICE = (
     "if it does not serve this node, its file of nodes needs the fingerprint that hastctl keygen --show prints here"
 )
@@ -37,30 +42,94 @@ async def ask(address: Address, request: dict[str, Any]) -> dict[str, Any]:
 
 
 async def ask_known(address: Address, request: dict[str, Any], fingerprints: Sequence[str]) -> dict[str, Any]:
-    """Of the witness with one of these fingerprints. Raises OSError, ValueError."""
+    """Of the witness with one of these fingerprints. Raises OSError, ValueError.
+
+    A session that ended while nobody used it is found out by asking, and the question repeated in a new one.
+    """
+    idle = _idle_sessions(address, fingerprints)
+    stream = idle.take()
+    if stream is not None:
+        with contextlib.suppress(OSError):
+            return await _ask_in(stream, idle, request)
+    stream = await _open(address, fingerprints)
+    try:
+        return await _ask_in(stream, idle, request)
+    except OSError as error:
+        raise TlsError(f"{in_words(error)}; {ADVICE}") from None
+
+
+class _Idle:
+    """Sessions with one witness that wait for their next question: a handshake costs as much as many of them."""
+
+    def __init__(self) -> None:
+        self._streams: list[tuple[float, TlsStream]] = []
+
+    def take(self) -> TlsStream | None:
+        """The one used last."""
+        while self._streams:
+            since_s, stream = self._streams.pop()
+            if asyncio.get_running_loop().time() - since_s < FRESH_S:
+                return stream
+            stream.sock.close()
+        return None
+
+    def give(self, stream: TlsStream) -> None:
+        self._streams.append((asyncio.get_running_loop().time(), stream))
+        if len(self._streams) > MAX_IDLE:
+            self._streams.pop(0)[1].sock.close()
+
+    def drop(self) -> None:
+        """What happened to one session has probably happened to all."""
+        for _since_s, stream in self._streams:
+            stream.sock.close()
+        self._streams.clear()
+
+
+_Sessions = dict[tuple[Address, tuple[str, ...]], _Idle]
+_sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Sessions] = weakref.WeakKeyDictionary()
+
+
+def _idle_sessions(address: Address, fingerprints: Sequence[str]) -> _Idle:
+    """Shared by all resources: they ask one after another, mostly."""
+    of_loop = _sessions.setdefault(asyncio.get_running_loop(), {})
+    return of_loop.setdefault((address, tuple(fingerprints)), _Idle())
+
+
+async def _ask_in(stream: TlsStream, idle: _Idle, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        reply = await _converse(stream, request)
+    except BaseException:
+        stream.sock.close()
+        idle.drop()
+        raise
+    idle.give(stream)
+    return reply
+
+
+async def _open(address: Address, fingerprints: Sequence[str]) -> TlsStream:
+    """A session with the witness. Raises OSError."""
     known = known_certificates(fingerprints)
     if known:
         try:
-            return await _ask_known(address, request, known, fingerprints)
+            return await _accept(address, known, fingerprints)
         except TlsError:
             if len(known) == len(fingerprints):
                 raise
     await _fetch(address, fingerprints)
-    return await _ask_known(address, request, known_certificates(fingerprints), fingerprints)
+    return await _accept(address, known_certificates(fingerprints), fingerprints)
 
 
-async def _ask_known(
-    address: Address, request: dict[str, Any], known: Sequence[str], fingerprints: Sequence[str]
-) -> dict[str, Any]:
-    with await _connected(address) as sock:
+async def _accept(address: Address, known: Sequence[str], fingerprints: Sequence[str]) -> TlsStream:
+    sock = await _connected(address)
+    try:
         await asyncio.get_running_loop().sock_sendall(sock, SECURE)
         stream = TlsStream(sock, server_context(known))
         await stream.handshake()
         _require(stream, fingerprints)
-        try:
-            return await _converse(stream, request)
-        except OSError as error:
-            raise TlsError(f"{in_words(error)}; {ADVICE}") from None
+    except BaseException:
+        sock.close()
+        raise
+    return stream
 
 
 async def _fetch(address: Address, fingerprints: Sequence[str]) -> None:

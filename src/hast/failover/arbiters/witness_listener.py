@@ -1,12 +1,13 @@
-"""Lets nodes reach the witness: one connection, one question, one answer, and a deadline.
+"""Lets nodes reach the witness: a question, an answer, and a deadline.
 
 The first byte says what is spoken:
 
-- `S`: TLS, and both sides prove who they are. TLS can tell a peer by its fingerprint alone only where that peer is the
-  server, so the witness, which learns of new nodes from its file, is the client of the session, and the node, which has
-  fetched the certificate of its one witness, is the server. A stranger is neither read nor answered.
+- `S`: TLS, and both sides prove who they are; then any number of questions. TLS can tell a peer by its fingerprint
+  alone only where that peer is the server, so the witness, which learns of new nodes from its file, is the client of
+  the session, and the node, which has fetched the certificate of its one witness, is the server. A stranger is neither
+  read nor answered.
 - `F`: the witness shows its certificate, in a session that says nothing else.
-- anything else: one line of JSON, believed as it stands. Only where there is no file of nodes.
+- anything else: one question, a line of JSON, believed as it stands. Only where there is no file of nodes.
 
 Connections are bounded, by origin and in all: the oldest gives way. Nodes that have proven themselves are counted by
 pair and give way to no stranger.
@@ -19,6 +20,7 @@ import ipaddress
 import json
 import logging
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
@@ -27,6 +29,8 @@ from typing import Any
 
 from hast.config.witness_nodes import Member, Nodes
 from hast.daemon.logs import in_words
+from hast.daemon.node_key import CERTIFICATE, KEY
+from hast.daemon.paths import state_directory
 from hast.daemon.throttle import Throttle
 from hast.daemon.tls import client_context, showing_context
 from hast.daemon.tls_stream import PlainStream, Stream, TlsStream, first_byte
@@ -35,6 +39,8 @@ from hast.failover.arbiters.witness_server import Witness
 
 MAX_REQUEST_BYTES = 4096
 REQUEST_DEADLINE_S = 5.0
+IDLE_S = 10.0
+"""Between two questions of a node."""
 MAX_CONNECTIONS_PER_ORIGIN = 256
 MAX_STRANGERS = 1024
 """Connections that have proven nothing, in all."""
@@ -58,6 +64,7 @@ class WitnessServer:
         self._strangers: dict[asyncio.Task[None], str] = {}
         self._members: dict[asyncio.Task[None], str] = {}
         self._acceptors: list[asyncio.Task[None]] = []
+        self._context = OwnContext(keys)
         self._told = Throttle(LOG_INTERVAL_S, asyncio.get_running_loop().time)
 
     async def start(self, host: str, port: int) -> WitnessServer:
@@ -105,54 +112,60 @@ class WitnessServer:
         """The task that runs serves a node of this pair."""
         task = asyncio.current_task()
         assert task is not None
-        _dismiss_oldest(self._members, member.pair.name, MAX_CONNECTIONS_PER_ORIGIN)
+        if self._members.pop(task, None) is None:
+            _dismiss_oldest(self._members, member.pair.name, MAX_CONNECTIONS_PER_ORIGIN)
         self._strangers.pop(task, None)
         self._members[task] = member.pair.name
 
     async def _serve(self, sock: socket.socket, address: str) -> None:
         try:
-            async with asyncio.timeout(REQUEST_DEADLINE_S):
+            async with asyncio.timeout(REQUEST_DEADLINE_S) as deadline:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await self._converse(sock, address)
+                await self._converse(sock, address, deadline)
         except TimeoutError:
-            _log.debug("Connection from %s: no request within %g s.", address, REQUEST_DEADLINE_S)
+            _log.debug("Connection from %s ended: no question came in time.", address)
         except OSError as error:
             _log.debug("Connection from %s dropped: %s.", address, in_words(error))
         except Exception:
             _log.exception("Connection from %s dropped", address)
 
-    async def _converse(self, sock: socket.socket, address: str) -> None:
+    async def _converse(self, sock: socket.socket, address: str, deadline: asyncio.Timeout) -> None:
         first = await first_byte(sock)
         if first == SECURE[0]:
             sock.recv(1)
-            await self._converse_securely(sock, address)
+            await self._converse_securely(sock, address, deadline)
         elif first == FETCH[0]:
             sock.recv(1)
             await TlsStream(sock, showing_context(self._keys)).handshake()
         elif self.nodes is None:
-            await self._answer(PlainStream(sock), None)
+            stream = PlainStream(sock)
+            if line := await _line(stream):
+                await self._answer(stream, line, None)
         elif first != -1:
             self._warn(f"plain {_network(address)}", f"{address} asked without a key and was refused: {ADVICE_PLAIN}.")
 
-    async def _converse_securely(self, sock: socket.socket, address: str) -> None:
+    async def _converse_securely(self, sock: socket.socket, address: str, deadline: asyncio.Timeout) -> None:
         if self.nodes is None:
             self._warn(f"no file {_network(address)}", f"{address} wants to prove who it is: {ADVICE_NO_FILE}.")
             return
-        stream = TlsStream(sock, client_context(self._keys), server=False)
+        stream = TlsStream(sock, self._context.get(), server=False)
         await stream.handshake()
-        member = self.nodes.get(stream.peer)
-        if member is None:
-            text = f"{address} was refused: no pair has the fingerprint {stream.peer}"
-            self._warn(f"stranger {_network(address)}", f"{text} (file of nodes).")
-            return
-        self._proven(member)
-        await self._answer(stream, member)
+        line: bytes = b""
+        while (member := self.nodes.get(stream.peer)) is not None:
+            self._proven(member)
+            if line:
+                await self._answer(stream, line, member)
+                deadline.reschedule(asyncio.get_running_loop().time() + IDLE_S)
+            line = await _line(stream)
+            if not line:
+                return
+        text = f"{address} was refused: no pair has the fingerprint {stream.peer}"
+        self._warn(f"stranger {_network(address)}", f"{text} (file of nodes).")
 
-    async def _answer(self, stream: Stream, member: Member | None) -> None:
-        line = await _line(stream)
-        if not line:
-            return
+    async def _answer(self, stream: Stream, line: bytes, member: Member | None) -> None:
         await stream.send(json.dumps(await self._reply(line, member)).encode() + b"\n")
+        if len(line) > MAX_REQUEST_BYTES:
+            raise OSError(0, "its request was too long")
 
     async def _reply(self, line: bytes, member: Member | None) -> dict[str, Any]:
         if len(line) > MAX_REQUEST_BYTES:
@@ -168,6 +181,23 @@ class WitnessServer:
         count = self._told.count(cause)
         if count:
             _log.warning("%s%s", text, f" ({count} such connections)" if count > 1 else "")
+
+
+class OwnContext:
+    """The context of the witness's own key, made again when that was changed."""
+
+    def __init__(self, keys: Path | None) -> None:
+        self._keys = keys
+        self._made: ssl.SSLContext | None = None
+        self._of: tuple[int, ...] = ()
+
+    def get(self) -> ssl.SSLContext:
+        """Raises OSError."""
+        files = ((self._keys or state_directory()) / name for name in (KEY, CERTIFICATE))
+        found = tuple(each for file in files for each in (file.stat().st_ino, file.stat().st_mtime_ns))
+        if self._made is None or found != self._of:
+            self._made, self._of = client_context(self._keys), found
+        return self._made
 
 
 ADVICE_PLAIN = "its hast.conf needs the fingerprint of this witness (hast-witness --show-key)"

@@ -75,19 +75,23 @@ class Keeper:
         while self._kept < change:
             if self._writing is None:
                 self._writing = asyncio.create_task(self._write())
-                self._writing.add_done_callback(self._written)
+                self._writing.add_done_callback(_retrieve)
             await asyncio.shield(self._writing)
 
     async def _write(self) -> None:
         """Takes its picture of the table when the loop comes round, so that all who ask in one round share it."""
         changes, resources = self._table.changes, self._table.to_json()
-        await asyncio.to_thread(self._file.save, resources)
-        self._kept = changes
+        try:
+            await asyncio.to_thread(self._file.save, resources)
+            self._kept = changes
+        finally:
+            self._writing = None
 
-    def _written(self, done: asyncio.Task[None]) -> None:
-        self._writing = None
-        if not done.cancelled():
-            done.exception()
+
+def _retrieve(done: asyncio.Task[None]) -> None:
+    """Nobody may wait for it any more; asyncio would tell of an error that nobody saw."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _for_the_owner(path: str, flags: int) -> int:
