@@ -86,3 +86,18 @@ def test_a_key_that_others_can_read_is_told_with_the_way_to_hide_it() -> None:
     assert texts(A + KNOWN_OWN + KNOWN_PEER, OwnKey(OWN, "", ("/s/node.key",))) == [
         "/s/node.key can be read by others: chmod 600 /s/node.key"
     ]
+
+
+def test_a_witness_that_is_believed_unseen_is_named_with_what_that_allows() -> None:
+    pair = A + B + KNOWN_OWN + KNOWN_PEER
+    (line,) = texts("arbiter witness w " + pair)
+    assert line.startswith("a, b: any host that reaches the witness can make two masters: give its fingerprint (")
+    assert texts(f"arbiter witness w fingerprint {OTHER} " + pair) == []
+    assert texts("arbiter ping w " + pair) == []
+
+
+def test_a_witness_that_expects_a_key_of_a_node_without_one_is_named() -> None:
+    alone = f"resource a {{ local /a arbiter witness w fingerprint {OTHER} on hasta {{ remote none }} }}"
+    assert texts(alone, OwnKey(problem="there is none")) == [
+        "the witness knows this node by its key, and it cannot show one: there is none"
+    ]

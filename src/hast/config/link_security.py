@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from hast.config.model import Configuration, Resource, Tls
+from hast.config.model import ArbiterKind, Configuration, Resource, Tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ def findings(
     return [
         *_refused(configuration, [each for each in linked if each.tls is not Tls.OFF], key),
         *_open(configuration, unsecured),
+        *_open_witness(configuration, key),
         *(Finding(f"{path} can be read by others: chmod 600 {path}") for path in key.readable_by_others),
     ]
 
@@ -57,6 +58,20 @@ def _open(configuration: Configuration, unsecured: Iterable[Resource]) -> list[F
         Finding(f"{', '.join(names)}: the link is neither encrypted nor authenticated: {advice}")
         for advice, names in by_advice.items()
     ]
+
+
+def _open_witness(configuration: Configuration, key: OwnKey) -> list[Finding]:
+    """Who can speak for a node to the arbiter."""
+    asking = [each for each in configuration.resources.values() if each.arbiter.kind is ArbiterKind.WITNESS]
+    believed = ", ".join(resource.name for resource in asking if not resource.arbiter.fingerprints)
+    found = []
+    if any(resource.arbiter.fingerprints for resource in asking) and not key.fingerprint:
+        text = f"the witness knows this node by its key, and it cannot show one: {key.problem}"
+        found.append(Finding(text))
+    if believed:
+        text = f"{believed}: any host that reaches the witness can make two masters: give its fingerprint"
+        found.append(Finding(f"{text} (hast-witness --show-key there; hast-witness(8), Keys)"))
+    return found
 
 
 def _advice(configuration: Configuration, resource: Resource) -> str:
