@@ -22,7 +22,7 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,10 @@ class WitnessServer:
         self.nodes = nodes
         self.sockets: list[socket.socket] = []
         self._witness = witness
-        self._keys = keys
         self._strangers: dict[asyncio.Task[None], str] = {}
         self._members: dict[asyncio.Task[None], str] = {}
         self._acceptors: list[asyncio.Task[None]] = []
-        self._context = OwnContext(keys)
+        self._asking, self._showing = OwnContext(client_context, keys), OwnContext(showing_context, keys)
         self._told = Throttle(LOG_INTERVAL_S, asyncio.get_running_loop().time)
 
     async def start(self, host: str, port: int) -> WitnessServer:
@@ -136,7 +135,7 @@ class WitnessServer:
             await self._converse_securely(sock, address, deadline)
         elif first == FETCH[0]:
             sock.recv(1)
-            await TlsStream(sock, showing_context(self._keys)).handshake()
+            await TlsStream(sock, self._showing.get()).handshake()
         elif self.nodes is None:
             stream = PlainStream(sock)
             if line := await _line(stream):
@@ -148,7 +147,7 @@ class WitnessServer:
         if self.nodes is None:
             self._warn(f"no file {_network(address)}", f"{address} wants to prove who it is: {ADVICE_NO_FILE}.")
             return
-        stream = TlsStream(sock, self._context.get(), server=False)
+        stream = TlsStream(sock, self._asking.get(), server=False)
         await stream.handshake()
         line: bytes = b""
         while (member := self.nodes.get(stream.peer)) is not None:
@@ -184,9 +183,10 @@ class WitnessServer:
 
 
 class OwnContext:
-    """The context of the witness's own key, made again when that was changed."""
+    """A context with the witness's own key, made again when that was changed: making one costs as much as a session."""
 
-    def __init__(self, keys: Path | None) -> None:
+    def __init__(self, make: Callable[[Path | None], ssl.SSLContext], keys: Path | None) -> None:
+        self._make = make
         self._keys = keys
         self._made: ssl.SSLContext | None = None
         self._of: tuple[int, ...] = ()
@@ -196,7 +196,7 @@ class OwnContext:
         files = ((self._keys or state_directory()) / name for name in (KEY, CERTIFICATE))
         found = tuple(each for file in files for each in (file.stat().st_ino, file.stat().st_mtime_ns))
         if self._made is None or found != self._of:
-            self._made, self._of = client_context(self._keys), found
+            self._made, self._of = self._make(self._keys), found
         return self._made
 
 
