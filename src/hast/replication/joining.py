@@ -6,7 +6,7 @@ HOLD_S at most, so that no write is acknowledged that the coming synchronisation
 
 from __future__ import annotations
 
-from hast.format.constants import SyncSource
+from hast.format.constants import Feature, SyncSource
 from hast.replication.bitmap import Bitmap
 from hast.replication.core import Core
 from hast.replication.splitbrain import Changes, amount, report, summary
@@ -165,11 +165,12 @@ class Joining:
         meta = self._core.meta
         if not (peer.boot_id and peer.boot_id == self._suspect_boot):
             if not (inbound or meta.stale or meta.inconsistent):
-                if self._core.local_ok:
-                    # Owed here since a flush failed: the peer has lost its cache, ours still shows what was written.
+                if self._core.local_ok or Feature.TAKE_LEAD in self._core.features:
+                    # Owed here since a flush failed, or a write did on both: the peer has lost its cache, and a peer
+                    # that alone holds something leads. Ours, if it can be read at all, shows what was written.
                     amap.owed_remote.unite(amap.owed_local)
                     amap.owed_local.clear()
-                else:  # A write failed on both, and what was there before may be gone from the peer.
+                else:
                     amap.owed_local.subtract(self._suspect)
             amap.owed_remote.unite_but(self._suspect, amap.owed_local)
             self._suspect = Bitmap(amap.extents)
