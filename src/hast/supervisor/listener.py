@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from hast.daemon.accepting import connections
 from hast.daemon.conversation import ConversationError, receive_frame, send_frame
 from hast.daemon.logs import context, in_words
 from hast.daemon.throttle import Throttle
@@ -66,17 +67,8 @@ class PeerListener:
             sock.close()
 
     async def _accept(self, listening: socket.socket) -> None:
-        """One connection in each round of the loop: a flood must not keep others from their turn."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(0)
-            try:
-                sock, where = await loop.sock_accept(listening)
-            except OSError as error:
-                self._warn("accept", f"Unable to accept a connection: {error.strerror}.")
-                await asyncio.sleep(0.2)
-                continue
-            address = normal_address(str(where[0]))
+        async for sock, where in connections(listening, partial(self._warn, "accept")):
+            address = normal_address(where)
             if not self._make_room(address):
                 sock.close()
                 continue

@@ -28,11 +28,12 @@ from pathlib import Path
 from typing import Any
 
 from hast.config.witness_nodes import Member, Nodes
+from hast.daemon.accepting import connections
 from hast.daemon.logs import in_words
 from hast.daemon.node_key import CERTIFICATE, KEY
 from hast.daemon.paths import state_directory
 from hast.daemon.throttle import Throttle
-from hast.daemon.tls import client_context, showing_context
+from hast.daemon.tls import TlsError, client_context, showing_context
 from hast.daemon.tls_stream import PlainStream, Stream, TlsStream, first_byte
 from hast.failover.arbiters.witness_link import FETCH, SECURE
 from hast.failover.arbiters.witness_server import Witness
@@ -79,19 +80,10 @@ class WitnessServer:
             sock.close()
 
     async def _accept(self, listening: socket.socket) -> None:
-        """One connection in each round of the loop: a flood must not keep others from their turn."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(0)
-            try:
-                sock, where = await loop.sock_accept(listening)
-            except OSError as error:
-                self._warn("accept", f"Unable to accept a connection: {error.strerror}.")
-                await asyncio.sleep(0.2)
-                continue
-            self._make_room(_network(str(where[0])))
-            task = asyncio.create_task(self._serve(sock, str(where[0])))
-            self._strangers[task] = _network(str(where[0]))
+        async for sock, address in connections(listening, partial(self._warn, "accept")):
+            self._make_room(_network(address))
+            task = asyncio.create_task(self._serve(sock, address))
+            self._strangers[task] = _network(address)
             task.add_done_callback(partial(self._served, sock))
 
     def _served(self, sock: socket.socket, done: asyncio.Task[None]) -> None:
@@ -135,7 +127,8 @@ class WitnessServer:
             await self._converse_securely(sock, address, deadline)
         elif first == FETCH[0]:
             sock.recv(1)
-            await TlsStream(sock, self._showing.get()).handshake()
+            if context := self._own(self._showing):
+                await TlsStream(sock, context).handshake()
         elif self.nodes is None:
             stream = PlainStream(sock)
             if line := await _line(stream):
@@ -147,7 +140,9 @@ class WitnessServer:
         if self.nodes is None:
             self._warn(f"no file {_network(address)}", f"{address} wants to prove who it is: {ADVICE_NO_FILE}.")
             return
-        stream = TlsStream(sock, self._asking.get(), server=False)
+        if not (context := self._own(self._asking)):
+            return
+        stream = TlsStream(sock, context, server=False)
         await stream.handshake()
         line: bytes = b""
         while (member := self.nodes.get(stream.peer)) is not None:
@@ -160,6 +155,14 @@ class WitnessServer:
                 return
         text = f"{address} was refused: no pair has the fingerprint {stream.peer}"
         self._warn(f"stranger {_network(address)}", f"{text} (file of nodes).")
+
+    def _own(self, of: OwnContext) -> ssl.SSLContext | None:
+        """None, and a word in the log, where the witness cannot show its key."""
+        try:
+            return of.get()
+        except TlsError as error:
+            self._warn("own key", f"The key of this witness cannot be used: {error.strerror}.")
+            return None
 
     async def _answer(self, stream: Stream, line: bytes, member: Member | None) -> None:
         await stream.send(json.dumps(await self._reply(line, member)).encode() + b"\n")
@@ -192,9 +195,12 @@ class OwnContext:
         self._of: tuple[int, ...] = ()
 
     def get(self) -> ssl.SSLContext:
-        """Raises OSError."""
+        """Raises TlsError."""
         files = ((self._keys or state_directory()) / name for name in (KEY, CERTIFICATE))
-        found = tuple(each for file in files for each in (file.stat().st_ino, file.stat().st_mtime_ns))
+        try:
+            found = tuple(each for file in files for each in (file.stat().st_ino, file.stat().st_mtime_ns))
+        except OSError as error:
+            raise TlsError(f"{error.filename}: {error.strerror}") from None
         if self._made is None or found != self._of:
             self._made, self._of = self._make(self._keys), found
         return self._made
