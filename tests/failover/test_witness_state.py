@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hast.failover.arbiters.witness_server import Witness
+from hast.config.witness_nodes import Member, Pair
+from hast.failover.arbiters.witness_server import MAX_RESOURCES_OF_PAIR, Witness
 from hast.failover.arbiters.witness_state import StateError, StateFile
 
 TTL_S = 3.0
@@ -125,3 +126,19 @@ def test_a_change_that_could_not_be_written_is_an_error_until_it_is(tmp_path: Pa
 
     asyncio.run(story())
     assert json.loads(file.path.read_text())["resources"]["disk1"]["epoch"] == 3
+
+
+def test_a_pair_leaves_room_for_the_others(tmp_path: Path) -> None:
+    one = Witness(StateFile(tmp_path / "state.json"), 50.0)
+    greedy, modest = (Member("a", Pair(name, frozenset("ab"))) for name in ("greedy", "modest"))
+
+    async def ask(name: str, member: Member) -> dict[str, Any]:
+        return await one.answer({**request("acquire", "a"), "resource": name}, 50.0, member)
+
+    async def story() -> None:
+        await asyncio.gather(*(ask(f"disk{number}", greedy) for number in range(MAX_RESOURCES_OF_PAIR)))
+        assert "of this pair already" in (await ask("one more", greedy))["refused"]
+        assert (await ask("disk1", greedy))["epoch"] == 2
+        assert (await ask("one more", modest))["epoch"] == 1
+
+    asyncio.run(story())

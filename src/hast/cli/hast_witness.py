@@ -106,7 +106,11 @@ def _become_owner_of(directory: Path) -> None:
 
 def _own_fingerprint(directory: Path) -> str:
     """Of the key, which is made where there is none. Raises NodeKeyError."""
-    if not (directory / node_key.CERTIFICATE).exists():
+    try:
+        missing = not (directory / node_key.CERTIFICATE).exists()
+    except OSError as error:
+        raise node_key.NodeKeyError(f"the key in {directory} cannot be read: {error.strerror}; try as root") from None
+    if missing:
         node_key.generate(directory)
     return node_key.own_fingerprint(directory)
 

@@ -18,6 +18,8 @@ MIN_TTL_S = 1.0
 MAX_TTL_S = 60.0
 MAX_EPOCH = 1 << 62
 MAX_PEER_CHARACTERS = 255
+MAX_RESOURCES_OF_PAIR = 1000
+"""So that none can leave no room for the others."""
 BY_FORCE_NOT = "and its pair may not force (no-force in the witness's file of nodes)"
 
 _log = logging.getLogger("hast.witness")
@@ -92,6 +94,8 @@ class Witness:
     def _acquire(self, asked: _Request, now: float) -> Lease | Refused:
         """Force is a right of its own: what it overrides is the only word against old data being served."""
         table, key, node = self._table, asked.key, asked.node
+        if key not in table.entries and self._count(asked.member) >= MAX_RESOURCES_OF_PAIR:
+            return Refused(f"the witness knows {MAX_RESOURCES_OF_PAIR} resources of this pair already")
         overridden = asked.force and table.is_outdated(key, node)
         may = asked.member is None or asked.member.pair.may_force
         answer = table.acquire(key, node, asked.epoch, asked.ttl_s, now, asked.force and may)
@@ -103,6 +107,11 @@ class Witness:
             _log.warning("%s: %s asked for an outdated copy by force, %s.", key, node, BY_FORCE_NOT)
             return _with_reason(answer, BY_FORCE_NOT)
         return answer
+
+    def _count(self, member: Member | None) -> int:
+        """Resources of a pair that is known by its keys."""
+        prefix = f"{member.pair.name}{_SEPARATOR}" if member is not None else None
+        return sum(name.startswith(prefix) for name in self._table.entries) if prefix else 0
 
 
 _SEPARATOR = "%"
