@@ -86,6 +86,7 @@ def test_a_local_user_of_the_other_host_is_no_primary(lab: Lab) -> None:
     assert "status: complete" in one_disk.status(lab.hast1)
 
 
+@pytest.mark.slow
 def test_the_other_host_takes_over_a_secure_pair(lab: Lab) -> None:
     lab.hast1.run("dd if=/dev/urandom of=/dev/hast/disk1 bs=1M count=8 oflag=direct", check=True)
     wanted = lab.hast1.run("sha256sum /dev/hast/disk1", check=True).stdout

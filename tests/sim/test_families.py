@@ -10,7 +10,7 @@ from hast.sim.families import DISASTERS, Disaster, disaster_run, draw
 from hast.sim.run import execute
 
 PARTS = 24
-RUNS_OF_A_PART = 23
+RUNS_OF_A_PART = 21
 
 
 @pytest.mark.parametrize("part", range(PARTS))
