@@ -290,3 +290,20 @@ def test_failed_flush_is_remembered_for_the_next_worker_until_the_metadata_says_
     bench.provider.store(Store("flush failed", metadata=noted))
     bench.until(lambda: bool(bench.stored))
     assert not doubtful()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_flush_that_ended_while_its_worker_did_leaves_a_doubt_only_where_it_failed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """The reactor runs no more and hears of nothing; a peer that cannot tell would be copied whole for a doubt."""
+
+    def flush(_fd: int) -> None:
+        if fails:
+            raise OSError(errno.EIO, "failed")
+
+    monkeypatch.setattr(provider_module.os, "fdatasync", flush)
+    bench.provider.submit([Request(FLUSH, 0, 0)])
+    assert bench.provider.close()
+    assert not bench.done
+    assert FlushMark(Path(bench.opened.path + ".flush")).doubtful is fails

@@ -35,6 +35,8 @@ SLOW_WRITE_S = 0.1
 """A write into the page cache that took longer sends the following operations to the threads …"""
 SLOW_PERIOD_S = 1.0
 """… for so long."""
+GOOD_FLUSHES = (0, errno.EOPNOTSUPP)
+"""errno of a flush after which nothing is doubtful; a disk without a cache knows none."""
 HUNG_CLOSE_S = 0.2
 """How long the end waits for the threads of a disk that was given up: they may be back by then."""
 MAX_MERGED_BUFFERS = 256
@@ -90,6 +92,8 @@ class LocalProvider:
         self._slow_until_s = 0.0
         self._flush_waiting: list[Request] = []
         self._flush_running = False
+        self._flush_errno: int | None = None
+        """How the one that runs ended, before the reactor hears of it."""
         self._closed = False
         self._retired = False
         self._released = False
@@ -263,6 +267,7 @@ class LocalProvider:
         """One fdatasync for all flushes that wait; those that come meanwhile wait for the next one."""
         batch, self._flush_waiting = self._flush_waiting, []
         self._flush_running = True
+        self._flush_errno = None
         self._mark.begin()
         self._pool.run("flush", partial(self._flush_in_thread, len(batch)), batch, partial(self._flush_done, batch))
 
@@ -270,12 +275,14 @@ class LocalProvider:
         try:
             os.fdatasync(self._fd)
         except OSError as error:
-            return [Outcome(error.errno or errno.EIO)] * count
+            self._flush_errno = error.errno or errno.EIO
+            return [Outcome(self._flush_errno)] * count
+        self._flush_errno = 0
         return None
 
     def _flush_done(self, batch: list[Request]) -> None:
         self._flush_running = False
-        self._mark.end(good=batch[0].local_error in (0, errno.EOPNOTSUPP))
+        self._mark.end(good=batch[0].local_error in GOOD_FLUSHES)
         if self._flush_waiting and not self._closed:
             self._start_flush()
 
@@ -373,6 +380,8 @@ class LocalProvider:
         pools_ended = self._pool.close(timeout_s)
         if not self._stores.end(timeout_s) or not pools_ended:
             return False
+        if self._flush_running and self._flush_errno is not None:  # it ended, and nobody is told any more
+            self._mark.end(good=self._flush_errno in GOOD_FLUSHES)
         self._mark.close()
         closing = threading.Thread(target=self._release, name="close", daemon=True)
         closing.start()
