@@ -71,7 +71,7 @@ def test_a_partition_separates_two_hosts_and_leaves_the_third(lab: Lab) -> None:
         assert reaches(lab, "client", "10.10.10.182")
     finally:
         lab.switch.heal()
-    assert reaches(lab, "hast1", "10.10.10.182")
+    lab.hast1.wait_for("the other host", lambda: reaches(lab, "hast1", "10.10.10.182"), 5)
 
 
 def test_a_lossy_cable_loses_frames(lab: Lab) -> None:
