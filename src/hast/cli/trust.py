@@ -14,6 +14,7 @@ from hast.config.address import AddressError, parse_address
 from hast.config.link_security import fingerprint_line
 from hast.config.model import Configuration
 from hast.daemon import node_key
+from hast.daemon.tls import looking_context, shown
 from hast.worker.link.dial import Endpoint
 
 ANSWER_LIMIT_S = 5.0
@@ -148,10 +149,6 @@ def shown_fingerprint(remote: str, source: str | None = None) -> str:
 
 def _certificate(remote: str, endpoint: Endpoint, origin: Iterable[Endpoint], limit_s: float) -> bytes:
     """Raises OSError when nobody answers, Failure when somebody does, and not as expected."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
     with socket.socket(endpoint.family, socket.SOCK_STREAM) as sock:
         sock.settimeout(limit_s)
         for each in (each for each in origin if each.family == endpoint.family):
@@ -159,8 +156,8 @@ def _certificate(remote: str, endpoint: Endpoint, origin: Iterable[Endpoint], li
             break
         sock.connect(endpoint.address)
         try:
-            with context.wrap_socket(sock) as session:
-                return session.getpeercert(True) or b""
+            with looking_context().wrap_socket(sock) as session:
+                return shown(session)
         except OSError as error:
             text = f"{remote} speaks no TLS 1.3 ({_in_words(error)})"
             why = "FreeBSD, a release before this one, a node that names this one nowhere, or one without a key"

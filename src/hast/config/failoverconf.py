@@ -30,6 +30,7 @@ from hast.config.failover_model import (
 from hast.config.model import ConfigError
 
 MAX_SECONDS = 86400.0
+
 _NAMES = {
     "SETTING": "a setting (resources, delay, wait, role-timeout, health, control, log)",
     "POOL": "'pool'",

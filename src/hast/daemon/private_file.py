@@ -8,6 +8,19 @@ from pathlib import Path
 FOR_OTHERS = 0o077
 
 
+def complaint(path: str, what: str) -> str:
+    """One line on a file that holds `what`; nothing where all is well, or no file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    if status.st_mode & FOR_OTHERS:
+        return f"{path} holds {what} and can be read by others: chmod 600 {path}"
+    if not is_ours(status):
+        return f"{path} holds {what} and belongs to the user {status.st_uid}: chown root {path}"
+    return ""
+
+
 def is_readable_by_others(path: Path) -> bool:
     """Whether more than its owner may open it; a file that is not there is nobody's."""
     try:
@@ -16,15 +29,11 @@ def is_readable_by_others(path: Path) -> bool:
         return False
 
 
-def complaint(path: str, what: str) -> str:
-    """One line on a file that holds `what`, or nothing where all is well."""
-    found = Path(path)
-    if is_readable_by_others(found):
-        return f"{path} holds {what} and can be read by others: chmod 600 {path}"
-    try:
-        owner = found.stat().st_uid
-    except OSError:
-        return ""
-    if owner not in (0, os.geteuid()):
-        return f"{path} holds {what} and belongs to the user {owner}: chown root {path}"
-    return ""
+def is_private(status: os.stat_result) -> bool:
+    """Nobody else may open it, or let others."""
+    return is_ours(status) and not status.st_mode & FOR_OTHERS
+
+
+def is_ours(status: os.stat_result) -> bool:
+    """It belongs to root, or to the user of this process."""
+    return status.st_uid in (0, os.geteuid())

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
-from hast.daemon.node_key import CERTIFICATE, KEY, NodeKeyError, fingerprint
+from hast.daemon.node_key import CERTIFICATE, KEY, fingerprint
 from hast.daemon.paths import make_state_directory, state_directory
 
 HANDSHAKE_RECORD = 0x16
@@ -42,13 +42,19 @@ class TlsError(OSError):
         super().__init__(0, reason)
 
 
-def client_context(keys: Path | None = None) -> ssl.SSLContext:
-    """For the side that opens a connection: whom it met is asked of `Channel.require`. `keys`: the directory of another
-    daemon's key than hastd's. Raises TlsError."""
+def looking_context() -> ssl.SSLContext:
+    """For the side that opens a connection to see whom it meets, and shows nothing of itself."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return _with_own_key(context, keys)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def client_context(keys: Path | None = None) -> ssl.SSLContext:
+    """For the side that opens a connection: whom it met is asked of `Channel.require`. `keys`: the directory of another
+    daemon's key than hastd's. Raises TlsError."""
+    return _with_own_key(looking_context(), keys)
 
 
 def showing_context(keys: Path | None = None) -> ssl.SSLContext:
@@ -99,9 +105,13 @@ def keep_certificate(der: bytes) -> None:
         unfinished.replace(path)
 
 
-def require_peer(session: ssl.SSLObject, fingerprints: Iterable[str]) -> None:
-    """Raises TlsError unless the other side of this session has one of these keys."""
-    found = fingerprint(session.getpeercert(True) or b"")
+def shown(session: ssl.SSLObject | ssl.SSLSocket) -> bytes:
+    """The certificate that the other side shows, as DER; empty where it shows none."""
+    return session.getpeercert(True) or b""
+
+
+def require(found: str, fingerprints: Iterable[str]) -> None:
+    """Raises TlsError unless the fingerprint of the other side is one of these."""
     if found not in fingerprints:
         raise TlsError(f"its key is not the one that hast.conf names: it has {found}")
 
@@ -112,8 +122,8 @@ def _with_own_key(context: ssl.SSLContext, keys: Path | None = None) -> ssl.SSLC
     try:
         context.load_cert_chain(directory / CERTIFICATE, directory / KEY)
     except FileNotFoundError:
-        raise TlsError(str(NodeKeyError("this node has no key; make it with: hastctl keygen"))) from None
-    except (OSError, ssl.SSLError) as error:
+        raise TlsError("this node has no key; make it with: hastctl keygen") from None
+    except OSError as error:
         raise TlsError(f"this node's key in {directory} cannot be used: {_reason(error)}") from None
     return context
 
@@ -140,7 +150,7 @@ class Channel:
             self.established = True
         except ssl.SSLWantReadError:
             pass
-        except (ssl.SSLError, OSError) as error:
+        except OSError as error:
             raise TlsError(_reason(error)) from None
         return self._outgoing.read()
 
@@ -151,7 +161,7 @@ class Channel:
     @property
     def certificate(self) -> bytes:
         """What the other side shows, as DER; empty where it shows none."""
-        return self._session.getpeercert(True) or b""
+        return shown(self._session)
 
     @property
     def peer(self) -> str:
@@ -160,14 +170,14 @@ class Channel:
 
     def require(self, fingerprints: Iterable[str]) -> None:
         """Raises TlsError unless the other side has one of these keys."""
-        require_peer(self._session, fingerprints)
+        require(self.peer, fingerprints)
 
     def seal(self, pieces: Iterable[bytes | bytearray | memoryview]) -> bytes:
         """Ciphertext of these, each in records of its own. Raises TlsError."""
         try:
             for plaintext in pieces:
                 self._session.write(cast(bytes, plaintext))
-        except (ssl.SSLError, OSError) as error:
+        except OSError as error:
             raise TlsError(_reason(error)) from None
         return self._outgoing.read()
 
@@ -185,7 +195,7 @@ class Channel:
             pass
         except ssl.SSLZeroReturnError:
             self.ended = True
-        except (ssl.SSLError, OSError) as error:
+        except OSError as error:
             raise TlsError(_reason(error)) from None
         return done
 
@@ -195,7 +205,7 @@ class Channel:
             self._session.unwrap()
         except ssl.SSLWantReadError:
             pass
-        except (ssl.SSLError, OSError) as error:
+        except OSError as error:
             raise TlsError(_reason(error)) from None
         return self._outgoing.read()
 

@@ -115,6 +115,18 @@ class TlsStream:
         return bytes(found)
 
 
+async def read_line(stream: Stream, most: int) -> bytes:
+    """Up to the first line end, or `most` bytes and some more; what comes after is nobody's. Raises OSError."""
+    found = b""
+    while b"\n" not in found and len(found) <= most:
+        piece = await stream.receive(most)
+        if not piece:
+            break
+        found += piece
+    line, end, _rest = found.partition(b"\n")
+    return line + end
+
+
 async def first_byte(sock: socket.socket) -> int:
     """What the other side begins with, left where it is; -1 at the end. Raises OSError."""
     loop = asyncio.get_running_loop()

@@ -31,6 +31,7 @@ from hast.replication.handshake import PeerChanges
 from hast.replication.joining import Joining
 from hast.replication.leaving import Leaving
 from hast.replication.pace import Slow
+from hast.replication.promotion import as_led
 from hast.replication.reads import Reads
 from hast.replication.splitbrain import Changes, report, summary
 from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
@@ -71,7 +72,7 @@ class Primary:
         wall_offset_s: float = 0.0,
     ) -> None:
         if lead is Lead.PEERS and not force:
-            metadata, image = replace(metadata, stale=True), full_map(metadata)
+            metadata, image = as_led(metadata, lead), full_map(metadata)
         if force and (metadata.stale or metadata.inconsistent):
             metadata = replace(metadata, stale=False, inconsistent=False, prevrole=str(Role.INIT))
         mapsize_bytes = metadata.offset_bytes - MAP_OFFSET_BYTES

@@ -11,7 +11,8 @@ import asyncio
 
 from hast.config.address import Address, AddressError, AddressKind, parse_address
 from hast.config.model import Resource
-from hast.daemon.tls import client_context, require_peer
+from hast.daemon.node_key import fingerprint
+from hast.daemon.tls import client_context, require, shown
 from hast.format.constants import MAX_BODY_BYTES
 from hast.format.frame import FrameDecoder, FrameError
 from hast.format.handshake import HandshakeError
@@ -47,7 +48,7 @@ async def _ask(address: Address, resource: Resource) -> bool:
             reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
     try:
         if resource.is_secured:
-            require_peer(writer.get_extra_info("ssl_object"), resource.peer_fingerprints)
+            require(fingerprint(shown(writer.get_extra_info("ssl_object"))), resource.peer_fingerprints)
         handshake = PeerHandshake(resource.name, 1, b"")
         writer.writelines(bytes(part) for part in handshake.first_hello())
         frames = FrameDecoder(MAX_BODY_BYTES, 0)

@@ -39,6 +39,9 @@ PENDING_DEADLINE_S = float(DEFAULT_TIMEOUT_S)
 """How long a connection A waits for its connection B."""
 
 
+PeerStream = PlainStream | TlsStream
+
+
 class PeerListener:
     """The sockets of one `listen` address."""
 
@@ -131,27 +134,32 @@ class PeerListener:
         await self._names.refresh_unknown()
         return bool(self._allowed(address))
 
-    async def _begin(self, sock: socket.socket) -> PlainStream | TlsStream:
+    async def _begin(self, sock: socket.socket) -> PeerStream:
         """Which of both a connection speaks is seen from its first byte; whether it may is asked when the resource is
         known."""
-        wanted = {known for state in self._states.values() for known in state.resource.peer_fingerprints}
-        known = known_certificates(sorted(wanted))
         try:
             async with asyncio.timeout(DEFAULT_TIMEOUT_S):
-                if await first_byte(sock) != HANDSHAKE_RECORD:
-                    return PlainStream(sock)
-                stream = TlsStream(sock, server_context(known))
-                await stream.handshake()
-                return stream
-        except TlsError:
-            if len(known) < len(wanted):
-                self._fetch_certificates()
-                raise ConversationError("its certificate is not known yet, and is asked for") from None
-            raise
+                if await first_byte(sock) == HANDSHAKE_RECORD:
+                    return await self._secured(sock)
+                return PlainStream(sock)
         except TimeoutError:
             raise ConversationError(f"no message within {DEFAULT_TIMEOUT_S} s") from None
 
-    async def _converse(self, stream: PlainStream | TlsStream, address: str) -> bool:
+    async def _secured(self, sock: socket.socket) -> TlsStream:
+        """With any node that some resource knows; which resource it may speak of is asked later."""
+        wanted = {known for state in self._states.values() for known in state.resource.peer_fingerprints}
+        known = known_certificates(wanted)
+        stream = TlsStream(sock, server_context(known))
+        try:
+            await stream.handshake()
+        except TlsError:
+            if len(known) == len(wanted):
+                raise
+            self._fetch_certificates()
+            raise ConversationError("its certificate is not known yet, and is asked for") from None
+        return stream
+
+    async def _converse(self, stream: PeerStream, address: str) -> bool:
         """True when the socket was handed on."""
         message, body = await receive_frame(stream, MAX_BODY_BYTES, DEFAULT_TIMEOUT_S)
         first = handshake.read_first(message.nv)
@@ -183,9 +191,7 @@ class PeerListener:
             token=state.incoming.pending.token if state.incoming.pending is not None else None,
         )
 
-    async def _refuse(
-        self, stream: PlainStream | TlsStream, refusal: accept.Refuse, resource: str, address: str
-    ) -> None:
+    async def _refuse(self, stream: PeerStream, refusal: accept.Refuse, resource: str, address: str) -> None:
         """Each reason once: a peer may try every other second, and a stranger make up names."""
         known = resource in self._states
         text = f"Connection from {address} refused: {_seen_from_here(refusal.errmsg)}"
@@ -199,7 +205,7 @@ class PeerListener:
         await send_frame(stream, fields, DEFAULT_TIMEOUT_S, refusal.version)
 
     async def _first_connection(
-        self, state: ResourceState, stream: PlainStream | TlsStream, address: str, decision: accept.AcceptA
+        self, state: ResourceState, stream: PeerStream, address: str, decision: accept.AcceptA
     ) -> bool:
         """Message 1 was accepted: make way, answer with a token, keep the socket for connection B."""
         if state.no_disk is not None:
@@ -229,9 +235,7 @@ class PeerListener:
         pending.free.set()
         return True
 
-    async def _second_connection(
-        self, state: ResourceState, stream: PlainStream | TlsStream, address: str, body: bytes
-    ) -> bool:
+    async def _second_connection(self, state: ResourceState, stream: PeerStream, address: str, body: bytes) -> bool:
         """Message 3 was accepted: the worker gets both connections."""
         try:
             await state.start_secondary(stream.sock, body, address, partial(_leave, stream))
@@ -241,7 +245,7 @@ class PeerListener:
         return True
 
 
-async def _leave(stream: PlainStream | TlsStream) -> None:
+async def _leave(stream: PeerStream) -> None:
     """The socket is about to be handed on. Raises ConversationError."""
     try:
         async with asyncio.timeout(DEFAULT_TIMEOUT_S):

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 from collections.abc import Mapping
 
 from hast.config.address import AddressError, AddressKind, parse_address
 from hast.config.model import Resource
 from hast.daemon.logs import context
 from hast.daemon.node_key import fingerprint
-from hast.daemon.tls import TlsError, client_context, keep_certificate, known_certificates
+from hast.daemon.tls import TlsError, client_context, keep_certificate, known_certificates, shown
 from hast.supervisor.resource_state import ResourceState
 
 log = logging.getLogger("hast.peers")
@@ -27,7 +26,7 @@ ANSWER_S = 3.0
 
 
 class PeerCertificates:
-    """Looks for what is missing, now and whenever the configuration or a key has changed."""
+    """Looks for what is missing until it is there, and again whenever `look` says so."""
 
     def __init__(self, states: Mapping[str, ResourceState]) -> None:
         self._states = states
@@ -40,17 +39,17 @@ class PeerCertificates:
         self._task.cancel()
 
     def look(self) -> None:
-        """Somebody came who could not be verified: now is a good moment."""
+        """Something may be missing: the configuration has changed, or somebody came who could not be verified."""
         self._wanted.set()
 
     async def _run(self) -> None:
         while True:
-            for state in list(self._states.values()):
-                if is_missing(state.resource):
-                    await self._fetch(state.resource)
             self._wanted.clear()
+            missing = [state.resource for state in self._states.values() if is_missing(state.resource)]
+            for resource in missing:
+                await self._fetch(resource)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY_S):
+                async with asyncio.timeout(LOOK_EVERY_S if missing else None):
                     await self._wanted.wait()
                 await asyncio.sleep(LEAST_PAUSE_S)
 
@@ -91,7 +90,6 @@ async def shown_by(remote: str) -> bytes:
     async with asyncio.timeout(ANSWER_S):
         _reader, writer = await asyncio.open_connection(address.host, address.port, ssl=client_context())
     try:
-        session: ssl.SSLObject = writer.get_extra_info("ssl_object")
-        return session.getpeercert(True) or b""
+        return shown(writer.get_extra_info("ssl_object"))
     finally:
         writer.transport.abort()

@@ -329,6 +329,8 @@ class Supervisor:
             self._environment.pool.size = min(MAX_STANDBYS, len(self._states))
             config_record.write(self.configuration.path, self.configuration.control)
             log.info("Configuration reloaded.")
+            if self._certificates is not None:
+                self._certificates.look()
             _tell_unsecured(self.configuration)
             self.events.publish("reload", "", "Configuration reloaded.")
             return None

@@ -11,9 +11,10 @@ import ssl
 import stat
 from dataclasses import dataclass
 
+from hast.daemon.private_file import is_private
+
 _KEYWORDS = ("ca", "cert", "key", "user", "password")
 _MAX_BYTES = 64 * 1024
-_FORBIDDEN = stat.S_IRWXG | stat.S_IRWXO
 
 
 class CredentialsError(Exception):
@@ -46,7 +47,7 @@ def load(path: str) -> Credentials:
     try:
         with open(path, encoding="utf-8") as file:
             status = os.fstat(file.fileno())
-            if status.st_mode & _FORBIDDEN or status.st_uid not in (0, os.geteuid()):
+            if not is_private(status):
                 mode = stat.filemode(status.st_mode)
                 raise CredentialsError(f"{path} holds a secret and others may read it ({mode}): chmod 600 {path}")
             text = file.read(_MAX_BYTES)

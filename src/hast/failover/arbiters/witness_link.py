@@ -17,8 +17,8 @@ from typing import Any
 
 from hast.config.address import Address, Family
 from hast.daemon.logs import in_words
-from hast.daemon.tls import TlsError, client_context, keep_certificate, known_certificates, server_context
-from hast.daemon.tls_stream import PlainStream, Stream, TlsStream
+from hast.daemon.tls import TlsError, client_context, keep_certificate, known_certificates, require, server_context
+from hast.daemon.tls_stream import PlainStream, Stream, TlsStream, read_line
 from hast.format.text import printable_json
 
 SECURE = b"S"
@@ -125,7 +125,7 @@ async def _accept(address: Address, known: Sequence[str], fingerprints: Sequence
         await asyncio.get_running_loop().sock_sendall(sock, SECURE)
         stream = TlsStream(sock, server_context(known))
         await stream.handshake()
-        _require(stream, fingerprints)
+        require(stream.peer, fingerprints)
     except BaseException:
         sock.close()
         raise
@@ -138,13 +138,8 @@ async def _fetch(address: Address, fingerprints: Sequence[str]) -> None:
         await asyncio.get_running_loop().sock_sendall(sock, FETCH)
         stream = TlsStream(sock, client_context(), server=False)
         await stream.handshake()
-        _require(stream, fingerprints)
+        require(stream.peer, fingerprints)
         keep_certificate(stream.certificate)
-
-
-def _require(stream: TlsStream, fingerprints: Sequence[str]) -> None:
-    if stream.peer not in fingerprints:
-        raise TlsError(f"its key is not the one that hast.conf names: it has {stream.peer}")
 
 
 async def _connected(address: Address) -> socket.socket:
@@ -171,13 +166,7 @@ async def _connected(address: Address) -> socket.socket:
 
 async def _converse(stream: Stream, request: dict[str, Any]) -> dict[str, Any]:
     await stream.send(json.dumps(request).encode() + b"\n")
-    line = b""
-    while b"\n" not in line and len(line) <= MAX_LINE_BYTES:
-        piece = await stream.receive(MAX_LINE_BYTES)
-        if not piece:
-            break
-        line += piece
-    reply = printable_json(json.loads(line.partition(b"\n")[0]))
+    reply = printable_json(json.loads(await read_line(stream, MAX_LINE_BYTES)))
     if not isinstance(reply, dict):
         raise ValueError("the answer is not a JSON object")
     return reply

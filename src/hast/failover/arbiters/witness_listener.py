@@ -34,7 +34,7 @@ from hast.daemon.node_key import CERTIFICATE, KEY
 from hast.daemon.paths import state_directory
 from hast.daemon.throttle import Throttle
 from hast.daemon.tls import TlsError, client_context, showing_context
-from hast.daemon.tls_stream import PlainStream, Stream, TlsStream, first_byte
+from hast.daemon.tls_stream import PlainStream, Stream, TlsStream, first_byte, read_line
 from hast.failover.arbiters.witness_link import FETCH, SECURE
 from hast.failover.arbiters.witness_server import Witness
 
@@ -131,7 +131,7 @@ class WitnessServer:
                 await TlsStream(sock, context).handshake()
         elif self.nodes is None:
             stream = PlainStream(sock)
-            if line := await _line(stream):
+            if line := await read_line(stream, MAX_REQUEST_BYTES):
                 await self._answer(stream, line, None)
         elif first != -1:
             self._warn(f"plain {_network(address)}", f"{address} asked without a key and was refused: {ADVICE_PLAIN}.")
@@ -150,7 +150,7 @@ class WitnessServer:
             if line:
                 await self._answer(stream, line, member)
                 deadline.reschedule(asyncio.get_running_loop().time() + IDLE_S)
-            line = await _line(stream)
+            line = await read_line(stream, MAX_REQUEST_BYTES)
             if not line:
                 return
         text = f"{address} was refused: no pair has the fingerprint {stream.peer}"
@@ -226,18 +226,6 @@ def _network(address: str) -> str:
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
     return str(ipaddress.ip_network((found, _IPV6_NETWORK_BITS), strict=False))
-
-
-async def _line(stream: Stream) -> bytes:
-    """Up to the first line end, or MAX_REQUEST_BYTES and some more; what comes after is nobody's. Raises OSError."""
-    found = b""
-    while b"\n" not in found and len(found) <= MAX_REQUEST_BYTES:
-        piece = await stream.receive(MAX_REQUEST_BYTES)
-        if not piece:
-            break
-        found += piece
-    line, end, _rest = found.partition(b"\n")
-    return line + end
 
 
 async def _listening(host: str, port: int) -> list[socket.socket]:

@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import partial
 from typing import Any, NamedTuple
 
 from hast.config.model import Resource
@@ -222,7 +223,7 @@ class PrimaryLink:
         )
         self._expect_data(0)
         self._reactor.add(sock.fileno(), select.EPOLLIN, self._ready_a)
-        self._outbox, self._from_a = self._ends(sock, self._lost_a)
+        self._outbox, self._from_a = self._ends(sock, partial(self._lost, "A"))
         self.stage = Stage.HELLO
         self._deadline("no answer to the first message")
         self._outbox.send(self._handshake.first_hello())
@@ -253,7 +254,7 @@ class PrimaryLink:
         tune(sock, self._resource.timeout_s)
         self._b = sock
         self._reactor.add(sock.fileno(), select.EPOLLIN, self._ready_b)
-        self._outbox_b, self._from_b = self._ends(sock, self._lost_b)
+        self._outbox_b, self._from_b = self._ends(sock, partial(self._lost, "B"))
         self.pump()
 
     def _send_second_hello(self) -> None:
@@ -368,17 +369,11 @@ class PrimaryLink:
         stream = SealedStream(self._reactor, sock, failed, self._context, fingerprints)
         return stream, stream
 
-    def _lost_a(self, reason: str) -> None:
+    def _lost(self, name: str, reason: str) -> None:
         """A send failed. Told in a later round: this may come from deep inside the engine's effects."""
-        sock = self._a
+        attempt = self._handshake
         self._reactor.call_soon_threadsafe(
-            lambda: self._fail(Outcome(False, f"connection A: {reason}")) if self._a is sock else None
-        )
-
-    def _lost_b(self, reason: str) -> None:
-        sock = self._b
-        self._reactor.call_soon_threadsafe(
-            lambda: self._fail(Outcome(False, f"connection B: {reason}")) if self._b is sock else None
+            lambda: self._fail(Outcome(False, f"connection {name}: {reason}")) if self._handshake is attempt else None
         )
 
     # -- the end of an attempt or a connection

@@ -90,7 +90,7 @@ class SealedStream:
             self._waiting += buffers
             return
         try:
-            self._outbox.send(list(self._sealed(buffers)))
+            self._outbox.send(self._sealed(buffers))
         except TlsError as error:
             self._failed(str(error.strerror))
 
@@ -131,8 +131,12 @@ class SealedStream:
     def proceed(self, bound_to: bytes) -> None:
         """The conversation with the supervisor is over: when it ends the session, the one with its worker follows."""
         self._binding = bound_to
-        if self._phase is _Phase.ADMISSION and self._channel.ended:
+        if self._phase is not _Phase.ADMISSION or not self._channel.ended:
+            return
+        try:
             self._begin_again()
+        except TlsError as error:
+            self._failed(str(error.strerror))
 
     def _greet(self, phase: _Phase) -> None:
         assert self._context is not None
