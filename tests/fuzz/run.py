@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -26,15 +27,23 @@ WARM_UP = 2000
 """Inputs after which memory is looked at first: caches are filled by then."""
 
 
-def campaign(name: str, seed: int, first: int, count: int) -> tuple[int, float, int]:
-    """(failures, seconds of the slowest input, growth of memory in KiB)."""
+class Outcome(NamedTuple):
+    inputs: int
+    failures: int
+    slowest_s: float
+    grown_kib: int
+
+
+def campaign(name: str, seed: int, first: int, count: int) -> Outcome:
+    """Ends early after MAX_FAILURES."""
     target = TARGETS[name]()
     corpus = target.corpus
-    failures, slowest_s, before = 0, 0.0, 0
+    fed, failures, slowest_s, before = 0, 0, 0.0, 0
     try:
         for number in range(first, first + count):
             rng = random.Random(f"{name} {seed} {number}")
             data = mutated(rng, corpus)
+            fed += 1
             began = time.perf_counter()
             try:
                 target.feed(data, rng)
@@ -49,7 +58,8 @@ def campaign(name: str, seed: int, first: int, count: int) -> tuple[int, float, 
                 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     finally:
         target.close()
-    return failures, slowest_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before if before else 0
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before if before else 0
+    return Outcome(fed, failures, slowest_s, grown_kib)
 
 
 def main() -> int:
@@ -66,14 +76,14 @@ def main() -> int:
         if name == "lzf" and importlib.util.find_spec("lzf") is None:
             print("lzf: not run, python-lzf is not installed")
             continue
-        failures, slowest_s, grown_kib = campaign(name, options.seed, options.first, options.inputs)
-        rate = options.inputs / (time.perf_counter() - began)
+        done = campaign(name, options.seed, options.first, options.inputs)
+        rate = done.inputs / (time.perf_counter() - began)
         print(
-            f"{name}: {options.inputs} inputs, {failures} failures, {rate:.0f}/s, "
-            f"slowest {slowest_s * 1000:.1f} ms, memory +{grown_kib} KiB",
+            f"{name}: {done.inputs} inputs, {done.failures} failures, {rate:.0f}/s, "
+            f"slowest {done.slowest_s * 1000:.1f} ms, memory +{done.grown_kib} KiB",
             flush=True,
         )
-        failed += failures
+        failed += done.failures
     return 1 if failed else 0
 
 
