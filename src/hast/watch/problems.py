@@ -8,6 +8,7 @@ from typing import Any
 
 from hast.watch.catalogue import Level, kind_of
 from hast.watch.picture import Node, Pair, Picture, Status
+from hast.watch.words import duration, percent, size
 
 MASTER = "MASTER"
 SETTLED = frozenset({"MASTER", "BACKUP"})
@@ -159,19 +160,18 @@ def _of_copies(pair: Pair, names: Mapping[int, str], now_s: float, limits: Limit
         lasts_s = max(0.0, now_s - since_s) if isinstance(since_s, (int, float)) else 0.0
         reason = str(apart.get("reason") or "one copy counts").rstrip(".")
         grave = limits.degraded_critical_s is not None and lasts_s >= limits.degraded_critical_s
-        text = f"{reason}, for {lasts_s:.0f} s." if since_s else f"{reason}."
+        text = f"{reason}, for {duration(lasts_s)}." if since_s else f"{reason}."
         yield _problem("degraded", pair.name, node, text, Level.CRITICAL if grave else None)
     at_risk = primary.get("at_risk_bytes")
     limit = limits.at_risk_critical_bytes
     if limit is not None and isinstance(at_risk, int) and at_risk >= limit:
-        yield _problem("degraded", pair.name, node, f"{at_risk} bytes are on one disk alone.", Level.CRITICAL)
+        yield _problem("degraded", pair.name, node, f"{size(at_risk)} would be lost with this node.", Level.CRITICAL)
 
 
 def sync_in_words(status: Status) -> str:
-    """`40.0% of 10.0 GiB done` and the like."""
+    """`40.0% of 10.0GB are copied to the other node.` and the like."""
     sync = status.get("sync")
     if not isinstance(sync, Mapping):
         return "The copies are not equal yet."
-    total, done = int(sync.get("total_bytes") or 0), int(sync.get("done_bytes") or 0)
-    share = 100.0 * done / total if total else 0.0
-    return f"{min(share, 99.9):.1f}% of {total} bytes are copied ({str(sync.get('direction')).replace('-', ' ')})."
+    where = {"to-peer": " to the other node", "from-peer": " from the other node"}.get(str(sync.get("direction")), "")
+    return f"{percent(sync):.1f}% of {size(int(sync.get('total_bytes') or 0))} are copied{where}."
