@@ -130,6 +130,10 @@ def _leave(options: argparse.Namespace) -> int:
     )
     os.chdir("/")
     leaving = Leaving(request, files, log, _told_to_end())
+    if options.plan:
+        decision, lines = leaving.foresee()
+        print("\n".join([f"{decision.way}:", *(f"{number}. {line}" for number, line in enumerate(lines, 1))]))
+        return EXIT_ALONE if decision.reasons else 0
     started = time.monotonic()
     try:
         outcome = leaving.execute()

@@ -15,6 +15,7 @@ import click
 
 from hast.cli import completion, watching
 from hast.cli.group import EX_USAGE, NAMES, REQUIRED_NAMES, cli, command, providers, resource_names, session_of
+from hast.cli.plan import PLAN, create_plan, show_plan
 from hast.cli.session import DISK_TIMEOUT_S, STATUS_TIMEOUT_S, Failure, say_error
 
 if TYPE_CHECKING:
@@ -56,7 +57,10 @@ def _size(label: str) -> Callable[[click.Context, click.Parameter, str | None], 
 @click.option("-k", "keepdirty", metavar="N", callback=_size("keepdirty"), help="Extents kept dirty, default 64.")
 @click.option("-m", "mediasize", metavar="SIZE", callback=_size("mediasize"), help="Use less than the provider.")
 @REQUIRED_NAMES
-def create(context: click.Context, names: tuple[str, ...], extentsize: int, keepdirty: int, mediasize: int) -> None:
+@PLAN
+def create(
+    context: click.Context, names: tuple[str, ...], extentsize: int, keepdirty: int, mediasize: int, plan: bool
+) -> None:
     """Initialize the local providers of NAMES. Metadata and map are overwritten, data is not touched."""
     from hast.worker.disk import provision
     from hast.worker.disk.provider_open import ProviderError
@@ -72,7 +76,10 @@ def create(context: click.Context, names: tuple[str, ...], extentsize: int, keep
             resource = configuration.resources[name]
             if resource.local in in_use:
                 raise ProviderError(in_use[resource.local], 66)
-            provision.create(resource, extentsize, keepdirty, mediasize)
+            if plan:
+                _print(create_plan(resource, provision.foresee(resource, extentsize, keepdirty, mediasize)))
+            else:
+                provision.create(resource, extentsize, keepdirty, mediasize)
         except ProviderError as error:
             say_error(str(error))
             exit_code = exit_code or error.exit_code
@@ -99,7 +106,8 @@ def _used_by_daemon(configuration: Configuration) -> dict[str, str]:
 @command
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.argument("targets", metavar="NAME|PATH ...", nargs=-1, required=True, shell_complete=providers)
-def wipe(context: click.Context, targets: tuple[str, ...], yes: bool) -> None:
+@PLAN
+def wipe(context: click.Context, targets: tuple[str, ...], yes: bool, plan: bool) -> None:
     """Remove metadata and map from local providers, after saying what is on them. Data is not touched."""
     from hast.cli.wipe import run
 
@@ -108,7 +116,7 @@ def wipe(context: click.Context, targets: tuple[str, ...], yes: bool) -> None:
         used = _used_by_daemon(session.configuration())
     except Failure:
         used = {}
-    context.exit(run(session, targets, yes, used))
+    context.exit(run(session, targets, yes, used, plan))
 
 
 @command
@@ -117,12 +125,15 @@ def wipe(context: click.Context, targets: tuple[str, ...], yes: bool) -> None:
 @click.option("--force", is_flag=True, help="Take an inconsistent or outdated copy; take a device from its users.")
 @click.option("--wait/--no-wait", default=True, help="Return when the role is true (default), or at once.")
 @click.option("--timeout", default=ROLE_TIMEOUT_S, metavar="SECONDS", type=click.FloatRange(min=0.1, max=3600))
+@PLAN
 def role(
-    context: click.Context, new_role: str, names: tuple[str, ...], force: bool, wait: bool, timeout: float
+    context: click.Context, new_role: str, names: tuple[str, ...], force: bool, wait: bool, timeout: float, plan: bool
 ) -> None:
     """Change the role of NAMES, or of all. Exit code 0 means: the role is true and a primary's device is there."""
     request: dict[str, Any] = {"command": "role", "role": new_role, "resources": list(names)}
     request |= {"force": force, "wait": wait, "timeout_s": timeout}
+    if plan:
+        context.exit(show_plan(session_of(context), request))
     reply = session_of(context).ask(request, timeout + REPLY_MARGIN_S if wait else NO_WAIT_TIMEOUT_S)
     entries = reply.get("resources") or []
     for entry in entries:
@@ -144,8 +155,15 @@ def _in_words(entry: dict[str, Any]) -> str:
 @click.option("--abandon", is_flag=True, help="Take that order back, while it was not carried out.")
 @click.option("--force", is_flag=True, help="Give the order though no split brain is known here.")
 @click.option("--json", "as_json", is_flag=True, help="The results, as docs/control.md describes.")
+@PLAN
 def resolve(
-    context: click.Context, names: tuple[str, ...], discard_local: bool, abandon: bool, force: bool, as_json: bool
+    context: click.Context,
+    names: tuple[str, ...],
+    discard_local: bool,
+    abandon: bool,
+    force: bool,
+    as_json: bool,
+    plan: bool,
 ) -> None:
     """Resolve a split brain of NAMES. Run it on the node whose changes are to be lost; a map of them is kept."""
     from hast.cli import output
@@ -155,6 +173,8 @@ def resolve(
         raise Failure(text, EX_USAGE)
     order = "discard" if discard_local else "abandon"
     request = {"command": "resolve", "order": order, "resources": list(names), "force": force}
+    if plan:
+        context.exit(show_plan(session_of(context), request))
     entries = session_of(context).ask(request, RESOLVE_TIMEOUT_S).get("resources") or []
     if as_json:
         _print_json(entries)
@@ -180,8 +200,10 @@ def sync_rate(context: click.Context, rate: str, names: tuple[str, ...]) -> None
     _order(context, names, STATUS_TIMEOUT_S, command="sync-rate", bytes_s=bytes_s)
 
 
-def _order(context: click.Context, names: Sequence[str], limit_s: float, **request: Any) -> None:
+def _order(context: click.Context, names: Sequence[str], limit_s: float, plan: bool = False, **request: Any) -> None:
     """Have hastd do this to each; complains of those that could not be done, and ends with the first one's code."""
+    if plan:
+        context.exit(show_plan(session_of(context), {"resources": list(names), **request}))
     entries = session_of(context).ask({"resources": list(names), **request}, limit_s).get("resources") or []
     for entry in entries:
         if entry.get("error"):
@@ -193,24 +215,27 @@ def _order(context: click.Context, names: Sequence[str], limit_s: float, **reque
 
 @command
 @REQUIRED_NAMES
-def detach(context: click.Context, names: tuple[str, ...]) -> None:
+@PLAN
+def detach(context: click.Context, names: tuple[str, ...], plan: bool) -> None:
     """Take the local disks of NAMES out of service for planned work; a primary goes on with the other host's copy."""
-    _order(context, names, DISK_TIMEOUT_S, command="detach")
+    _order(context, names, DISK_TIMEOUT_S, plan, command="detach")
 
 
 @command
 @REQUIRED_NAMES
-def attach(context: click.Context, names: tuple[str, ...]) -> None:
+@PLAN
+def attach(context: click.Context, names: tuple[str, ...], plan: bool) -> None:
     """Take the local disks of NAMES into service again; they take what they lack from the other host."""
-    _order(context, names, DISK_TIMEOUT_S, command="attach")
+    _order(context, names, DISK_TIMEOUT_S, plan, command="attach")
 
 
 @command
 @click.argument("name", shell_complete=resource_names)
 @click.argument("path", type=click.Path())
-def replace(context: click.Context, name: str, path: str) -> None:
+@PLAN
+def replace(context: click.Context, name: str, path: str, plan: bool) -> None:
     """Put the disk PATH in the place of NAME's local disk while it serves; PATH is overwritten with the other copy."""
-    _order(context, [name], DISK_TIMEOUT_S, command="replace", path=path)
+    _order(context, [name], DISK_TIMEOUT_S, plan, command="replace", path=path)
     print(f"{name} uses {path} now. Write it into hast.conf (local {path}), before hastd is started again.")
 
 
