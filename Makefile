@@ -1,7 +1,7 @@
 # Every target first does the set-up it needs (packages.apt, .venv); a second run finds it done.
 .POSIX:
 .DELETE_ON_ERROR:
-.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system deb man cover clean help
+.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system deb docs man cover clean help
 
 VENV = .venv/bin
 STAMP = .venv/.stamp
@@ -21,6 +21,7 @@ help:
 	@echo 'make endurance    kill, restart and upgrade under fio on a device, ext4, xfs and a pool (KILLS=n on each)'
 	@echo 'make test-kernel  the kernel nbd driver in a small virtual machine'
 	@echo 'make deb          Debian packages in dist/ (as root it installs what the build needs)'
+	@echo 'make docs         docs/problems.md and docs/diagrams.md, from the code'
 	@echo 'make man          manual pages in build/man'
 	@echo 'make test-system  packages, units and removal in booted Debians 12 and 13 (root)'
 	@echo 'make cover        branch coverage of format/ and replication/'
@@ -63,6 +64,9 @@ test-kernel: $(STAMP)
 
 deb:
 	@./scripts/build-deb
+
+docs: $(STAMP)
+	@$(VENV)/python packaging/drawings.py
 
 man: $(STAMP)
 	@$(VENV)/python packaging/assemble.py build/share

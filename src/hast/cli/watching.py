@@ -49,3 +49,12 @@ def explain(context: click.Context, code: str | None) -> None:
     if found is None:
         raise Failure(words.complaint(code), EX_USAGE)
     print("\n".join(found))
+
+
+@command
+@click.option("--once", is_flag=True, help="Print one frame and end, as in a pipe and on a dumb terminal.")
+def top(context: click.Context, once: bool) -> None:
+    """Show both nodes live: roles, addresses, pools, rates, latencies, problems; keys for a few safe actions."""
+    from hast.cli import top as live
+
+    live.run(context.ensure_object(dict).get("config"), once)
