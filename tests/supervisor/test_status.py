@@ -145,3 +145,18 @@ def test_an_error_of_its_own_is_told_beside_a_split_brain() -> None:
     error = "No longer primary: Provider /dev/vdb is gone."
     entry = build(state(Role.INIT, split_brain=split_brain(), last_error=error))
     assert [problem["kind"] for problem in entry["problems"]] == ["split-brain", "last-error"]
+
+
+def test_figures_of_a_worker_are_told_and_unknown_without_one() -> None:
+    statistics = {"reads": 1, "writes": 2, "read_bytes": 512, "write_bytes": 1024, "delete_bytes": 4096}
+    latency = {"read": {"local": {"count": 1, "sum_s": 0.1, "p50_s": 0.1, "p99_s": 0.1, "buckets": [[None, 1]]}}}
+    link = {"stage": "up", "sent_bytes": 7, "received_bytes": 8}
+    worker = WORKER | {"statistics": statistics, "latency": latency, "link": link, "at_risk_bytes": 4096}
+    entry = build(worker=worker)
+    assert {key: entry["statistics"][key] for key in statistics} == statistics
+    assert entry["latency"] == latency
+    assert entry["links"] == {"sent_bytes": 7, "received_bytes": 8}
+    assert entry["at_risk_bytes"] == 4096
+    without = build()
+    assert (without["latency"], without["links"], without["at_risk_bytes"]) == (None, None, None)
+    assert without["statistics"]["write_bytes"] == 0
