@@ -71,6 +71,8 @@ def build(
             "latency": (known or {}).get("latency"),
             "links": _links((known or {}).get("link")),
             "at_risk_bytes": (known or {}).get("at_risk_bytes"),
+            "missing_bytes": _missing(known),
+            "arbiter": state.arbiter,
             "queues": _counters((known or {}).get("queues"), QUEUES),
             "inconsistent": bool((known or metadata or {}).get("inconsistent")),
             "stale": bool((known or metadata or {}).get("stale")),
@@ -143,6 +145,12 @@ def _counters(found: Any, names: tuple[str, ...]) -> dict[str, int]:
 
 def _links(found: Any) -> dict[str, int] | None:
     return _counters(found, LINKS) if isinstance(found, dict) else None
+
+
+def _missing(worker: dict[str, Any] | None) -> dict[str, int] | None:
+    if worker is None or "peer_missing" not in worker:
+        return None
+    return {copy: int(worker.get(f"{copy}_missing") or 0) for copy in ("local", "peer")}
 
 
 def _problems(
