@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 
@@ -82,7 +83,7 @@ async def _serve(address: Address, notifier: Notifier) -> None:
     try:
         runner, port = await listen(make_application(source), address.host, address.port)
     except OSError as error:
-        raise MonitorError(f"cannot listen on {address}: {logs.in_words(error)}", EX_TEMPFAIL) from None
+        raise MonitorError(f"cannot listen on {address}: {os.strerror(error.errno or 0)}", EX_TEMPFAIL) from None
     beating = loop.create_task(notifier.beat())
     where = f"{address.host}, port {port}"
     _log.info("Serving on %s.", where)
