@@ -1,4 +1,6 @@
-"""Real daemons for the tests that look at them."""
+"""The fixture that starts a real hastd."""
+
+from __future__ import annotations
 
 from daemon_fixtures import make_daemon
 

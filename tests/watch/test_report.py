@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import ssl
@@ -18,6 +19,8 @@ from hast.daemon.tls import client_context
 from hast.format import frame, nv
 from hast.format.constants import MAX_CONTROL_BODY_BYTES, PROTOCOL_VERSION, ControlCommand, Role
 from hast.format.control import json_request, role_request
+from hast.watch.picture import Picture
+from hast.watch.source import NoAnswer, Source
 
 pytestmark = needs_qemu_io
 
@@ -98,3 +101,31 @@ def test_a_report_is_told_to_no_one_without_the_key(secure: Pair) -> None:
         except (ssl.SSLError, OSError):
             pass
         assert heard == b"", "a node's own key is not the other one's"
+
+
+def test_a_picture_is_had_from_the_socket_and_one_that_says_why_without_hastd(secure: Pair) -> None:
+    source = Source(str(secure.one.run_directory / "observe.sock"), keep_s=0.0)
+
+    async def look() -> Picture:
+        return await source.picture()
+
+    picture = asyncio.run(look())
+    assert [node.error for node in picture.nodes] == ["", ""]
+    assert (picture.pairs[0].status, len(list(picture.pairs[0].sides))) == ("complete", 2)
+    secure.one.stop()
+    assert "is it running?" in asyncio.run(look()).here.error
+
+
+def test_events_come_over_the_socket_until_hastd_ends(secure: Pair) -> None:
+    source = Source(str(secure.two.run_directory / "observe.sock"))
+    heard: list[str] = []
+
+    async def listen() -> None:
+        async for event in source.events(since=0):
+            if not heard:
+                secure.two.stop()
+            heard.append(event["event"])
+
+    with pytest.raises(NoAnswer):
+        asyncio.run(listen())
+    assert {"role", "connect"} <= set(heard)
