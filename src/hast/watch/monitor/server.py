@@ -1,0 +1,66 @@
+"""The HTTP side of hast-monitor(8): routes over one picture of both nodes, in one asyncio process (aiohttp).
+
+A route belongs here when it answers from a picture; what the answer holds is made elsewhere (metrics.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+from hast.watch.monitor.metrics import Exporter
+from hast.watch.monitor.source import Source
+
+MAX_REQUESTS = 64
+"""Under way at once; who comes beyond that is told so."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def make_application(source: Source) -> web.Application:
+    """Everything that is served."""
+    under_way = 0
+
+    @web.middleware
+    async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal under_way
+        if under_way >= MAX_REQUESTS:
+            raise web.HTTPServiceUnavailable(text="Too many requests are under way.\n")
+        under_way += 1
+        try:
+            return await handler(request)
+        finally:
+            under_way -= 1
+
+    application = web.Application(middlewares=[limit])
+    application.router.add_get("/metrics", _metrics(source))
+    return application
+
+
+async def listen(application: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
+    """Serve until the runner is cleaned up; also returns the port. Raises OSError."""
+    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    await runner.setup()
+    await web.TCPSite(runner, host or None, port).start()
+    return runner, int(runner.addresses[0][1])
+
+
+def _metrics(source: Source) -> Handler:
+    """The page for Prometheus, which is answered whether hastd is or not."""
+    exporter = Exporter()
+    itself = CollectorRegistry()
+    ProcessCollector(registry=itself)
+
+    async def serve(request: web.Request) -> web.Response:
+        page = exporter.page(await source.picture(), time.time())
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(page)
+        registry.register(itself)
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+
+    return serve
