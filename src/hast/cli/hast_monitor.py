@@ -15,7 +15,7 @@ import sys
 from hast.cli import completion
 from hast.cli.arguments import make_parser
 from hast.config.address import Address, AddressError, AddressKind, parse_address
-from hast.daemon import logs, paths
+from hast.daemon import logs
 from hast.daemon.notify import Notifier
 
 DEFAULT_PORT = 9457
@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
 async def _serve(address: Address, notifier: Notifier) -> None:
     try:
         from hast.watch.monitor.server import listen, make_application
-        from hast.watch.monitor.source import Source
+        from hast.watch.source import Source
     except ImportError as error:
         text = f"{error.name} is missing: pip install hast[monitor], or the Debian package hast-monitor"
         raise MonitorError(text, EX_UNAVAILABLE) from None
@@ -79,7 +79,7 @@ async def _serve(address: Address, notifier: Notifier) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    source = Source(paths.observe_socket())
+    source = Source()
     try:
         runner, port = await listen(make_application(source), address.host, address.port)
     except OSError as error:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from hast.watch.monitor.metrics import Exporter
-from hast.watch.monitor.source import Source
+from hast.watch.source import Source
 
 MAX_REQUESTS = 64
 """Under way at once; who comes beyond that is told so."""
