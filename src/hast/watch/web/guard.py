@@ -9,12 +9,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
 
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Middleware
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 COOKIE = "hast-monitor"
 MIN_TOKEN_CHARACTERS = 16
 MAX_TOKEN_BYTES = 4096

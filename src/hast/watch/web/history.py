@@ -1,6 +1,6 @@
 """Rates and latencies of the last ten minutes, made of what one picture has counted more than the one before. Pure.
 
-A ring: so many points and no more. Where nobody looked, or a worker began anew, there is no point: a gap, never a guess.
+A ring: so many points and no more. Where nobody looked, or a worker began anew, is a gap, never a guess.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ WINDOW_S = 600.0
 MAX_POINTS = 600
 GAP_S = 15.0
 """Between two pictures; what was counted over more than that is no rate of now."""
-SERIES = ("read_bytes_s", "write_bytes_s", "reads_s", "writes_s", "read_p99_s", "write_p99_s", "peer_write_p99_s", "sync_bytes_s")
+SERIES = (
+    "read_bytes_s",
+    "write_bytes_s",
+    "reads_s",
+    "writes_s",
+    "read_p99_s",
+    "write_p99_s",
+    "peer_write_p99_s",
+    "sync_bytes_s",
+)
 """The values of a resource in a point, in this order; null where it is not known."""
 PERCENT = 99
 
@@ -31,7 +40,9 @@ class History:
     def add(self, picture: Picture, now_s: float) -> dict[str, Any] | None:
         """The point; None where no resource can be measured."""
         values = {pair.name: found for pair in picture.pairs[:MAX_RESOURCES] if (found := self._measure(pair, now_s))}
-        self._before = {name: self._before[name] for name in self._before if any(pair.name == name for pair in picture.pairs)}
+        self._before = {
+            name: self._before[name] for name in self._before if any(pair.name == name for pair in picture.pairs)
+        }
         while self._points and self._points[0]["t"] < now_s - WINDOW_S:
             self._points.popleft()
         if not values:

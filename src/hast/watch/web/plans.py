@@ -91,7 +91,11 @@ def _resolve(picture: Picture) -> Iterator[dict[str, Any]]:
             yield _plan(
                 f"{pair.name}: keep the data of {keeps.name}",
                 checks,
-                [*steps, (loses.name, f"hastctl resolve --discard-local {name}"), (keeps.name, f"hastctl status {name}")],
+                [
+                    *steps,
+                    (loses.name, f"hastctl resolve --discard-local {name}"),
+                    (keeps.name, f"hastctl status {name}"),
+                ],
                 f"What was written on {loses.name} alone is given up for good; a map of it is kept on its disk.",
             )
 
@@ -119,4 +123,6 @@ def _disk_failed(status: Any) -> bool:
 
 def _status_on(pair: Pair, node: Node) -> Any:
     """Empty where it is not known."""
-    return (pair.here if node.is_here else pair.there if pair.other is not None and pair.other.name == node.name else None) or {}
+    return (
+        pair.here if node.is_here else pair.there if pair.other is not None and pair.other.name == node.name else None
+    ) or {}

@@ -1,9 +1,9 @@
 """The page and what it listens to, as routes of hast-monitor(8). Nothing can be ordered through any of them.
 
-    /            the page                /page.css, /page.js, /icon.svg
-    /view        what it shows, as JSON, once
-    /live        the same again and again, by server-sent events
-    /login       where a token is wanted
+/            the page                /page.css, /page.js, /icon.svg
+/view        what it shows, as JSON, once
+/live        the same again and again, by server-sent events
+/login       where a token is wanted
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _login(guard: Guard) -> Answer:
             async with wrong_ones:
                 await asyncio.sleep(WRONG_TOKEN_S)
             raise web.HTTPSeeOther("/login?wrong")
-        response = web.HTTPSeeOther("/")
+        response = web.Response(status=303, headers={"Location": "/"})
         guard.admit(response, secure=request.secure)
         return response
 

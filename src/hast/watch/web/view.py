@@ -64,8 +64,12 @@ def _headline(picture: Picture, problems: list[Problem], stale_since_s: float | 
         return "hastd of this node does not answer; below is what was last known"
     grave = next((each for each in problems if each.level is not Level.OK), None)
     if grave is not None:
-        where = ", ".join(dict.fromkeys(each.resource for each in problems if each.code == grave.code and each.resource))
-        return text(_TITLES.get(grave.code, grave.code.replace("-", " ").capitalize()) + (f": {where}" if where else ""))
+        where = ", ".join(
+            dict.fromkeys(each.resource for each in problems if each.code == grave.code and each.resource)
+        )
+        return text(
+            _TITLES.get(grave.code, grave.code.replace("-", " ").capitalize()) + (f": {where}" if where else "")
+        )
     if not picture.pairs:
         return "No resource is configured"
     if not any(pair.primary for pair in picture.pairs):
@@ -197,7 +201,9 @@ def _side(status: Status | None) -> dict[str, Any] | None:
     if status is None:
         return None
     problems = status.get("problems")
-    kinds = {each.get("kind") for each in problems if isinstance(each, Mapping)} if isinstance(problems, list) else set()
+    kinds = (
+        {each.get("kind") for each in problems if isinstance(each, Mapping)} if isinstance(problems, list) else set()
+    )
     return {
         "role": text(status.get("role")),
         "transition": text(status.get("transition")),
