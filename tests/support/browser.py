@@ -55,9 +55,12 @@ class Browser:
         ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (browser_reads, browser_writes)]
         argv = ["setpriv", "--pdeathsig=KILL", "--", PROGRAM, *OPTIONS, f"--user-data-dir={home}", "about:blank"]
         nowhere = os.open(os.devnull, os.O_RDWR)
+        environment = {**os.environ, "HOME": str(home)}
+        if (home / "fonts.conf").exists():
+            environment["FONTCONFIG_FILE"] = str(home / "fonts.conf")
         actions = [(os.POSIX_SPAWN_DUP2, ends[0], 3), (os.POSIX_SPAWN_DUP2, ends[1], 4)]
         actions += [(os.POSIX_SPAWN_DUP2, nowhere, number) for number in (0, 1, 2)]
-        self.pid = os.posix_spawnp(argv[0], argv, {**os.environ, "HOME": str(home)}, file_actions=actions, setpgroup=0)
+        self.pid = os.posix_spawnp(argv[0], argv, environment, file_actions=actions, setpgroup=0)
         for end in (browser_reads, browser_writes, nowhere, *ends):
             os.close(end)
         self.events: list[dict[str, Any]] = []
@@ -178,9 +181,19 @@ class Page:
 KEYS = {"Enter": 13, "Tab": 9}
 
 
+_MATCH = """<match target="pattern"><test name="family"><string>{alias}</string></test>
+<edit name="family" mode="assign" binding="strong"><string>{family}</string></edit></match>"""
+_ALIASES = ("system-ui", "sans", "sans-serif")
+
+
 @contextlib.contextmanager
-def a_browser() -> Iterator[Browser]:
+def a_browser(family: str = "") -> Iterator[Browser]:
+    """`family`: the font that stands for that of the desktop."""
     with TemporaryDirectory(prefix="browser") as home:
+        if family:
+            matches = "".join(_MATCH.format(alias=alias, family=family) for alias in _ALIASES)
+            head = '<include ignore_missing="yes">/etc/fonts/fonts.conf</include>'
+            (Path(home) / "fonts.conf").write_text(f"<fontconfig>{matches}{head}</fontconfig>")
         made = Browser(Path(home))
         try:
             yield made

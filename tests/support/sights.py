@@ -16,6 +16,7 @@ GIB = 1 << 30
 DISK_BYTES = 1000 * GIB
 DISKS = ("disk1", "disk2", "disk3")
 NODES = ("hasta", "hastb")
+LOST = "The connection was lost: no answer for 5 s."
 ADDRESS = "192.168.100.105/24"
 BUCKETS_S = [(1 << bits) / 1e6 for bits in range(4, 25)]
 
@@ -106,21 +107,25 @@ def _figures(elapsed_s: float, phase: int) -> Report:
     sway = sum(math.sin(elapsed_s / period + phase) * period for period in (47.0, 13.0, 5.0))
     writes = 420.0 * (elapsed_s + 0.28 * sway)
     reads = 260.0 * (elapsed_s + 0.33 * sway)
-    slow = 1.0 + 0.6 * math.sin(elapsed_s / 61.0)
+    busy = writes * 0.02 + 60 * (elapsed_s // 83) + 25 * (elapsed_s // 31)
     counted = {"reads": int(reads), "writes": int(writes), "deletes": 0, "flushes": int(writes / 40)}
     counted |= {"read_bytes": int(reads * 48e3), "write_bytes": int(writes * 36e3), "delete_bytes": 0}
     latency = {
-        "read": {"local": _times(reads, 0.00011)},
-        "write": {"local": _times(writes, 0.00016 * slow), "peer": _times(writes, 0.00048 * slow)},
+        "read": {"local": _times((reads, 0.00008), (busy / 4, 0.0006))},
+        "write": {"local": _times((writes, 0.00012), (busy / 3, 0.0008))},
     }
+    latency["write"]["peer"] = _times((writes, 0.0004), (busy, 0.0019))
     return {"statistics": counted, "latency": latency, "queues": {}}
 
 
-def _times(count: float, middle_s: float) -> Report:
-    """A bell around `middle_s` on the scale of the buckets."""
-    weights = [math.exp(-((math.log2(upper / middle_s)) ** 2) / 1.1) for upper in BUCKETS_S]
-    total = sum(weights)
-    return {"buckets": [*([upper, int(count * each / total)] for upper, each in zip(BUCKETS_S, weights)), [None, 0]]}
+def _times(*groups: tuple[float, float]) -> Report:
+    """How many around which time: a bell on the scale of the buckets each."""
+    counts = [0] * len(BUCKETS_S)
+    for count, middle_s in groups:
+        weights = [math.exp(-((math.log2(upper / middle_s)) ** 2) / 1.1) for upper in BUCKETS_S]
+        for place, weight in enumerate(weights):
+            counts[place] += int(count * weight / sum(weights))
+    return {"buckets": [*([upper, count] for upper, count in zip(BUCKETS_S, counts, strict=True)), [None, 0]]}
 
 
 def _pairs(report: Report) -> list[tuple[Report, Report | None]]:
@@ -137,7 +142,7 @@ def resync(sight: Sight, report: Report, time_s: float) -> None:
     for (mine, theirs), share, lacks in zip(_pairs(report), (1.0, 0.4, 0.71), (0, 41, 41), strict=True):
         assert theirs is not None
         name = mine["name"]
-        gone = [event(began_s - 63, "disconnect", name, "The connection was lost: no answer for 5 s.", "warning")]
+        gone = [event(began_s - 63, "disconnect", name, LOST, "warning")]
         gone += [event(began_s, "connect", name, "Connected to the other node.")]
         total = lacks * GIB
         gone += [event(began_s + 0.2, "syncstart", name, f"Synchronisation to the peer: {lacks or 18} GiB.")]
@@ -147,7 +152,8 @@ def resync(sight: Sight, report: Report, time_s: float) -> None:
             continue
         if not lacks:
             gone += [event(began_s + 131, "syncdone", name, "Synchronisation is complete.")]
-            mine["history"] = theirs["history"] = [*mine["history"], *gone]
+            for each in (mine, theirs):
+                each["history"] = [*each["history"], *gone]
             continue
         done = int(total * share * (time_s - began_s) / 212)
         rate = int(total * share / 212 * (1 + 0.08 * math.sin(time_s / 9 + lacks)))
@@ -169,8 +175,7 @@ def degraded(sight: Sight, report: Report, time_s: float) -> None:
         reason = "10.0.0.2 does not answer"
         mine |= {"status": "degraded", "connected": False, "not_connected": {"since": since_s, "reason": reason}}
         mine["at_risk_bytes"] = int((time_s - since_s) * 6.1e6)
-        text = "The connection was lost: no answer for 5 s."
-        mine["history"] = [*mine["history"], event(since_s, "disconnect", mine["name"], text, "warning")]
+        mine["history"] = [*mine["history"], event(since_s, "disconnect", mine["name"], LOST, "warning")]
     report["peers"][0] |= {"error": "tcp4://10.0.0.2 does not answer.", "node": None}
 
 
@@ -183,9 +188,9 @@ def split_brain(sight: Sight, report: Report, time_s: float) -> None:
         apart = {"since": since_s, "detected": since_s + 700, "differing_bytes": (mib + 4) << 20}
         apart |= {"reason": "No policy is set that says whose changes are kept.", "together": []}
         apart["together"] = [name for name in DISKS if name != mine["name"]]
-        mine |= {"status": "degraded", "connected": False, "split_brain": apart | dict(local=sides[0], peer=sides[1])}
+        mine |= {"status": "degraded", "connected": False, "split_brain": apart | {"local": sides[0], "peer": sides[1]}}
         theirs |= {"status": "-", "connected": False, "workerpid": 0}
-        theirs["split_brain"] = apart | dict(local=sides[1], peer=sides[0])
+        theirs["split_brain"] = apart | {"local": sides[1], "peer": sides[0]}
         mine["at_risk_bytes"] = mib << 20
         text = "Both nodes have changes that the other lacks."
         happened = [event(since_s + 700, "split-brain", mine["name"], text, "error")]
@@ -216,7 +221,9 @@ def failing_over(sight: Sight, report: Report, time_s: float) -> None:
         )
         return
     for number, (mine, _theirs) in enumerate(_pairs(report)):
-        lost = event(began_s - 1.2, "disconnect", mine["name"], "The connection was lost: no answer for 5 s.", "warning")
+        lost = event(
+            began_s - 1.2, "disconnect", mine["name"], "The connection was lost: no answer for 5 s.", "warning"
+        )
         mine |= {"status": "degraded", "connected": False, "missing_bytes": None, "at_risk_bytes": 0}
         mine["not_connected"] = {"since": began_s - 1.2, "reason": "10.0.0.2 does not answer"}
         mine |= {"role": "primary"} if number < 2 else {"role": "secondary", "transition": "primary"}

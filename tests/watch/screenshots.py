@@ -8,10 +8,6 @@ import time
 from pathlib import Path
 
 from aiohttp import web
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-
 from browser import PROGRAM, Browser, a_browser
 from sights import SIGHTS, Sight, SightSource
 
@@ -19,6 +15,7 @@ from hast.watch.monitor.server import listen
 from hast.watch.web.guard import put_headers
 from hast.watch.web.routes import add_routes
 
+FONT = "Liberation Sans"
 STEP_S = 4.0
 HISTORY_S = 600.0
 SHOTS = [(name, 1280, name == "split-brain") for name in SIGHTS] + [("phone", 390, False)]
@@ -32,6 +29,7 @@ async def show(name: str) -> tuple[web.AppRunner, int]:
     application.on_response_prepare.append(put_headers)
     hub = add_routes(application, SightSource(sight, time.time))  # type: ignore[arg-type]
     at_s = now_s - HISTORY_S
+    hub.names.put_into(sight.at(at_s))
     while at_s < now_s:
         hub.history.add(sight.at(at_s), at_s)
         at_s += STEP_S
@@ -55,7 +53,7 @@ def shoot(browser: Browser, port: int, path: Path, width: int, dark: bool) -> No
 
 async def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with a_browser() as browser:
+    with a_browser(FONT) as browser:
         for name, width, dark in SHOTS:
             runner, port = await show("resync" if name == "phone" else name)
             await asyncio.to_thread(shoot, browser, port, folder / f"page-{name}.png", width, dark)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hast.watch.picture import Pair, Picture, Status
-from hast.watch.web.view import MAX_RESOURCES, mapping, number
+from hast.watch.web.values import mapping, number
+from hast.watch.web.view import MAX_RESOURCES
 
 WINDOW_S = 600.0
 MAX_POINTS = 600

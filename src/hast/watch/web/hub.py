@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from hast.watch.picture import Picture
 from hast.watch.web.history import SERIES, WINDOW_S, History
+from hast.watch.web.known_names import KnownNames
 from hast.watch.web.timeline import Timeline
 from hast.watch.web.view import document
 
@@ -54,6 +55,7 @@ class Hub:
         self.history = History()
         self.timeline = Timeline()
         self._source = source
+        self.names = KnownNames()
         self._clock = clock
         self._viewers: set[asyncio.Queue[Message | None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -122,7 +124,7 @@ class Hub:
         await asyncio.sleep(max(0.0, began_s + AFTER_EVENT_S - loop.time()))
 
     async def _look(self) -> None:
-        picture = await self._source.picture()
+        picture = self.names.put_into(await self._source.picture())
         now_s = self._clock()
         error = picture.here.error
         point = None

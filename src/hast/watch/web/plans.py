@@ -50,12 +50,15 @@ def _move(picture: Picture) -> Iterator[dict[str, Any]]:
 
 
 def _ready(target: Node) -> Iterator[tuple[bool, str]]:
-    known = not target.error
-    yield known, f"{target.name} answers" if known else f"{target.name} does not answer: {target.error}"
-    if known and target.vhids:
+    yield _answers(target)
+    if not target.error and target.vhids:
         down = [str(each.get("vhid")) for each in target.vhids if each.get("state") == "INIT"]
         said = f"vhid {', '.join(down)} is INIT on {target.name}" if down else f"carpd of {target.name} stands ready"
         yield not down, said
+
+
+def _answers(node: Node) -> tuple[bool, str]:
+    return not node.error, f"{node.name} answers" if not node.error else f"{node.name} does not answer: {node.error}"
 
 
 def _whole(pairs: list[Pair], target: Node) -> Iterator[tuple[bool, str]]:
@@ -77,27 +80,32 @@ def _move_steps(node: Node, target: Node, pairs: list[Pair]) -> Iterator[tuple[s
 
 
 def _resolve(picture: Picture) -> Iterator[dict[str, Any]]:
-    """One plan for each node whose data may be kept."""
+    """One plan for each node whose data may be kept; the resources of one pool in one plan."""
+    done: set[str] = set()
     for pair in picture.pairs:
-        told = next((each for each in pair.sides if each.get("split_brain")), None)
-        if told is None or pair.other is None:
+        told = next((each["split_brain"] for each in pair.sides if each.get("split_brain")), None)
+        if told is None or pair.other is None or pair.name in done:
             continue
-        nodes = (picture.here, pair.other)
-        for keeps, loses in (nodes, nodes[::-1]):
-            name = shlex.quote(pair.name)
-            secondary = _status_on(pair, loses).get("role") != "primary"
-            checks = [(secondary, f"{loses.name} is not primary" if secondary else f"{loses.name} is primary still")]
-            steps = [] if secondary else [(loses.name, f"hastctl role secondary {name}")]
-            yield _plan(
-                f"{pair.name}: keep the data of {keeps.name}",
-                checks,
-                [
-                    *steps,
-                    (loses.name, f"hastctl resolve --discard-local {name}"),
-                    (keeps.name, f"hastctl status {name}"),
-                ],
-                f"What was written on {loses.name} alone is given up for good; a map of it is kept on its disk.",
-            )
+        listed = told.get("together") if isinstance(told, dict) else None
+        wanted = {pair.name, *(str(each) for each in (listed if isinstance(listed, list) else ()))}
+        pairs = [each for each in picture.pairs if each.name in wanted and each.other is pair.other]
+        done |= {each.name for each in pairs}
+        for keeps, loses in ((picture.here, pair.other), (pair.other, picture.here)):
+            yield _keep(pairs, keeps, loses)
+
+
+def _keep(pairs: list[Pair], keeps: Node, loses: Node) -> dict[str, Any]:
+    quoted = " ".join(shlex.quote(pair.name) for pair in pairs)
+    serving = [pair.name for pair in pairs if _status_on(pair, loses).get("role") == "primary"]
+    steps = [(loses.name, f"hastctl role secondary {quoted}")] if serving else []
+    steps += [(loses.name, f"hastctl resolve --discard-local {quoted}"), (keeps.name, f"hastctl status {quoted}")]
+    said = f"{loses.name} is primary for {', '.join(serving)}: it has to let go first, its clients lose the device"
+    return _plan(
+        f"{', '.join(pair.name for pair in pairs)}: keep the data of {keeps.name}",
+        [(not serving, said if serving else f"{loses.name} is not primary"), _answers(loses), _answers(keeps)],
+        steps,
+        f"What was written on {loses.name} alone is given up for good; a map of it is kept there.",
+    )
 
 
 def _replace(picture: Picture) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from hast.watch.web.guard import Guard
 from hast.watch.web.hub import Hub, Message, Observed, TooManyViewers
+from hast.watch.web.known_names import KnownNames
 from hast.watch.web.view import document
 
 STATIC = Path(__file__).parent / "static"
@@ -63,8 +64,10 @@ def _file(path: Path, kind: str) -> Answer:
 
 
 def _view(source: Observed) -> Answer:
+    names = KnownNames()
+
     async def serve(_request: web.Request) -> web.Response:
-        return web.json_response(document(await source.picture(), time.time()))
+        return web.json_response(document(names.put_into(await source.picture()), time.time()))
 
     return serve
 

@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hast.watch.picture import Node, Picture
-from hast.watch.web.view import MAX_VHIDS, number, text
+from hast.watch.web.values import number, text
+from hast.watch.web.view import MAX_VHIDS
 
 MAX_ENTRIES = 250
 MAX_EVENTS_EACH = 32
+TOGETHER = 16
+AT_ONCE_S = 2.0
 
 Entry = dict[str, Any]
 LEVELS = {"info": "ok", "warning": "warning", "error": "critical", "critical": "critical"}
@@ -39,7 +42,15 @@ class Timeline:
             self._add(entry, True)
 
     def entries(self) -> list[Entry]:
-        return sorted(self._entries.values(), key=lambda each: -each["time_s"])
+        told: list[Entry] = []
+        for entry in sorted(self._entries.values(), key=lambda each: -each["time_s"]):
+            before = next((each for each in told[-TOGETHER:] if _is_same(each, entry)), None)
+            if before is None:
+                told.append(dict(entry))
+            else:
+                names = [*before["resource"].split(", "), entry["resource"]]
+                before["resource"] = text(", ".join(sorted(dict.fromkeys(names))))
+        return told
 
     def _add(self, entry: Entry, is_here: bool) -> None:
         key = (is_here, round(entry["time_s"], 3), entry["kind"], entry["event"], entry["resource"])
@@ -49,6 +60,12 @@ class Timeline:
         self.version += 1
         if len(self._entries) > MAX_ENTRIES:
             del self._entries[min(self._entries, key=lambda each: self._entries[each]["time_s"])]
+
+
+def _is_same(one: Entry, other: Entry) -> bool:
+    """What happened to several resources at once is said once."""
+    alike = all(one[key] == other[key] for key in ("kind", "node", "event", "text", "level"))
+    return alike and bool(one["resource"] and other["resource"]) and one["time_s"] - other["time_s"] <= AT_ONCE_S
 
 
 def _entry(kind: str, node: str, time_s: float, event: object, resource: object, said: object, level: str) -> Entry:

@@ -6,26 +6,23 @@ cut to a length, lists to a number, so that no node can make the document larger
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from hast.watch.catalogue import Level, kind_of
+from hast.watch.catalogue import kind_of
 from hast.watch.picture import Node, Pair, Picture, Status
 from hast.watch.problems import Problem, find, level_of
 from hast.watch.web.plans import plans_of
+from hast.watch.web.trouble import TITLES, grouped, in_order
+from hast.watch.web.values import mapping, number, text
 
-MAX_TEXT = 400
 MAX_RESOURCES = 128
-MAX_PROBLEMS = 64
 MAX_VHIDS = 16
-_COMMAND = re.compile(r"(?:^|: )((?:hastctl|failover|carpctl|systemctl|journalctl) [^;,]+)")
 
 
 def document(picture: Picture, now_s: float, stale_since_s: float | None = None, trouble: str = "") -> dict[str, Any]:
     """With `stale_since_s` the picture is the last one that was had, and `trouble` is why there is no newer one."""
-    problems = find(picture, now_s)
+    problems = in_order(find(picture, now_s))
     if stale_since_s is not None:
         problems = [Problem("hastd-down", kind_of("hastd-down").level, "", picture.here.name, trouble), *problems]
     level = level_of(problems)
@@ -37,39 +34,21 @@ def document(picture: Picture, now_s: float, stale_since_s: float | None = None,
         "nodes": [_node(node, picture) for node in picture.nodes[:8]],
         "resources": [_resource(pair, picture) for pair in picture.pairs[:MAX_RESOURCES]],
         "left_out": max(0, len(picture.pairs) - MAX_RESOURCES),
-        "problems": [_problem(each) for each in problems[:MAX_PROBLEMS]],
+        "problems": grouped(problems, picture),
         "plans": [] if stale_since_s is not None else plans_of(picture),
     }
-
-
-def text(found: object) -> str:
-    """Whatever a node told, as one text of bounded length; nothing for null."""
-    said = "" if found is None else str(found)
-    return said if len(said) <= MAX_TEXT else said[: MAX_TEXT - 1] + "…"
-
-
-def number(found: object) -> float | int | None:
-    """None for what is no finite number."""
-    if isinstance(found, bool) or not isinstance(found, (int, float)):
-        return None
-    return found if abs(found) < 1e18 else None
-
-
-def mapping(found: object) -> Mapping[str, Any]:
-    return found if isinstance(found, Mapping) else {}
 
 
 def _headline(picture: Picture, problems: list[Problem], stale_since_s: float | None) -> str:
     if stale_since_s is not None:
         return "hastd of this node does not answer; below is what was last known"
-    grave = next((each for each in problems if each.level is not Level.OK), None)
-    if grave is not None:
-        where = ", ".join(
-            dict.fromkeys(each.resource for each in problems if each.code == grave.code and each.resource)
-        )
-        return text(
-            _TITLES.get(grave.code, grave.code.replace("-", " ").capitalize()) + (f": {where}" if where else "")
-        )
+    moving = [node for node in picture.nodes if mapping(node.failover).get("phase") == "running"]
+    if moving:
+        return text(f"A fail-over is under way on {' and '.join(node.name for node in moving)}")
+    if problems:
+        grave = problems[0]
+        names = dict.fromkeys(each.resource for each in problems if each.code == grave.code and each.resource)
+        return text(TITLES.get(grave.code, grave.code) + (f": {', '.join(names)}" if names else ""))
     if not picture.pairs:
         return "No resource is configured"
     if not any(pair.primary for pair in picture.pairs):
@@ -79,24 +58,6 @@ def _headline(picture: Picture, problems: list[Problem], stale_since_s: float | 
 
 def _all_whole(picture: Picture) -> bool:
     return all(pair.status == "complete" for pair in picture.pairs)
-
-
-_TITLES = {
-    "hastd-down": "hastd of this node does not answer",
-    "peer-unknown": "The other node does not answer",
-    "split-brain": "Split brain",
-    "two-primaries": "Both nodes are primary",
-    "no-primary": "No node is primary",
-    "frozen": "Writes are held",
-    "disk": "A disk failed",
-    "provider": "A disk cannot be opened",
-    "degraded": "Degraded, one copy counts",
-    "synchronizing": "A copy is being made",
-    "two-masters": "Both nodes hold the address",
-    "no-master": "Nobody holds the address",
-    "failover-failed": "The last fail-over failed",
-    "address-apart": "Address and data are on different nodes",
-}
 
 
 def _node(node: Node, picture: Picture) -> dict[str, Any]:
@@ -193,7 +154,6 @@ def _resource(pair: Pair, picture: Picture) -> dict[str, Any]:
         "at_risk_bytes": number(told.get("at_risk_bytes")),
         "sync": _sync(pair, here, other),
         "split": _split(pair, here, other),
-        "not_connected": _apart(told),
     }
 
 
@@ -272,30 +232,3 @@ def _split(pair: Pair, here: str, other: str) -> dict[str, Any] | None:
             for node, each in sorted(sides, key=lambda side: side[0] != here)
         ],
     }
-
-
-def _apart(told: Status) -> dict[str, Any] | None:
-    apart = mapping(told.get("not_connected"))
-    return {"since_s": number(apart.get("since")), "reason": text(apart.get("reason"))} if apart else None
-
-
-def _problem(problem: Problem) -> dict[str, Any]:
-    kind = kind_of(problem.code)
-    return {
-        "code": text(problem.code),
-        "level": problem.level.name.lower(),
-        "title": _TITLES.get(problem.code, text(problem.code).replace("-", " ").capitalize()),
-        "resource": text(problem.resource),
-        "node": text(problem.node),
-        "text": text(problem.text),
-        "meaning": kind.meaning,
-        "steps": [_step(each, problem.resource) for each in kind.steps],
-    }
-
-
-def _step(step: str, resource: str) -> dict[str, str]:
-    """`command` is what can be given to a shell as it is: a name that holds anything special is quoted."""
-    found = _COMMAND.search(step)
-    command = found.group(1).strip() if found else ""
-    name = shlex.quote(resource) if resource else "NAME"
-    return {"text": text(step.replace("NAME", name)), "command": text(command.replace("NAME", name))}

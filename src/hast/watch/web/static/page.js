@@ -19,7 +19,7 @@ function el(tag, attributes, ...children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ""));
   return made;
 }
 
@@ -45,6 +45,7 @@ function redraw(id, told, make) {
 
 // ---- words for figures ----------------------------------------------------------------------------------------
 
+const short = (value) => value.toFixed(1).replace(/\.0$/, "");
 const known = (value) => value !== null && value !== undefined;
 
 function bytes(value) {
@@ -52,13 +53,14 @@ function bytes(value) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
   let unit = 0;
   while (value >= 1024 && unit < units.length - 1) { value /= 1024; unit += 1; }
-  return `${unit && value < 100 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
+  return `${unit && value < 100 ? short(value) : Math.round(value)} ${units[unit]}`;
 }
 
 function lasting(seconds) {
   if (!known(seconds)) return "–";
   if (seconds < 1e-3) return `${Math.round(seconds * 1e6)} µs`;
-  if (seconds < 1) return `${seconds < 0.01 ? (seconds * 1e3).toFixed(1) : Math.round(seconds * 1e3)} ms`;
+  if (seconds < 1) return `${seconds < 0.01 ? short(seconds * 1e3) : Math.round(seconds * 1e3)} ms`;
+  if (seconds < 10) return `${short(seconds)} s`;
   const whole = Math.round(seconds);
   if (whole < 120) return `${whole} s`;
   if (whole < 7200) return `${Math.floor(whole / 60)} min ${whole < 600 ? `${whole % 60} s` : ""}`.trim();
@@ -73,7 +75,7 @@ function clock(seconds) {
   return Math.abs(nowS() - seconds) < 43200 ? time : `${date.toLocaleDateString("en-CA")} ${time}`;
 }
 
-const since = (seconds) => el("time", { "data-since": seconds, datetime: new Date(seconds * 1000).toISOString() }, lasting(Math.max(0, nowS() - seconds)));
+const since = (seconds) => el("time", { "data-since": seconds, datetime: new Date(seconds * 1000).toISOString() }, lasting(Math.max(0, Math.round(nowS() - seconds))));
 
 function tickClocks() {
   for (const each of document.querySelectorAll("time[data-since]")) {
@@ -98,12 +100,12 @@ function drawProblems(view) {
   $("problems").hidden = view.problems.length === 0;
   redraw("problems", view.problems, () => view.problems.map((problem) => {
     const [first, ...others] = problem.steps;
-    const where = [problem.resource, problem.node && `on ${problem.node}`].filter(Boolean).join(" ");
     return el("li", { "data-level": problem.level, "data-code": problem.code },
-      el("div", { class: "problem-head" }, badge(problem.level, WORDS[problem.level]), el("strong", {}, problem.title), el("span", { class: "where" }, where)),
-      el("p", { class: "told" }, problem.text),
+      el("div", { class: "problem-head" }, badge(problem.level, WORDS[problem.level]), el("strong", {}, problem.title)),
+      problem.items.map((item) => el("p", { class: "told" }, el("b", {}, item.where), item.where && (item.text || known(item.since_s)) ? ": " : "",
+        item.text, known(item.since_s) ? [item.text ? ", for " : "for ", since(item.since_s)] : "")),
       first ? el("p", { class: "next" }, el("span", { class: "label" }, "Next step"), step(first)) : null,
-      el("details", { "data-key": problem.code + problem.resource + problem.node }, el("summary", {}, "What it means"),
+      el("details", { "data-key": problem.code }, el("summary", {}, "What it means, what else to do"),
         el("p", {}, problem.meaning), others.length ? el("ol", { start: 2 }, others.map((each) => el("li", {}, step(each)))) : null,
         el("p", { class: "quiet" }, "More: ", el("code", {}, `hastctl explain ${problem.code}`))));
   }));
@@ -210,10 +212,6 @@ function detailRow(resource) {
   const parts = [];
   if (resource.sync) parts.push(syncBar(resource.sync));
   if (resource.split) parts.push(splitBox(resource.split));
-  if (resource.not_connected && !resource.split && !resource.sync) {
-    const apart = resource.not_connected;
-    parts.push(el("p", { class: "told" }, "Not connected", known(apart.since_s) ? [" for ", since(apart.since_s)] : "", apart.reason ? `: ${apart.reason}` : ""));
-  }
   return parts.length ? [el("tr", { class: "detail", role: "row" }, el("td", { colspan: 7, role: "cell" }, parts))] : [];
 }
 
@@ -229,12 +227,10 @@ function syncBar(sync) {
 }
 
 function splitBox(split) {
+  const figure = (label, value, more) => el("div", { class: "split-side" }, el("span", { class: "label" }, label), el("strong", {}, known(value) ? bytes(value) : "not told"), more);
   return el("div", { class: "split" },
-    el("p", {}, el("strong", {}, "Both nodes wrote without each other"), known(split.since_s) ? [" since ", clock(split.since_s), ", for ", since(split.since_s)] : "",
-      ". ", known(split.differing_bytes) ? `At most ${bytes(split.differing_bytes)} differ. ` : "", split.reason),
-    el("div", { class: "split-sides" }, split.sides.map((each) => el("div", { class: "split-side" }, el("span", { class: "label" }, `only on ${each.node}`),
-      el("strong", {}, known(each.bytes) ? bytes(each.bytes) : "not told"), known(each.since_s) ? el("span", { class: "quiet" }, `changed since ${clock(each.since_s)}`) : null))),
-    split.together.length ? el("p", { class: "quiet" }, `To be resolved together with ${split.together.join(", ")}.`) : null);
+    split.sides.map((each) => figure(`changed on ${each.node} alone`, each.bytes, known(each.since_s) ? el("span", { class: "quiet" }, `since ${clock(each.since_s)}`) : null)),
+    figure("differ, at most", split.differing_bytes, split.together.length ? el("span", { class: "quiet" }, `one pool with ${split.together.join(", ")}`) : null));
 }
 
 function drawTimeline() {
@@ -259,8 +255,8 @@ function drawPlans(view) {
 // ---- plots ----------------------------------------------------------------------------------------------------
 
 const PLOTS = {
-  bytes: { series: [["read_bytes_s", "read"], ["write_bytes_s", "write"], ["sync_bytes_s", "resync"]], together: (a, b) => a + b, word: (value) => `${bytes(value)}/s`, scale: linear },
-  latency: { series: [["read_p99_s", "read"], ["write_p99_s", "write here"], ["peer_write_p99_s", "write there"]], together: Math.max, word: lasting, scale: logarithmic },
+  bytes: { series: [["read_bytes_s", "read"], ["write_bytes_s", "write"], ["sync_bytes_s", "resync"]], together: (a, b) => a + b, word: (value) => (known(value) ? `${bytes(value)}/s` : "–"), scale: linear },
+  latency: { series: [["read_p99_s", "read"], ["write_p99_s", "write here"], ["peer_write_p99_s", "write there"]], together: (a, b) => Math.max(a, b), word: lasting, scale: logarithmic },
 };
 
 function linear(values) {
