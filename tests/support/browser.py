@@ -149,10 +149,20 @@ class Page:
         looked = f"(document.querySelector({json.dumps(selector)})?.innerText ?? '').includes({json.dumps(words)})"
         self.wait(looked, f"{words!r} in {selector}", deadline_s)
 
+    def wait_looks(self, count: int) -> None:
+        """Until the page has drawn so many pictures more."""
+        self.run("state.heardMs_before = state.heardMs")
+        for _ in range(count):
+            self.wait("state.heardMs !== state.heardMs_before", "the next picture")
+            self.run("state.heardMs_before = state.heardMs")
+
     def press(self, key: str) -> None:
         for kind in ("keyDown", "keyUp"):
             text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
             self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key], **text)
+
+    def close(self) -> None:
+        self._call("Page.close")
 
     def picture(self, path: Path) -> None:
         """All of the page as PNG."""

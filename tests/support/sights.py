@@ -175,6 +175,7 @@ def degraded(sight: Sight, report: Report, time_s: float) -> None:
         reason = "10.0.0.2 does not answer"
         mine |= {"status": "degraded", "connected": False, "not_connected": {"since": since_s, "reason": reason}}
         mine["at_risk_bytes"] = int((time_s - since_s) * 6.1e6)
+        del mine["latency"]["write"]["peer"]
         mine["history"] = [*mine["history"], event(since_s, "disconnect", mine["name"], LOST, "warning")]
     report["peers"][0] |= {"error": "tcp4://10.0.0.2 does not answer.", "node": None}
 

@@ -41,7 +41,7 @@ def shoot(browser: Browser, port: int, path: Path, width: int, dark: bool) -> No
     page.open(f"http://127.0.0.1:{port}/")
     page.wait("document.body.dataset.live === 'live'", "the page")
     time.sleep(0.6)
-    if path.stem == "split-brain":
+    if path.stem.endswith("split-brain"):
         page.run("document.querySelector('.plan').open = true")
     page.resize(width, int(page.run("Math.ceil(document.documentElement.getBoundingClientRect().height)")))
     time.sleep(0.3)
