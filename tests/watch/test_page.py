@@ -1,4 +1,4 @@
-"""The page in a real browser: what it shows of two real hastd and of nodes that lie. No root. Skipped without Chromium."""
+"""The page in a real browser: what it shows of two real hastd, and of nodes that lie. No root; needs a Chromium."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_it_can_be_read_on_a_phone_and_used_by_keyboard_and_does_not_speak_by_co
     for width in (320, 390, 1280):
         page.resize(width, 800)
         assert page.run("document.documentElement.scrollWidth") <= width
-    signs = "[...document.querySelectorAll('.badge[data-level=warning]')].every((each) => each.innerText.trim()"
+    signs = "[...document.querySelectorAll('.badge[data-level=warning]')].every((each) => each.textContent.trim()"
     signs += " && getComputedStyle(each, '::before').content.includes('▲'))"
     assert page.run(signs)
     page.run("document.querySelector('#problems summary').focus()")

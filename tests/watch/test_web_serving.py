@@ -45,7 +45,7 @@ class Source:
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("LOOK_S", 0.05), ("AFTER_EVENT_S", 0.01), ("LINGER_S", 0.1)):
+    for name, value in (("LOOK_S", 0.05), ("AFTER_EVENT_S", 0.0), ("LINGER_S", 0.1)):
         monkeypatch.setattr(hub_module, name, value)
 
 

@@ -21,8 +21,8 @@ from hast.watch.web.timeline import Timeline
 from hast.watch.web.view import document
 
 LOOK_S = 2.0
-AFTER_EVENT_S = 1.0
-"""Since the last look; a picture is kept that long by its source."""
+AFTER_EVENT_S = 1.05
+"""Since the end of the last look: its picture is kept for a second by its source."""
 LINGER_S = 30.0
 """The last viewer may reload the page without a gap in the plots."""
 EVENTS_AGAIN_S = 2.0
@@ -61,6 +61,7 @@ class Hub:
         self._task: asyncio.Task[None] | None = None
         self._happened = asyncio.Event()
         self._good: tuple[float, Picture] | None = None
+        self._is_stale = False
         self._seen_seq = 0
         self._last: dict[str, Any] | None = None
 
@@ -110,23 +111,24 @@ class Hub:
                     await self._look()
                 except Exception:
                     log.exception("The answer of hastd cannot be shown.")
-                await self._wait(began_s)
+                await self._wait(began_s + LOOK_S, loop.time() + AFTER_EVENT_S)
         finally:
             listening.cancel()
             self._last = None
 
-    async def _wait(self, began_s: float) -> None:
+    async def _wait(self, usual_s: float, soonest_s: float) -> None:
         loop = asyncio.get_running_loop()
-        self._happened.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(began_s + LOOK_S):
+            async with asyncio.timeout_at(usual_s):
                 await self._happened.wait()
-        await asyncio.sleep(max(0.0, began_s + AFTER_EVENT_S - loop.time()))
+        await asyncio.sleep(max(0.0, soonest_s - loop.time()))
+        self._happened.clear()
 
     async def _look(self) -> None:
         picture = self.names.put_into(await self._source.picture())
         now_s = self._clock()
         error = picture.here.error
+        self._is_stale = bool(error)
         point = None
         if not error:
             self._good = (now_s, picture)
@@ -166,6 +168,8 @@ class Hub:
                     self._heard(event)
             except Exception as error:
                 log.debug("No events: %s", error)
+            if self._good is not None and not self._is_stale:
+                self._happened.set()
             await asyncio.sleep(EVENTS_AGAIN_S)
 
     def _heard(self, event: dict[str, Any]) -> None:
