@@ -78,7 +78,7 @@ class TestLife:
 
     def test_an_unconfigured_machine_starts_nothing_but_the_witness(self, system: System) -> None:
         states = [property_of(system, unit, "ActiveState") for unit in SERVICES]
-        assert states == ["inactive", "inactive", "inactive", "active"]
+        assert states == ["inactive", "inactive", "inactive", "active"], journal(system)
 
     def test_the_target_becomes_active(self, system: System) -> None:
         for path, text in CONFIGURATION.items():
