@@ -48,12 +48,21 @@ class BrowserError(Exception):
 class Browser:
     """One process; pages come from `page`."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, within: tuple[str, ...] = ()) -> None:
         assert PROGRAM is not None
         browser_reads, self._out = os.pipe()
         self._in, browser_writes = os.pipe()
         ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (browser_reads, browser_writes)]
-        argv = ["setpriv", "--pdeathsig=KILL", "--", PROGRAM, *OPTIONS, f"--user-data-dir={home}", "about:blank"]
+        argv = [
+            *within,
+            "setpriv",
+            "--pdeathsig=KILL",
+            "--",
+            PROGRAM,
+            *OPTIONS,
+            f"--user-data-dir={home}",
+            "about:blank",
+        ]
         nowhere = os.open(os.devnull, os.O_RDWR)
         environment = {**os.environ, "HOME": str(home)}
         if (home / "fonts.conf").exists():
@@ -197,14 +206,14 @@ _ALIASES = ("system-ui", "sans", "sans-serif")
 
 
 @contextlib.contextmanager
-def a_browser(family: str = "") -> Iterator[Browser]:
-    """`family`: the font that stands for that of the desktop."""
+def a_browser(family: str = "", within: tuple[str, ...] = ()) -> Iterator[Browser]:
+    """`family`: the font that stands for that of the desktop. `within`: a command that runs it somewhere else."""
     with TemporaryDirectory(prefix="browser") as home:
         if family:
             matches = "".join(_MATCH.format(alias=alias, family=family) for alias in _ALIASES)
             head = '<include ignore_missing="yes">/etc/fonts/fonts.conf</include>'
             (Path(home) / "fonts.conf").write_text(f"<fontconfig>{matches}{head}</fontconfig>")
-        made = Browser(Path(home))
+        made = Browser(Path(home), within)
         try:
             yield made
         finally:

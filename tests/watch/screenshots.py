@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -46,6 +48,8 @@ def shoot(browser: Browser, port: int, path: Path, width: int, dark: bool) -> No
     page.resize(width, int(page.run("Math.ceil(document.documentElement.getBoundingClientRect().height)")))
     time.sleep(0.3)
     page.picture(path)
+    if smaller := shutil.which("pngquant"):
+        subprocess.run([smaller, "--force", "--skip-if-larger", "--output", path, "128", path], check=True)
     complaints = page.complaints()
     if complaints:
         sys.exit(f"{path.stem}: {complaints}")

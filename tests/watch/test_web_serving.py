@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,9 @@ import aiohttp.web
 import pytest
 from sights import Sight
 
+from daemon import DIES_WITH_THE_TESTS, free_port, wait_for
+from hast.cli.hast_monitor import main
+from hast.daemon.node_key import generate
 from hast.watch.monitor.server import listen, make_application
 from hast.watch.picture import Picture, unknown
 from hast.watch.web import hub as hub_module
@@ -266,3 +273,51 @@ def test_with_a_token_nothing_is_told_before_it_is_given() -> None:
             assert answer.status == 200
 
     asyncio.run(served(Guard((), TOKEN), act))
+
+
+# ---- as a process ----
+
+
+def test_it_serves_by_tls_with_a_token_and_stops_at_once_while_somebody_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAST_STATE", str(tmp_path))
+    monkeypatch.setenv("HAST_RUN", str(tmp_path))
+    generate()
+    (tmp_path / "token").write_text(TOKEN)
+    port = free_port()
+    options = ["-l", f"127.0.0.1:{port}", "--token-file", str(tmp_path / "token")]
+    options += ["--certificate", str(tmp_path / "node.crt"), "--key", str(tmp_path / "node.key")]
+    command = [*DIES_WITH_THE_TESTS, sys.executable, "-m", "hast.cli.hast_monitor", *options]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    wait_for(lambda: "Serving on" in (tmp_path / "log").read_text(), "the monitor", 30)
+    context = ssl.create_default_context(cafile=str(tmp_path / "node.crt"))
+    context.check_hostname = False
+    request = urllib.request.Request(f"https://127.0.0.1:{port}/live", headers={"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(request, timeout=15, context=context) as answer:
+        lines = [answer.readline().decode() for _ in range(4)]
+        process.terminate()
+        assert process.wait(10) == 0
+    assert lines[2] == "event: hello\n"
+    assert "does not answer" in lines[3]
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--certificate", "/nowhere"], "certificate /nowhere: No such file or directory"),
+        (["--certificate", "/etc/passwd"], "certificate /etc/passwd:"),
+        (["--key", "/etc/passwd"], "--key is of no use without --certificate"),
+        (["--token-file", "/nowhere"], "token file /nowhere: No such file or directory"),
+    ],
+)
+def test_a_file_that_is_of_no_use_is_said_in_one_line(
+    options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(options)
+    told = capsys.readouterr().err
+    assert (ended.value.code, told.count("\n")) == (78, 1)
+    assert words in told

@@ -103,7 +103,7 @@ function drawProblems(view) {
     return el("li", { "data-level": problem.level, "data-code": problem.code },
       el("div", { class: "problem-head" }, badge(problem.level, WORDS[problem.level]), el("strong", {}, problem.title)),
       problem.items.map((item) => el("p", { class: "told" }, el("b", {}, item.where), item.where && (item.text || known(item.since_s)) ? ": " : "",
-        item.text, known(item.since_s) ? [item.text ? ", for " : "for ", since(item.since_s)] : "")),
+        item.text, known(item.since_s) ? [item.text ? "; it lasts " : "for ", since(item.since_s)] : "")),
       first ? el("p", { class: "next" }, el("span", { class: "label" }, "Next step"), step(first)) : null,
       el("details", { "data-key": problem.code }, el("summary", {}, "What it means, what else to do"),
         el("p", {}, problem.meaning), others.length ? el("ol", { start: 2 }, others.map((each) => el("li", {}, step(each)))) : null,
