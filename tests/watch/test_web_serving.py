@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp.web
 import pytest
-from sights import Sight
+from sights import SIGHTS, Sight
 
 from daemon import DIES_WITH_THE_TESTS, free_port, wait_for
 from hast.cli.hast_monitor import main
@@ -25,6 +25,7 @@ from hast.watch.picture import Picture, unknown
 from hast.watch.web import hub as hub_module
 from hast.watch.web.guard import Guard, TokenError, read_token
 from hast.watch.web.hub import MAX_VIEWERS, MAX_WAITING, Hub, TooManyViewers
+from hast.watch.web.view import document
 
 TOKEN = "a token of sixteen and more"
 
@@ -52,7 +53,7 @@ class Source:
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("LOOK_S", 0.05), ("AFTER_EVENT_S", 0.0), ("LINGER_S", 0.1)):
+    for name, value in (("LOOK_S", 0.05), ("CALM_LOOK_S", 0.05), ("AFTER_EVENT_S", 0.0), ("LINGER_S", 0.1)):
         monkeypatch.setattr(hub_module, name, value)
 
 
@@ -128,7 +129,7 @@ def test_there_is_an_end_to_how_many_may_look() -> None:
 
 
 def test_an_event_makes_the_next_look_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "LOOK_S", 60.0)
+    monkeypatch.setattr(hub_module, "CALM_LOOK_S", 60.0)
 
     async def act(hub: Hub, source: Source) -> None:
         async with hub.viewer() as messages:
@@ -139,6 +140,13 @@ def test_an_event_makes_the_next_look_come_at_once(monkeypatch: pytest.MonkeyPat
         assert json.loads(data)["timeline"][0]["text"] == "new words"
 
     run(act)
+
+
+@pytest.mark.parametrize("name", [name for name in SIGHTS if name != "healthy"])
+def test_a_pair_that_is_well_is_looked_at_less_often(name: str) -> None:
+    calm, moving = (document(Sight(9e8, SIGHTS[each]).at(9e8), 9e8) for each in ("healthy", name))
+    assert hub_module.until_next_look_s(moving) <= hub_module.LOOK_S
+    assert hub_module.until_next_look_s(calm) == hub_module.CALM_LOOK_S
 
 
 def test_without_hastd_the_last_picture_goes_on_as_stale() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from pictures import healthy
 from sights import SIGHTS, Sight
 
 from hast.watch.picture import read, unknown
+from hast.watch.web.history import History
 from hast.watch.web.known_names import KnownNames
+from hast.watch.web.timeline import Timeline
 from hast.watch.web.view import MAX_RESOURCES, document
 
 NOW_S = 1_700_000_000.0
@@ -124,7 +127,7 @@ def test_a_node_that_does_not_answer_keeps_its_name() -> None:
 def test_no_node_can_make_the_document_larger_than_the_page_can_bear() -> None:
     reply = healthy()
     one = reply["node"]["resources"][0]
-    one["problems"] = [{"kind": f"k{n}", "text": "x" * 10_000} for n in range(500)]
+    one["problems"] = [{"kind": f"k{n}", "text": "x" * 1000} for n in range(40)]
     reply["node"]["resources"] = [copy.deepcopy(one) | {"name": f"d{n}", "localpath": "y" * 9000} for n in range(300)]
     reply["node"]["carp"]["vhids"] = [{"vhid": n, "state": "BACKUP", "addresses": ["z" * 9000] * 99} for n in range(99)]
     view = document(read(reply), NOW_S)
@@ -139,3 +142,39 @@ def test_figures_that_are_none_are_told_as_unknown() -> None:
     view = document(read(reply), NOW_S)
     assert (view["resources"][0]["size_bytes"], view["resources"][0]["at_risk_bytes"]) == (None, None)
     json.dumps(view, allow_nan=False)
+
+
+NONSENSE = (5, "x", [], {}, None, True, float("nan"), [[5]], {"x": {}}, -(1 << 90))
+
+
+def test_no_nonsense_that_a_node_tells_ends_the_looking() -> None:
+    """Whatever it has in the place of one value, the page and the history are made of the rest."""
+    whole = Sight(NOW_S, SIGHTS["split-brain"]).report(NOW_S)
+    for node in (whole["node"], whole["peers"][0]["node"]):
+        del node["resources"][1:]
+        sync = {"direction": "to-peer", "total_bytes": 5, "done_bytes": 3}
+        node["resources"][0] |= {"sync": sync, "arbiter": {"verdict": "serve"}, "not_connected": {"since": 1.0}}
+    for place in _places(whole):
+        for nonsense in NONSENSE:
+            reply = copy.deepcopy(whole)
+            _put(reply, place, nonsense)
+            picture = KnownNames().put_into(read(reply))
+            timeline, history = Timeline(), History()
+            timeline.add_picture(picture)
+            shown = [document(picture, NOW_S), timeline.entries(), history.add(picture, 1.0), history.add(picture, 2.0)]
+            json.dumps(shown, allow_nan=False)
+
+
+def _places(whole: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to each value, in lists to the first; one copy is enough of what only history reads."""
+    inside = whole.items() if isinstance(whole, dict) else enumerate(whole[:1]) if isinstance(whole, list) else ()
+    for key, value in inside:
+        yield (*before, key)
+        if key not in ("buckets", "peers"):
+            yield from _places(value, (*before, key))
+
+
+def _put(reply: Any, place: tuple[Any, ...], value: Any) -> None:
+    for key in place[:-1]:
+        reply = reply[key]
+    reply[place[-1]] = value

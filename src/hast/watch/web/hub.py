@@ -1,7 +1,7 @@
 """Looks at both nodes once for everybody who has the page open, and only while somebody has.
 
-One task asks hastd for the picture every LOOK_S, or sooner after an event; each browser has a queue of bounded length,
-and one that does not take what is sent is let go (it comes again by itself and is told everything anew).
+One task asks hastd for the picture every few seconds, or sooner after an event. Each browser has a queue of bounded
+length, and one that does not take what is sent is let go: it comes again by itself and is told everything anew.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from hast.watch.web.timeline import Timeline
 from hast.watch.web.view import document
 
 LOOK_S = 2.0
+CALM_LOOK_S = 5.0
+"""While nothing is wrong or under way; an event ends that at once."""
 AFTER_EVENT_S = 1.05
 """Since the end of the last look: its picture is kept for a second by its source."""
 LINGER_S = 30.0
@@ -64,6 +66,7 @@ class Hub:
         self._is_stale = False
         self._seen_seq = 0
         self._last: dict[str, Any] | None = None
+        self._look_s = LOOK_S
 
     @asynccontextmanager
     async def viewer(self) -> AsyncIterator[AsyncIterator[Message]]:
@@ -111,7 +114,7 @@ class Hub:
                     await self._look()
                 except Exception:
                     log.exception("The answer of hastd cannot be shown.")
-                await self._wait(began_s + LOOK_S, loop.time() + AFTER_EVENT_S)
+                await self._wait(began_s + self._look_s, loop.time() + AFTER_EVENT_S)
         finally:
             listening.cancel()
             self._last = None
@@ -139,6 +142,7 @@ class Hub:
             view = document(self._good[1], now_s, self._good[0], error)
         else:
             view = document(picture, now_s)
+        self._look_s = until_next_look_s(view)
         told, is_first = self.timeline.version, self._last is None
         changed = is_first or (self._last or {}).get("told") != told
         self._last = {"view": view, "told": told}
@@ -177,6 +181,13 @@ class Hub:
         self._seen_seq = seq if isinstance(seq, int) else self._seen_seq
         self.timeline.add_event(event, self._good[1].here.name if self._good is not None else "")
         self._happened.set()
+
+
+def until_next_look_s(view: dict[str, Any]) -> float:
+    """What is shown decides how soon it is looked at again."""
+    moves = any((node["failover"] or {}).get("phase") == "running" for node in view["nodes"])
+    moves |= any(side and side["transition"] for each in view["resources"] for side in (each["here"], each["there"]))
+    return CALM_LOOK_S if view["level"] == "ok" and not moves else LOOK_S
 
 
 async def _messages(queue: asyncio.Queue[Message | None]) -> AsyncIterator[Message]:

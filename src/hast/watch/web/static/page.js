@@ -1,7 +1,7 @@
 // Draws what hast-monitor sends (hub.py). It words and decides nothing; every text enters the page as text.
 "use strict";
 
-const QUIET_S = 8;
+const QUIET_S = 16; // a look may wait for the other node
 const AGAIN_MS = 3000;
 const GAP_S = 15;
 const SVG = "http://www.w3.org/2000/svg";
