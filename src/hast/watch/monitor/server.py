@@ -5,6 +5,7 @@ A route belongs here when it answers from a picture; what the answer holds is ma
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 
@@ -14,15 +15,19 @@ from prometheus_client.exposition import choose_encoder
 
 from hast.watch.monitor.metrics import Exporter
 from hast.watch.source import Source
+from hast.watch.web.guard import Guard, middleware, put_headers
+from hast.watch.web.routes import add_routes
 
 MAX_REQUESTS = 64
 """Under way at once; who comes beyond that is told so."""
+STOP_S = 5.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_application(source: Source) -> web.Application:
-    """Everything that is served."""
+def make_application(source: Source, guard: Guard | None = None) -> web.Application:
+    """Everything that is served: metrics, and the page."""
+    guard = guard or Guard()
     under_way = 0
 
     @web.middleware
@@ -36,16 +41,20 @@ def make_application(source: Source) -> web.Application:
         finally:
             under_way -= 1
 
-    application = web.Application(middlewares=[limit])
+    application = web.Application(middlewares=[limit, middleware(guard)])
+    application.on_response_prepare.append(put_headers)
     application.router.add_get("/metrics", _metrics(source))
+    add_routes(application, source, guard)
     return application
 
 
-async def listen(application: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
+async def listen(
+    application: web.Application, host: str, port: int, tls: ssl.SSLContext | None = None
+) -> tuple[web.AppRunner, int]:
     """Serve until the runner is cleaned up; also returns the port. Raises OSError."""
-    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=STOP_S)
     await runner.setup()
-    await web.TCPSite(runner, host or None, port).start()
+    await web.TCPSite(runner, host or None, port, ssl_context=tls).start()
     return runner, int(runner.addresses[0][1])
 
 
