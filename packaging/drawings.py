@@ -176,7 +176,7 @@ def carp_chart() -> list[str]:
     """States and what leads from one to the other; which state a step leads to is read in its source."""
     edges: dict[tuple[State, State], list[str]] = {}
     for (state, what), step in TABLE.items():
-        for target in _targets(step, set()):
+        for target in sorted(_targets(step, set())):
             if target is not state:
                 edges.setdefault((state, target), []).append(what.value)
     lines = ["stateDiagram-v2", "  [*] --> INIT"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from hast.format.geometry import human_size
 from hast.watch.picture import Node, Pair, Picture, Status
 from hast.watch.problems import Problem
-from hast.watch.words import clock, duration, moment, percent
+from hast.watch.words import clock, duration, moment, number, percent, size
 
 UNKNOWN = "?"
 NOTHING = "-"
@@ -50,7 +49,7 @@ def _columns(rows: list[tuple[str, list[str]]]) -> Iterator[str]:
 
 def _dirty(side: Status) -> str:
     """A secondary cannot know."""
-    return human_size(int(side.get("dirty") or 0)) if side.get("role") == "primary" else NOTHING
+    return size(side.get("dirty") or 0) if side.get("role") == "primary" else NOTHING
 
 
 def _not_connected(side: Status) -> str:
@@ -68,19 +67,19 @@ def _sync(side: Status) -> str:
 def sync_line(sync: Mapping[str, Any]) -> str:
     """`40.0% to the other, 120MB/s, 1m 20s left`."""
     where = {"to-peer": "to the other", "from-peer": "from the other"}.get(str(sync.get("direction")), "")
-    rate = human_size(int(sync.get("rate_bytes_s") or 0))
+    rate = size(sync.get("rate_bytes_s") or 0)
     return f"{percent(sync):.1f}% {where}, {rate}/s, {duration(sync.get('left_s'))} left"
 
 
 def _at_risk(side: Status) -> str:
     found = side.get("at_risk_bytes")
-    return human_size(found) if isinstance(found, int) else NOTHING
+    return NOTHING if number(found) is None else size(found)
 
 
 def _copy(side: Status) -> str:
     """What is known of the local copy as it lies on the disk."""
     marks = [word for word in ("inconsistent", "stale") if side.get(word)]
-    if any(each.get("kind") == "disk" for each in side.get("problems") or ()):
+    if any(isinstance(each, Mapping) and each.get("kind") == "disk" for each in side.get("problems") or ()):
         marks.append("disk not in use")
     return ", ".join(marks) or "good"
 
@@ -119,9 +118,8 @@ def _nodes(picture: Picture) -> list[str]:
     """Addresses and the last fail-over, where there is anything of the kind."""
     nodes = picture.nodes[:2]
     rows: list[tuple[str, list[str]]] = []
-    vhids = dict.fromkeys((each.get("vhid"), each.get("interface")) for node in nodes for each in node.vhids)
-    for number in dict.fromkeys(vhid for vhid, _interface in vhids):
-        rows.append((f"vhid {number}", [address_state(node, number) for node in nodes]))
+    for vhid in dict.fromkeys(each.get("vhid") for node in nodes for each in node.vhids):
+        rows.append((f"vhid {vhid}", [address_state(node, vhid) for node in nodes]))
     if any(node.failover for node in nodes):
         rows.append(("failover", [last_failover(node) for node in nodes]))
     rows = [(label, [*cells, NOTHING][:2]) for label, cells in rows]
@@ -131,11 +129,11 @@ def _nodes(picture: Picture) -> list[str]:
     return ["node:", *_columns([("", heads), *rows])]
 
 
-def address_state(node: Node, number: object) -> str:
+def address_state(node: Node, vhid: object) -> str:
     """MASTER, BACKUP, INIT; `?` where the node is silent."""
     if node.error:
         return UNKNOWN
-    return next((str(each.get("state")) for each in node.vhids if each.get("vhid") == number), NOTHING)
+    return next((str(each.get("state")) for each in node.vhids if each.get("vhid") == vhid), NOTHING)
 
 
 def last_failover(node: Node) -> str:

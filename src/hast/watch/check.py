@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from hast.watch.catalogue import Level
 from hast.watch.picture import Pair, Picture
 from hast.watch.problems import Limits, Problem, level_of
-from hast.watch.words import percent
+from hast.watch.words import number, percent
 
 SHOWN = 3
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -67,7 +67,7 @@ def _figures(pair: Pair, now_s: float, limits: Limits) -> Iterator[str]:
     since_s = apart.get("since") if isinstance(apart, dict) else None
     alone_s = max(0.0, now_s - since_s) if isinstance(since_s, (int, float)) else 0.0
     yield figure(f"{pair.name}_apart", f"{alone_s:.0f}s", limits.degraded_critical_s, 0)
-    yield figure(f"{pair.name}_dirty", f"{int(primary.get('dirty') or 0)}B", None, 0)
+    yield figure(f"{pair.name}_dirty", f"{number(primary.get('dirty')) or 0:.0f}B", None, 0)
     at_risk = primary.get("at_risk_bytes")
     if isinstance(at_risk, int):
         yield figure(f"{pair.name}_at_risk", f"{at_risk}B", limits.at_risk_critical_bytes, 0)

@@ -92,7 +92,13 @@ def _per_s(one: Status, two: Status, key: str, interval_s: float) -> float | Non
 def _buckets(side: Status, operation: str, copy: str) -> Sequence[Any]:
     told = ((side.get("latency") or {}).get(operation) or {}).get(copy) or {}
     found = told.get("buckets")
-    return found if isinstance(found, list) else ()
+    return [each for each in found if _is_bucket(each)] if isinstance(found, list) else ()
+
+
+def _is_bucket(found: Any) -> bool:
+    if not isinstance(found, list) or len(found) != 2 or not isinstance(found[1], int):
+        return False
+    return found[0] is None or isinstance(found[0], float)
 
 
 def _percentiles(before: Sequence[Any], after: Sequence[Any]) -> Percentiles | None:

@@ -57,5 +57,5 @@ def _state(entry: Mapping[str, Any]) -> str:
     if isinstance(sync, Mapping):
         told.append(f"{percent(sync):.1f}% copied")
     if isinstance(apart, Mapping):
-        told.append(f"not connected since {clock(apart.get('since') or 0)}: {str(apart.get('reason')).rstrip('.')}")
+        told.append(f"not connected since {clock(apart.get('since'))}: {str(apart.get('reason')).rstrip('.')}")
     return ", ".join(word for word in told if word != "-")

@@ -1,4 +1,7 @@
-"""Figures as people read them. Pure; knows nothing of what the figures are of."""
+"""Figures as people read them. Pure; knows nothing of what the figures are of.
+
+They come from another node as well: what is no number is told as unknown, and ends nobody.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,20 @@ from typing import Any
 
 from hast.format.geometry import human_size
 
+MAX_NUMBER = 1e18
 
-def size(size_bytes: float) -> str:
+
+def number(found: object) -> float | None:
+    """None for what is no number, or one that nothing here can be."""
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not abs(found) < MAX_NUMBER:
+        return None
+    return found
+
+
+def size(size_bytes: object) -> str:
     """`4.0MB`."""
-    return human_size(round(size_bytes))
+    found = number(size_bytes)
+    return "?" if found is None else human_size(max(0, round(found)))
 
 
 def brief_time(seconds: float | None) -> str:
@@ -25,19 +38,20 @@ def brief_time(seconds: float | None) -> str:
     return f"{seconds:.1f}s"
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: object) -> str:
     """Local time of day; `--:--:--` for what is no time."""
     try:
-        return time.strftime("%H:%M:%S", time.localtime(seconds))
+        return time.strftime("%H:%M:%S", time.localtime(number(seconds))) if number(seconds) is not None else "--:--:--"
     except (OverflowError, ValueError, OSError):
         return "--:--:--"
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: object) -> str:
     """`1h 02m`, `3m 05s`, `12s`, or `unknown`."""
-    if seconds is None:
+    found = number(seconds)
+    if found is None:
         return "unknown"
-    whole = max(0, round(seconds))
+    whole = max(0, round(found))
     if whole >= 86400:
         return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
     if whole >= 3600:

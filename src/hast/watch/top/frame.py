@@ -187,7 +187,7 @@ def _events(view: View, room: int) -> list[Text]:
     for event in list(view.events)[-(room - 1) :]:
         about = f"{event.get('resource')} " if event.get("resource") else ""
         text = " ".join(str(event.get("text") or "").split())
-        line = Text.assemble((clock(float(event.get("time") or 0)), QUIET), f" {about}{event.get('event')}")
+        line = Text.assemble((clock(event.get("time")), QUIET), f" {about}{event.get('event')}")
         lines.append(line.append(f"  {text}" if text else "", style=QUIET))
     return lines
 

@@ -113,7 +113,7 @@ def _bar(sync: Mapping[str, Any], names: tuple[str, str]) -> Text:
     source, target = names if sync.get("direction") == "to-peer" else names[::-1]
     line = Text(f"    {source} -> {target} [")
     line.append("#" * filled, style=WARNING).append("." * (BAR - filled) + f"] {done:.1f}%")
-    return line.append(f"  {size(float(sync.get('rate_bytes_s') or 0))}/s  {duration(sync.get('left_s'))} left")
+    return line.append(f"  {size(sync.get('rate_bytes_s') or 0)}/s  {duration(sync.get('left_s'))} left")
 
 
 def _details(pair: Pair, rates: Rates) -> list[Text]:
@@ -132,7 +132,7 @@ def _details(pair: Pair, rates: Rates) -> list[Text]:
 
 
 def _state(primary: Status) -> list[str]:
-    told = [f"dirty {size(int(primary.get('dirty') or 0))}"]
+    told = [f"dirty {size(primary.get('dirty') or 0)}"]
     missing = primary.get("missing_bytes")
     if isinstance(missing, Mapping) and any(missing.values()):
         told += [f"{copy} copy lacks {size(missing[copy])}" for copy in ("local", "peer") if missing.get(copy)]
