@@ -1,13 +1,14 @@
 # Every target first does the set-up it needs (packages.apt, .venv); a second run finds it done.
 .POSIX:
 .DELETE_ON_ERROR:
-.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system deb docs man screenshots cover clean help
+.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system deb docs man screenshots cover fuzz clean help
 
 VENV = .venv/bin
 STAMP = .venv/.stamp
 JOBS = 2
 SEEDS = 4000
 SEED_START = 0
+INPUTS = 2000000
 TORTURE = tests/lab tests/net tests/supervisor
 KILLS = 125
 
@@ -25,6 +26,7 @@ help:
 	@echo 'make man          manual pages in build/man'
 	@echo 'make screenshots  pictures of the page in docs/images'
 	@echo 'make test-system  packages, units and removal in booted Debians 12 and 13 (root)'
+	@echo 'make fuzz         hostile bytes to FUSE, NBD, lzf and TLS (INPUTS=n for each, SEED_START=seed)'
 	@echo 'make cover        branch coverage of format/ and replication/'
 	@echo 'make clean        remove what the above made'
 
@@ -78,6 +80,9 @@ screenshots: $(STAMP)
 
 test-system: $(STAMP)
 	$(VENV)/pytest -m slow tests/system
+
+fuzz: $(STAMP)
+	@$(VENV)/python tests/fuzz/run.py --inputs $(INPUTS) --seed $(SEED_START)
 
 cover: $(STAMP)
 	$(VENV)/pytest -n $(JOBS) -q tests/format tests/replication -m 'not slow' \
