@@ -17,7 +17,7 @@ FLOORS = (
     ("config", "election"),
     ("replication", "daemon"),
     ("worker", "device", "net"),
-    ("supervisor", "failover"),
+    ("supervisor", "failover", "monitor"),
     ("cli", "watch", "sim"),
     ("lab",),
 )

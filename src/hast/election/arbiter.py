@@ -229,6 +229,7 @@ class Tenure:
         self.lost = ""
         """Why the arbiter took the lease away; empty while it did not."""
         self._alone_since_s = now
+        self._answered_s = now
         self._keepalive_at_s = now + KEEPALIVE_S
 
     @property
@@ -244,6 +245,7 @@ class Tenure:
 
     def answered(self, answer: Lease | Refused, now: float) -> None:
         """The arbiter's answer to keepalive, record_outdated or clear_outdated."""
+        self._answered_s = now
         self._keepalive_at_s = now + KEEPALIVE_S
         if isinstance(answer, Refused):
             self.lost = answer.reason
@@ -258,6 +260,10 @@ class Tenure:
     def unanswered(self, now: float) -> None:
         """The arbiter did not answer."""
         self._keepalive_at_s = now + KEEPALIVE_S
+
+    def reached(self, now: float) -> bool:
+        """Whether the arbiter has answered, yes or no, within the time of a lease. Nothing depends on it."""
+        return now - self._answered_s < max(LEASE_TTL_S, self.lease.ttl_s)
 
     def verdict(self, now: float) -> Verdict:
         """Whether to serve. A connected pair never depends on the arbiter."""

@@ -1,0 +1,1 @@
+"""Unprivileged watchers of this node: they may ask daemons, and order nothing."""
