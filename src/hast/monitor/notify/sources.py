@@ -96,7 +96,8 @@ async def _follow_once(
                 head = await _line(reader)
             pid, newest = int(head.get("pid") or 0), int(head.get("seq") or 0)
             if since and (pid != place.pid or newest < since):
-                since, place.pid = 0, pid
+                place.seq, place.pid = min(since, newest), pid
+                since = 0
                 continue
             place.pid = pid
             if place.seq is None:

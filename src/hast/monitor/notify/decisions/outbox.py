@@ -15,7 +15,7 @@ from hast.monitor.notify.decisions.message import Message, from_record
 MAX_WAITING = 200
 MAX_BATCH = 50
 HOUR_S = 3600.0
-FIRST_RETRY_S = 5.0
+FIRST_RETRY_S = 1.0
 MAX_RETRY_S = 600.0
 
 

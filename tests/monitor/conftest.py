@@ -1,0 +1,7 @@
+"""Watchers are tested against real daemons."""
+
+from __future__ import annotations
+
+from daemon_fixtures import daemon, make_daemon
+
+__all__ = ["daemon", "make_daemon"]
