@@ -17,8 +17,9 @@ FLOORS = (
     ("config", "election"),
     ("replication", "daemon"),
     ("worker", "device", "net"),
-    ("supervisor", "failover", "monitor"),
-    ("cli", "watch", "sim"),
+    ("supervisor", "failover"),
+    ("watch", "sim"),
+    ("cli",),
     ("lab",),
 )
 ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -25,8 +25,8 @@ trap 'kill $daemon; wait $daemon' EXIT
 for _ in $(seq 200); do [ -S /run/systemd/journal/socket ] && break; sleep 0.05; done
 {python} -c '
 from hast.config.notify_model import Topic
-from hast.monitor.notify import journal
-from hast.monitor.notify.decisions.message import State, make
+from hast.watch.notify import journal
+from hast.watch.notify.decisions.message import State, make
 journal.tell(make(Topic.SPLIT_BRAIN, State.BEGUN, "disk1", "Both wrote.", 1.5))
 '
 for _ in $(seq 100); do

@@ -60,8 +60,8 @@ async def _try(configuration: NotifyConfiguration) -> int:
     import socket
 
     from hast.config.notify_model import Receiver, Topic
-    from hast.monitor.notify.decisions.message import State, make
-    from hast.monitor.notify.receivers import Batch, DeliveryError, deliver
+    from hast.watch.notify.decisions.message import State, make
+    from hast.watch.notify.receivers import Batch, DeliveryError, deliver
 
     host = configuration.host or socket.gethostname().split(".")[0]
     message = make(Topic.TRY, State.HAPPENED, "", "Sent by hand, to see whether messages arrive.", time.time())
@@ -84,11 +84,11 @@ def _serve(options: argparse.Namespace) -> int:
     from hast.daemon import logs
     from hast.daemon.daemonize import daemonize
     from hast.daemon.notify import Notifier
-    from hast.daemon.paths import run_directory
+    from hast.daemon.paths import observe_socket
     from hast.daemon.pidfile import Pidfile
-    from hast.monitor.notify.daemon import Settings, serve
+    from hast.watch.notify.daemon import Settings, serve
 
-    hastd = str(options.hastd or run_directory() / "observe.sock").removeprefix("uds://").removeprefix("unix://")
+    hastd = str(options.hastd or observe_socket()).removeprefix("uds://").removeprefix("unix://")
     settings = Settings(hastd, Path(options.state).absolute(), Notifier())
     pidfile = Pidfile(os.path.abspath(options.pidfile), "hast-notify")
     try:

@@ -17,13 +17,14 @@ from typing import Any
 
 from hast.config.notify_model import NotifyConfiguration, Receiver
 from hast.daemon.notify import Notifier
-from hast.daemon.paths import run_directory
-from hast.monitor.notify import journal, sources
-from hast.monitor.notify.decisions.message import Message
-from hast.monitor.notify.decisions.outbox import Outbox
-from hast.monitor.notify.decisions.watch import Watch
-from hast.monitor.notify.memory import Memory
-from hast.monitor.notify.receivers import Batch, DeliveryError, deliver
+from hast.daemon.paths import failover_record
+from hast.watch.notify import journal, sources
+from hast.watch.notify.decisions.message import Message
+from hast.watch.notify.decisions.outbox import Outbox
+from hast.watch.notify.decisions.watch import Watch
+from hast.watch.notify.memory import Memory
+from hast.watch.notify.receivers import Batch, DeliveryError, deliver
+from hast.watch.source import NoAnswer, Source
 
 LOOK_S = 10.0
 RUNS_S = 1.0
@@ -98,7 +99,8 @@ class Notify:
         self._place = sources.Place()
         host = configuration.host or socket.gethostname().split(".")[0]
         self._posts = [_Post(receiver, host) for receiver in configuration.receivers]
-        self._runs = run_directory() / "failover.state"
+        self._source = Source(settings.hastd)
+        self._runs = failover_record()
         self._look_now = asyncio.Event()
         self._restore(self._memory.load())
 
@@ -139,23 +141,28 @@ class Notify:
     async def _look(self) -> None:
         while True:
             self._look_now.clear()
-            entries: list[dict[str, Any]] | None = None
-            try:
-                entries = await sources.status(self._settings.hastd)
-            except sources.SourceError as error:
-                _log.debug("hastd: %s", error)
-            self._tell(self._watch.look(time.time(), entries))
+            self._tell(self._watch.look(time.time(), await self._status()))
             try:
                 await asyncio.wait_for(self._look_now.wait(), LOOK_S)
                 await asyncio.sleep(0.2)
             except TimeoutError:
                 pass
 
+    async def _status(self) -> list[dict[str, Any]] | None:
+        """None where hastd does not answer."""
+        try:
+            reply = await self._source.ask({"command": "status", "resources": ["all"]})
+        except NoAnswer as error:
+            _log.debug("%s", error)
+            return None
+        found = reply.get("resources")
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else None
+
     async def _follow(self) -> None:
         def lost(count: int) -> None:
             self._tell(self._watch.lost(time.time(), count))
 
-        await sources.follow(self._settings.hastd, self._place, self._event, lost)
+        await sources.follow(self._source, self._place, self._event, lost)
 
     async def _failovers(self) -> None:
         while True:

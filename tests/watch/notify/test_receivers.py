@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from hast.config.notify_model import Kind, Receiver, Topic
-from hast.monitor.notify.decisions.message import State, make
-from hast.monitor.notify.receivers import Batch, DeliveryError, deliver
+from hast.watch.notify.decisions.message import State, make
+from hast.watch.notify.receivers import Batch, DeliveryError, deliver
 
 MESSAGE = make(Topic.SPLIT_BRAIN, State.BEGUN, "disk1", "Both nodes have writes.", 1_700_000_000.0)
 BATCH = Batch([MESSAGE], "east", 3)
@@ -90,6 +90,7 @@ def test_a_webhook_gets_json(web: Any) -> None:
                     "resource": "disk1",
                     "text": "Both nodes have writes.",
                     "time": 1_700_000_000.0,
+                    "next_step": "find out which node has the data to keep: hastctl status disk1, on both",
                 }
             ],
         }

@@ -1,10 +1,8 @@
-"""One message, and the forms in which a batch of them is sent: subject and text, JSON, environment. No I/O."""
+"""One message: what is told once. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -12,7 +10,6 @@ from hast.config.notify_model import Topic
 from hast.format.text import printable
 
 MAX_TEXT_CHARACTERS = 1000
-MAX_SUBJECT_CHARACTERS = 150
 LEVELS = ("info", "warning", "error", "critical")
 _LEVEL_OF = {
     Topic.DEGRADED: "warning",
@@ -81,50 +78,3 @@ def from_record(record: Any) -> Message | None:
         return make(topic, state, str(record["resource"]), str(record["text"]), float(record["time"]))
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def worst(batch: Sequence[Message]) -> Message:
-    """The most severe; the first among equals."""
-    return max(batch, key=lambda message: LEVELS.index(message.level))
-
-
-def subject(batch: Sequence[Message], host: str) -> str:
-    """One line for a batch."""
-    more = f" (and {len(batch) - 1} more)" if len(batch) > 1 else ""
-    return printable(f"hast on {host}: {worst(batch).line}", MAX_SUBJECT_CHARACTERS - len(more)) + more
-
-
-def body(batch: Sequence[Message], host: str, lost: int) -> str:
-    """Some lines for a batch, the oldest first."""
-    lines = [f"{_stamp(message.time_s)}  {message.level:8}  {message.line}" for message in batch]
-    missing = [f"{lost} earlier message{'s' if lost > 1 else ''} could not be delivered."] if lost else []
-    return "\n".join([*lines, "", *missing, f"From hast-notify on {host}. What is true now: hastctl status"]) + "\n"
-
-
-def document(batch: Sequence[Message], host: str, lost: int) -> dict[str, Any]:
-    """The JSON object of a batch (docs/hast-notify.8.md). `text` is what chat services show."""
-    told = [f"hast on {host}: {message.line}" for message in batch]
-    return {"host": host, "text": "\n".join(told), "lost": lost, "messages": [message.record() for message in batch]}
-
-
-def environment(batch: Sequence[Message], host: str, lost: int) -> dict[str, str]:
-    """Variables of a command: the most severe of a batch, and how many there are."""
-    message = worst(batch)
-    return {
-        "HAST_HOST": host,
-        "HAST_EVENT": str(message.topic),
-        "HAST_STATE": str(message.state),
-        "HAST_LEVEL": message.level,
-        "HAST_RESOURCE": message.resource,
-        "HAST_TEXT": message.text,
-        "HAST_TIME": f"{message.time_s:.3f}",
-        "HAST_COUNT": str(len(batch)),
-        "HAST_LOST": str(lost),
-    }
-
-
-def _stamp(time_s: float) -> str:
-    try:
-        return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        return "unknown time"

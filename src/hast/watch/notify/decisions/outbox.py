@@ -10,7 +10,7 @@ from collections import deque
 from typing import Any
 
 from hast.config.notify_model import Receiver
-from hast.monitor.notify.decisions.message import Message, from_record
+from hast.watch.notify.decisions.message import Message, from_record
 
 MAX_WAITING = 200
 MAX_BATCH = 50

@@ -22,7 +22,8 @@ from typing import Any
 from hast.config.notify_model import Kind, Receiver
 from hast.daemon.in_thread import in_thread
 from hast.format.text import printable
-from hast.monitor.notify.decisions.message import Message, body, document, environment, subject, worst
+from hast.watch.notify.decisions.message import Message
+from hast.watch.notify.forms import body, document, environment, subject, worst
 
 MARGIN_S = 1.0
 KILLED_S = 2.0

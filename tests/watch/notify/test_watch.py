@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hast.config.notify_model import Topic
-from hast.monitor.notify.decisions.message import Message, State
-from hast.monitor.notify.decisions.watch import CLEAR_S, Watch
+from hast.watch.notify.decisions.message import Message, State
+from hast.watch.notify.decisions.watch import CLEAR_S, Watch
 
 T = 1_700_000_000.0
 

@@ -8,7 +8,8 @@ import uuid
 from hast.config.notify_model import Topic
 from hast.daemon import journal
 from hast.daemon.logs import LEVELS
-from hast.monitor.notify.decisions.message import Message
+from hast.watch.notify.decisions.message import Message
+from hast.watch.notify.forms import next_step
 
 _log = logging.getLogger("hast.notify")
 _PRIORITIES = {"info": "6", "warning": "4", "error": "3", "critical": "2"}
@@ -34,5 +35,6 @@ def fields(message: Message) -> dict[str, str]:
         "HAST_STATE": str(message.state),
         "HAST_RESOURCE": message.resource,
         "HAST_TEXT": message.text,
+        "HAST_NEXT_STEP": next_step(message),
         "HAST_TIME": f"{message.time_s:.3f}",
     }

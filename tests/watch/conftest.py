@@ -1,4 +1,4 @@
-"""Watchers are tested against real daemons."""
+"""The fixture that starts a real hastd."""
 
 from __future__ import annotations
 

@@ -5,18 +5,9 @@ from __future__ import annotations
 import json
 
 from hast.config.notify_model import Kind, Receiver, Topic
-from hast.monitor.notify.decisions.message import (
-    MAX_SUBJECT_CHARACTERS,
-    Message,
-    State,
-    body,
-    document,
-    environment,
-    from_record,
-    make,
-    subject,
-)
-from hast.monitor.notify.decisions.outbox import MAX_WAITING, Outbox
+from hast.watch.notify.decisions.message import Message, State, from_record, make
+from hast.watch.notify.decisions.outbox import MAX_WAITING, Outbox
+from hast.watch.notify.forms import MAX_SUBJECT_CHARACTERS, body, document, environment, subject
 
 T = 1_700_000_000.0
 
@@ -131,6 +122,7 @@ def test_a_batch_leads_with_the_worst() -> None:
     assert subject(batch, "east") == "hast on east: disk2: split-brain: Both wrote. (and 1 more)"
     assert environment(batch, "east", 0)["HAST_EVENT"] == "split-brain"
     assert document(batch, "east", 2)["messages"][0]["event"] == "resync-done"
+    assert "    next step: find out which node has the data to keep: hastctl status disk2" in body(batch, "east", 0)
     assert "2 earlier messages could not be delivered." in body(batch, "east", 2)
 
 

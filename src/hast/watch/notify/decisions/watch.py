@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hast.config.notify_model import Topic
-from hast.monitor.notify.decisions.conditions import PEER_DISK, Reading, readings
-from hast.monitor.notify.decisions.message import Message, State, make
+from hast.watch.notify.decisions.conditions import PEER_DISK, Reading, readings
+from hast.watch.notify.decisions.message import Message, State, make
 
 CLEAR_S = 10.0
 """A condition is over when it has not held for so long."""

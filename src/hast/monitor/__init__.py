@@ -1,1 +1,0 @@
-"""Unprivileged watchers of this node: they may ask daemons, and order nothing."""
