@@ -61,10 +61,10 @@ class TestLife:
         assert system.run("stat -c %a /var/lib/hast /var/lib/hast/node.key").stdout.split() == ["700", "600"]
 
     def test_commands_and_manual_pages_are_there(self, system: System) -> None:
-        for command in ("hastd", "hastctl", "carpd", "carpctl", "hast-devd", "failover", "hast-witness"):
+        for command in ("hastd", "hastctl", "carpd", "carpctl", "hast-devd", "failover", "hast-notify", "hast-witness"):
             assert re.fullmatch(rf"{command} \d\S+\n", system.run(f"{command} --version").stdout)
             assert "NAME" in system.run(f"man {command}").stdout
-        for page in ("hast.conf", "carp.conf", "failover.conf", "hast-devd.conf"):
+        for page in ("hast.conf", "carp.conf", "failover.conf", "hast-devd.conf", "hast-notify.conf"):
             system.run(f"man 5 {page}")
 
     def test_an_unconfigured_machine_starts_nothing_but_the_witness(self, system: System) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from notifier import Notifier
 
 
 class Web:
@@ -99,3 +100,13 @@ def sendmail(tmp_path: Path) -> Path:
     )
     path.chmod(0o755)
     return path
+
+
+@pytest.fixture
+def notifiers() -> Iterator[list[Notifier]]:
+    made: list[Notifier] = []
+    yield made
+    for each in made:
+        if each.process is not None and each.process.poll() is None:
+            each.process.kill()
+            each.process.wait(5)
