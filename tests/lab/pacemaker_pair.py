@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ totem {
     version: 2
     cluster_name: hast
     transport: knet
+    token: 1000
     crypto_cipher: none
     crypto_hash: none
 }
@@ -123,13 +123,17 @@ class PacemakerPair(Cluster):
         host.spawn("pacemakerd")
 
     def _lay_out(self, host: Host) -> None:
-        """Agents where the packages put them, over the machine's own; directories of Pacemaker in this host's /var."""
+        """Agents where the packages put them, run by the system's Python; Pacemaker's directories in /var."""
         script = ["set -e", "mkdir -p /run/ra/hast /run/fence /var/lib/fence /var/lib/corosync /var/log/cluster"]
         script += [f"mkdir -p /var/{name} && chown hacluster:haclient /var/{name}" for name in OWN_DIRECTORIES]
-        script.append("chown hacluster:haclient /var/lib/pacemaker; mkdir -p /var/log/pacemaker /var/lib/heartbeat/cores")
+        script.append(
+            "chown hacluster:haclient /var/lib/pacemaker; mkdir -p /var/log/pacemaker /var/lib/heartbeat/cores"
+        )
+        script.append(f"mkdir /run/library && cp -r {ROOT}/src/hast /run/library/")
         for name in ("hast", "fence-peer"):
             source = ROOT / "packaging" / "pacemaker" / name
-            script.append(f"sed '1s:.*:#!{sys.executable}:' {source} >/run/ra/hast/{name}; chmod 755 /run/ra/hast/{name}")
+            library = "import sys; sys.path.insert(0, '/run/library')"
+            script.append(f'sed "2i {library}" {source} >/run/ra/hast/{name}; chmod 755 /run/ra/hast/{name}')
         script.append("cat >/run/fence/fence_lab; chmod 755 /run/fence/fence_lab")
         script.append(f"mount -t overlay overlay -o lowerdir=/run/ra:{AGENTS} {AGENTS}")
         script.append("mount -t overlay overlay -o lowerdir=/run/fence:/usr/sbin /usr/sbin")
@@ -227,6 +231,7 @@ class PacemakerPair(Cluster):
                 parts.append(f"{host.name}: {status(host)}")
                 with contextlib.suppress(LabError, subprocess.SubprocessError):
                     parts.append(host.run(["crm_mon", "-1", "-A", "-f"], timeout_s=20).stdout)
+                    parts.append(host.run(["tail", "/var/log/export.log"], timeout_s=20).stdout)
         parts += ["\n".join(host.log().splitlines()[-lines:]) for host in self.pair]
         return "\n\n".join(parts)
 

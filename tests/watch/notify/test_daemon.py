@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from daemon_fixtures import MakeDaemon
 from notifier import Notifier, told
 
 from daemon import Daemon, wait_for
@@ -86,8 +87,8 @@ def test_a_configuration_is_read_again_and_one_with_mistakes_changes_nothing(
     assert notifier.stop() == 0
 
 
-def test_try_tells_which_receivers_are_reached(daemon: Daemon, web: Any) -> None:
-    notifier = Notifier(daemon, f'webhook "{web.url}" {{ only degraded }} command "exit 7"')
+def test_try_tells_which_receivers_are_reached(make_daemon: MakeDaemon, web: Any) -> None:
+    notifier = Notifier(make_daemon(), f'webhook "{web.url}" {{ only degraded }} command "exit 7"')
     done = subprocess.run(notifier.command("--try"), capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (
         69,

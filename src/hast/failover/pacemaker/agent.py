@@ -47,6 +47,7 @@ class Agent:
             limit_ms = float(environment.get("OCF_RESKEY_CRM_meta_timeout") or DEFAULT_TIMEOUT_S * 1000)
         except ValueError:
             raise Failure(Ocf.CONFIGURED, "grace is not a number of seconds") from None
+        self._news = tuple(environment.get(f"OCF_RESKEY_CRM_meta_notify_{key}", "") for key in ("type", "operation"))
         self._is_probe = environment.get("OCF_RESKEY_CRM_meta_interval", "0") == "0"
         self._until_s = time.monotonic() + max(MARGIN_S, limit_ms / 1000 - MARGIN_S)
         self._hastd = Hastd(environment.get("OCF_RESKEY_control") or metadata.DEFAULT_CONTROL)
@@ -61,7 +62,7 @@ class Agent:
         return self._settled(Ocf.SUCCESS, Ocf.RUNNING_PROMOTED)
 
     def promote(self) -> Ocf:
-        """Primary, with its device; refused for a copy that is not good."""
+        """Primary, with its device; refused for a copy that is not good. The next monitor tells the new score."""
         entries = self._status()
         if standing.answer(entries)[0] is not Ocf.RUNNING_PROMOTED:
             try:
@@ -71,7 +72,7 @@ class Agent:
             if found is None:
                 raise Failure(Ocf.GENERIC, "the copy of this node is not good enough to serve: see hastctl status")
             self._order("primary")
-        return self._settled(Ocf.RUNNING_PROMOTED)
+        return self._settled(Ocf.RUNNING_PROMOTED, tell=False)
 
     def demote(self) -> Ocf:
         """Secondary. Refused by hastd while the device is in use: what uses it has to be stopped before."""
@@ -111,8 +112,12 @@ class Agent:
         return code
 
     def notify(self) -> Ocf:
-        """Something happened on the other node: it may have made this copy better or worse."""
-        self._tell_cluster(self._status(0.0))
+        """The other instance was started or stopped: that may have made this copy better or worse.
+
+        Nothing in a promotion or demotion: each score that changes makes Pacemaker plan anew. The next monitor tells.
+        """
+        if self._news in (("post", "start"), ("post", "stop")):
+            self._tell_cluster(self._status(0.0))
         return Ocf.SUCCESS
 
     def validate(self) -> Ocf:
@@ -130,7 +135,7 @@ class Agent:
         until_s = min(time.monotonic() + patience_s, self._until_s)
         while True:
             try:
-                reply = self._hastd.ask({"command": "status", "resources": self.names}, ASK_S)
+                reply = self._hastd.ask({"command": "status", "resources": self.names, "fresh": True}, ASK_S)
                 return [each for each in reply.get("resources") or () if isinstance(each, dict)]
             except HastdError as error:
                 if time.monotonic() >= until_s:
@@ -151,13 +156,14 @@ class Agent:
         if troubles:
             raise Failure(Ocf.GENERIC, "; ".join(troubles))
 
-    def _settled(self, *wanted: Ocf) -> Ocf:
+    def _settled(self, *wanted: Ocf, tell: bool = True) -> Ocf:
         """Look whether it is as it should be. Raises Failure."""
         entries = self._status()
         code, text = standing.answer(entries)
         if code not in wanted:
             raise Failure(Ocf.GENERIC, text or f"the roles are {' '.join(str(each.get('role')) for each in entries)}")
-        self._tell_cluster(entries)
+        if tell:
+            self._tell_cluster(entries)
         return Ocf.SUCCESS
 
     # --- the cluster --------------------------------------------------------------------------------------------------
