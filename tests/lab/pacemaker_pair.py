@@ -7,54 +7,22 @@ of its /var that the test watches from outside, as a switched power strip would 
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import threading
 import time
 from pathlib import Path
 
-from hast.lab.cluster import ADDRESS, PORT, Cluster, status
+from hast.lab.cluster import ADDRESS, PORT, Cluster, listens, status
 from hast.lab.host import Host
 from hast.lab.processes import LabError
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
 AGENTS = "/usr/lib/ocf/resource.d"
 UP_S = 60.0
 OWN_DIRECTORIES = ("lib/pacemaker/cib", "lib/pacemaker/pengine", "lib/pacemaker/cores", "lib/pacemaker/blackbox")
 
-COROSYNC_CONF = """\
-totem {
-    version: 2
-    cluster_name: hast
-    transport: knet
-    token: 1000
-    crypto_cipher: none
-    crypto_hash: none
-}
-nodelist {
-    node {
-        name: hast1
-        nodeid: 1
-        ring0_addr: 192.168.100.100
-        ring1_addr: 10.10.10.181
-    }
-    node {
-        name: hast2
-        nodeid: 2
-        ring0_addr: 192.168.100.101
-        ring1_addr: 10.10.10.182
-    }
-}
-quorum {
-    provider: corosync_votequorum
-    two_node: 1
-}
-system {
-    sched_rr: no
-}
-logging {
-    to_syslog: yes
-}
-"""
 FENCE_AGENT = """\
 #!/bin/sh
 # Asks the lab to cut the power of a host, and waits until it is off.
@@ -84,18 +52,28 @@ esac
 """
 
 
+def corosync_conf() -> str:
+    """The example of the manual, for two hosts without a key and without the right to run in real time."""
+    text = (EXAMPLES / "pacemaker-corosync.conf").read_text()
+    return re.sub(r"(crypto_\w+): \w+", r"\1: none", text) + "system {\n    sched_rr: no\n}\n"
+
+
 def configuration() -> str:
-    """The commands of docs/pacemaker.md, as they stand there, for this lab."""
-    page = (ROOT / "docs" / "pacemaker.md").read_text()
-    return "\n".join(block.partition("```")[0] for block in page.split("```cibadmin-xml\n")[1:])
+    """The example of the manual, with the lab's fence agent."""
+    text = (EXAMPLES / "pacemaker-cib.xml").read_text()
+    power = '<primitive id="power" class="stonith" type="fence_lab"><instance_attributes id="power-p">'
+    power += '<nvpair id="power-hosts" name="pcmk_host_list" value="hast1 hast2"/></instance_attributes></primitive>'
+    found, count = re.subn(r'<primitive id="power".*?</primitive>', power, text, flags=re.S)
+    assert count == 1
+    return found
 
 
 class PacemakerPair(Cluster):
     """As Cluster, but Pacemaker decides."""
 
     def __init__(self, *lines: str) -> None:
-        fence = "fence /usr/lib/ocf/resource.d/hast/fence-peer"
-        super().__init__("timeout 5", fence, *lines, etc={"corosync/corosync.conf": COROSYNC_CONF})
+        fence = "fence /run/hast-lib/pacemaker-fence-peer"
+        super().__init__("timeout 5", fence, *lines, etc={"corosync/corosync.conf": corosync_conf()})
         self._ended = threading.Event()
         self._power = threading.Thread(target=self._cut_power, daemon=True)
         self._fencing = threading.Lock()
@@ -124,16 +102,19 @@ class PacemakerPair(Cluster):
 
     def _lay_out(self, host: Host) -> None:
         """Agents where the packages put them, run by the system's Python; Pacemaker's directories in /var."""
-        script = ["set -e", "mkdir -p /run/ra/hast /run/fence /var/lib/fence /var/lib/corosync /var/log/cluster"]
+        script = [
+            "set -e",
+            "mkdir -p /run/ra/hast /run/hast-lib /run/fence /var/lib/fence /var/lib/corosync /var/log/cluster",
+        ]
         script += [f"mkdir -p /var/{name} && chown hacluster:haclient /var/{name}" for name in OWN_DIRECTORIES]
         script.append(
             "chown hacluster:haclient /var/lib/pacemaker; mkdir -p /var/log/pacemaker /var/lib/heartbeat/cores"
         )
         script.append(f"mkdir /run/library && cp -r {ROOT}/src/hast /run/library/")
-        for name in ("hast", "fence-peer"):
+        for name, into in (("hast", "/run/ra/hast"), ("pacemaker-fence-peer", "/run/hast-lib")):
             source = ROOT / "packaging" / "pacemaker" / name
             library = "import sys; sys.path.insert(0, '/run/library')"
-            script.append(f'sed "2i {library}" {source} >/run/ra/hast/{name}; chmod 755 /run/ra/hast/{name}')
+            script.append(f'sed "2i {library}" {source} >{into}/{name}; chmod 755 {into}/{name}')
         script.append("cat >/run/fence/fence_lab; chmod 755 /run/fence/fence_lab")
         script.append(f"mount -t overlay overlay -o lowerdir=/run/ra:{AGENTS} {AGENTS}")
         script.append("mount -t overlay overlay -o lowerdir=/run/fence:/usr/sbin /usr/sbin")
@@ -176,8 +157,8 @@ class PacemakerPair(Cluster):
 
     def configure(self) -> None:
         """Put the configuration of the manual into the cluster."""
-        text = f"<configuration>\n{configuration()}\n</configuration>"
-        self.hast1.run(["cibadmin", "--modify", "--allow-create", "--xml-pipe"], check=True, text=text)
+        command = ["cibadmin", "--modify", "--allow-create", "--xml-pipe"]
+        self.hast1.run(command, check=True, text=configuration())
 
     def crm(self, host: Host, *command: str) -> str:
         return host.run(list(command), check=True, timeout_s=60).stdout
@@ -197,9 +178,9 @@ class PacemakerPair(Cluster):
         return set()
 
     def master(self) -> Host | None:
-        """The host that is primary and has the address."""
+        """The host that is primary, has the address and serves."""
         for host in self.pair:
-            if host.is_on and self.is_role(host, "primary") and self._has_address(host):
+            if host.is_on and self.is_role(host, "primary") and listens(host, PORT) and self._has_address(host):
                 return host
         return None
 

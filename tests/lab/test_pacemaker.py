@@ -1,6 +1,6 @@
 """A real corosync and Pacemaker decide who serves: move, standby, power cuts, cables; nothing acknowledged is lost.
 
-The configuration is that of docs/pacemaker.md, read from there.
+The configuration is that of docs/examples (docs/pacemaker.md).
 """
 
 from __future__ import annotations
