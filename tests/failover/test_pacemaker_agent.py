@@ -6,14 +6,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from daemon_fixtures import MakeDaemon, make_daemon
 
 from daemon import Daemon
-
-__all__ = ["make_daemon"]
 
 ROOT = Path(__file__).resolve().parents[2]
 CRM_ATTRIBUTE = """#!/bin/sh
@@ -77,7 +76,7 @@ class Site:
         return self.run(action, **parameters).returncode
 
     def fence_peer(self, resource: str = "disk1") -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, str(ROOT / "packaging" / "pacemaker" / "fence-peer"), resource, "east"]
+        argv = [sys.executable, str(ROOT / "packaging" / "pacemaker" / "pacemaker-fence-peer"), resource, "east"]
         return subprocess.run(argv, env=self.environment, capture_output=True, text=True, timeout=90, check=False)
 
     def attribute(self, name: str) -> str:
@@ -85,22 +84,35 @@ class Site:
         return path.read_text().strip() if path.exists() else ""
 
 
-@pytest.fixture
-def site(make_daemon: MakeDaemon, tmp_path: Path) -> Site:
-    hastd = make_daemon(fake=False)
-    hastd.write_config({"disk1": "remote tcp4://127.0.0.1:9"}, inside="wait-for-peer 1")
-    hastd.start()
-    return Site(hastd, tmp_path)
+@pytest.fixture(scope="module")
+def hastd() -> Iterator[Daemon]:
+    """disk1 has metadata, disk2 has none."""
+    with TemporaryDirectory(prefix="hd") as directory:
+        daemon = Daemon(Path(directory) / "n", fake=False)
+        nobody = "remote tcp4://127.0.0.1:9"
+        daemon.write_config({"disk1": nobody, "disk2": nobody}, inside="wait-for-peer 1")
+        assert daemon.hastctl("create", "disk1").returncode == 0
+        try:
+            yield daemon.start()
+        finally:
+            daemon.stop()
+            daemon.end_orphans()
 
 
 @pytest.fixture
-def cluster(make_daemon: MakeDaemon, tmp_path: Path) -> Site:
+def site(hastd: Daemon, tmp_path: Path) -> Iterator[Site]:
+    yield Site(hastd, tmp_path)
+    if hastd.process is not None and hastd.process.poll() is None:
+        hastd.role("init", "all", force=True)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Site:
     """Without a hastd that runs."""
-    return Site(make_daemon(), tmp_path)
+    return Site(Daemon(tmp_path / "n"), tmp_path)
 
 
 def test_an_instance_starts_is_promoted_demoted_and_stopped(site: Site) -> None:
-    assert site.hastd.hastctl("create", "disk1").returncode == 0
     assert site.code("monitor") == 7
     assert site.code("start") == 0
     assert site.code("monitor") == 0
@@ -125,16 +137,15 @@ def test_an_instance_starts_is_promoted_demoted_and_stopped(site: Site) -> None:
 
 
 def test_a_copy_without_metadata_is_not_promoted(site: Site) -> None:
-    assert site.code("start") == 0
+    assert site.code("start", resources="disk2") == 0
     assert site.attribute("score") == "-INFINITY"
-    refused = site.run("promote")
+    refused = site.run("promote", resources="disk2")
     assert refused.returncode == 1
     assert "not good enough" in refused.stderr
-    assert site.hastd.status()["role"] == "secondary"
+    assert site.hastd.status("disk2")["role"] == "secondary"
 
 
 def test_an_outdated_copy_is_not_promoted(site: Site) -> None:
-    assert site.hastd.hastctl("create", "disk1").returncode == 0
     (site.directory / "hast-outdated-disk1@east").write_text("true\n")
     assert site.code("start") == 0
     assert site.attribute("score") == "-INFINITY"
@@ -142,25 +153,11 @@ def test_an_outdated_copy_is_not_promoted(site: Site) -> None:
 
 
 def test_without_a_cluster_that_answers_nothing_is_promoted(site: Site) -> None:
-    assert site.hastd.hastctl("create", "disk1").returncode == 0
     (site.directory / "crm_node").write_text("#!/bin/sh\necho Connection refused >&2; exit 102\n")
     assert site.code("start") == 0, "the role is true, whatever the cluster was told"
     refused = site.run("promote")
     assert refused.returncode == 1
     assert "crm_node: exit code 102: Connection refused" in refused.stderr
-
-
-def test_a_dead_hastd_is_not_running_unless_its_workers_live(site: Site) -> None:
-    assert site.hastd.hastctl("create", "disk1").returncode == 0
-    assert site.code("start") == 0
-    assert site.code("promote") == 0
-    site.hastd.kill()
-    assert site.code("monitor") == 1, "a probe is not told that nothing runs here"
-    assert site.code("monitor", CRM_meta_interval="9000") == 1
-    assert site.code("stop") == 1
-    site.hastd.end_orphans()
-    assert site.code("monitor") == 7
-    assert site.code("stop") == 0
 
 
 def test_a_wrong_configuration_is_told_as_such(site: Site) -> None:
@@ -179,7 +176,7 @@ def test_the_note_of_an_outdated_peer_is_made_and_seen(cluster: Site) -> None:
 
 def test_a_peer_that_is_to_be_fenced_is_waited_for(cluster: Site) -> None:
     cluster.see_other(online=False, unclean=True)
-    argv = [sys.executable, str(ROOT / "packaging" / "pacemaker" / "fence-peer"), "disk1", "east"]
+    argv = [sys.executable, str(ROOT / "packaging" / "pacemaker" / "pacemaker-fence-peer"), "disk1", "east"]
     with subprocess.Popen(argv, env=cluster.environment, stdout=subprocess.PIPE, text=True) as process:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1.5)
@@ -187,3 +184,15 @@ def test_a_peer_that_is_to_be_fenced_is_waited_for(cluster: Site) -> None:
         cluster.see_other(online=False, unclean=False)
         assert process.wait(20) == 0
     assert cluster.attribute("hast-outdated-disk1@west") == "true"
+
+
+def test_a_dead_hastd_is_not_running_unless_its_workers_live(site: Site) -> None:
+    assert site.code("start") == 0
+    assert site.code("promote") == 0
+    site.hastd.kill()
+    assert site.code("monitor") == 1, "a probe is not told that nothing runs here"
+    assert site.code("stop") == 1
+    site.hastd.end_orphans()
+    assert site.code("monitor") == 7
+    assert site.code("stop") == 0
+    site.hastd.start()
