@@ -22,7 +22,8 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	--name) name=$2; shift ;;
 	--node) node=$2; shift ;;
-	--update) action=update value=$2; shift ;;
+	--update) case $2 in -*) exit 64 ;; esac; action=update value=$2; shift ;;
+	--update=*) action=update value=${1#--update=} ;;
 	--delete) action=delete ;;
 	--query) action=query ;;
 	esac
@@ -126,7 +127,7 @@ def test_an_instance_starts_is_promoted_demoted_and_stopped(site: Site) -> None:
     assert site.attribute("score") == "100"
     assert site.code("promote") == 0
     assert site.code("monitor") == 8
-    assert site.attribute("score") == "8000"
+    assert site.attribute("score") == "9500"
     assert site.code("promote") == 0, "once more"
     assert site.code("demote") == 0
     assert site.code("demote") == 0, "once more"

@@ -77,8 +77,9 @@ def test_the_better_the_copy_the_higher_the_score(entry: dict[str, Any], found: 
 
 
 def test_scores_are_in_this_order() -> None:
-    order = [PRIMARY, IN_STEP, PRIMARY_ALONE, PRIMARY_WITHOUT_DISK, AHEAD, UNKNOWN_PEER, 0]
+    order = [PRIMARY, PRIMARY_ALONE, IN_STEP, PRIMARY_WITHOUT_DISK, AHEAD, UNKNOWN_PEER, 0]
     assert order == sorted(order, reverse=True)
+    assert PRIMARY_ALONE > IN_STEP, "a peer that was in step a moment ago, by its last monitor, takes nothing away"
     assert PRIMARY_WITHOUT_DISK < IN_STEP, "whose disk failed hands over to the one that has every write"
 
 

@@ -54,8 +54,11 @@ def own_name() -> str:
 
 
 def set_score(value: str) -> None:
-    """The promotion score of the instance that this process acts for. Raises ClusterError."""
-    _call(["crm_attribute", "--promotion", "--lifetime", "reboot", "--update", value, "--quiet"])
+    """The promotion score of the instance that this process acts for. Raises ClusterError.
+
+    With `=`: as a word of its own -INFINITY is taken for a bundle of options.
+    """
+    _call(["crm_attribute", "--promotion", "--lifetime", "reboot", f"--update={value}", "--quiet"])
 
 
 def forget_score() -> None:

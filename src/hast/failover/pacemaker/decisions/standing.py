@@ -29,9 +29,10 @@ class Ocf(IntEnum):
 NEVER = "-INFINITY"
 PRIMARY = 10000
 """It serves, and its own copy is good; moving it is for a reason only."""
+PRIMARY_ALONE = 9500
+"""More than IN_STEP: while the link breaks the peer's score is one monitor old, and still that of a copy in step."""
 IN_STEP = 9000
 """A secondary that has every write."""
-PRIMARY_ALONE = 8000
 PRIMARY_WITHOUT_DISK = 5000
 """It serves from the peer's disk alone: the peer would be the better one."""
 AHEAD = 500
