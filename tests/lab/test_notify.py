@@ -1,4 +1,4 @@
-"""hast-notify, as a user without rights, on both hosts of a pair that fails over by itself: a power cut of the master."""
+"""hast-notify, as nobody in the group hast, on both hosts of a pair that fails over: a power cut of the master."""
 
 from __future__ import annotations
 
