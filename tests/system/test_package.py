@@ -89,8 +89,20 @@ class TestLife:
         system.run("echo kept >/mnt/file && sync")
         assert "device: " not in system.run("journalctl -b -p err -u hastd -o cat").stdout
 
+    def test_a_user_that_may_only_look_tells_of_the_fail_over(self, system: System) -> None:
+        assert property_of(system, "hast-notify", "ActiveState") == "inactive"
+        system.tell("/etc/hast-notify.conf", 'command "cat >>/var/lib/hast-notify/told" { gather 0 }')
+        system.run("chown root:hast-notify /etc/hast-notify.conf && chmod 640 /etc/hast-notify.conf")
+        assert system.run("stat -c %G:%a /run/hast/observe.sock").stdout == "hast:660\n"
+        system.run("systemctl start hast-notify")
+        assert property_of(system, "hast-notify", "User") == "hast-notify"
+        until(system, """grep -q '"seq": [0-9]' /var/lib/hast-notify/state.json""")
+        system.run("failover slave; failover master")
+        until(system, "grep -q failover-done /var/lib/hast-notify/told")
+        until(system, "journalctl -t hast-notify HAST_EVENT=failover-done -o cat | grep -q 'failover master of disk1'")
+
     def test_nothing_that_a_unit_forbids_is_needed(self, system: System) -> None:
-        told = system.run("journalctl -b -o cat -u carpd -u hast-witness -u hast-devd -u hastd").stdout
+        told = system.run("journalctl -b -o cat -u carpd -u hast-witness -u hast-devd -u hastd -u hast-notify").stdout
         assert not re.findall(r".*(?:Read-only file system|Operation not permitted|Permission denied).*", told)
 
     @pytest.mark.parametrize("unit", ["hastd", "hast-devd", "hast-witness", "carpd"])
