@@ -68,6 +68,7 @@ class TestLife:
             system.run(f"man 5 {page}")
 
     def test_an_unconfigured_machine_starts_nothing_but_the_witness(self, system: System) -> None:
+        until(system, "systemctl is-active -q hast-witness")
         states = [property_of(system, unit, "ActiveState") for unit in SERVICES]
         assert states == ["inactive", "inactive", "inactive", "active"]
 

@@ -91,6 +91,10 @@ def test_a_secondary_tells_that_its_primary_is_missing_and_a_copy_that_lags_is_n
     assert told(watch.look(T + 101, [secondary(connected=True)])) == OVER
 
 
+def test_a_resource_that_has_no_other_node_yet_is_not_degraded() -> None:
+    assert Watch(0).look(T, [alone() | {"remoteaddr": "none"}]) == []
+
+
 def test_a_role_that_changes_proves_nothing() -> None:
     watch = Watch(0)
     assert watch.look(T, [alone() | {"transition": "to secondary"}]) == []

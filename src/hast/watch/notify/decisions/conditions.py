@@ -52,7 +52,10 @@ def _degraded(entry: dict[str, Any], role: str) -> Reading:
     since = missed.get("since")
     since_s = float(since) if isinstance(since, (int, float)) else None
     status = entry.get("status")
-    if role == "primary":
+    holds: bool | None
+    if entry.get("remoteaddr") == "none":
+        holds, good = False, "There is to be no other copy."
+    elif role == "primary":
         holds = {"degraded": True, "complete": False}.get(str(status))
         good = "Both copies are complete."
     elif role == "secondary":
