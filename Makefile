@@ -9,7 +9,7 @@ JOBS = 2
 SEEDS = 4000
 SEED_START = 0
 INPUTS = 2000000
-TORTURE = tests/lab tests/net tests/supervisor
+TORTURE = tests/lab tests/net tests/supervisor tests/watch
 KILLS = 125
 
 help:

@@ -43,6 +43,9 @@ class Arbitration:
         self._fence_path = fence_path
         self._changed = changed
         self._tenure: Tenure | None = None
+        self.heard: Callable[[bool], None] = lambda reached: None
+        """Called when the arbiter of a primary is not reached any more, and when it is again."""
+        self._reached = True
         self._verdict = Verdict.SERVE
         self._keeper: asyncio.Task[None] | None = None
         self._fencing: asyncio.Task[None] | None = None
@@ -82,7 +85,7 @@ class Arbitration:
         if isinstance(answer, Lease):
             self._tenure = Tenure(answer, _now(), by_hand)
             self._tenure.recorded(by_hand)
-            self._verdict = Verdict.SERVE
+            self._verdict, self._reached = Verdict.SERVE, True
             self._keeper = asyncio.get_running_loop().create_task(self._keep(), name=f"lease-{self._resource}")
         return answer
 
@@ -225,6 +228,9 @@ class Arbitration:
         tenure = self._tenure
         if tenure is None:
             return
+        if tenure.reached(_now()) is not self._reached:
+            self._reached = not self._reached
+            self.heard(self._reached)
         verdict = tenure.verdict(_now())
         if verdict is not self._verdict:
             self._verdict = verdict

@@ -62,6 +62,7 @@ class ResourceState:
             take_role=self._take_role,
             peer_gone=self._secondary_gone,
             step_down=self._step_down,
+            arbiter_heard=lambda reached: self._announce.arbiter_heard(self.role, reached),
         )
         self._lock = asyncio.Lock()
         self._closed = False
