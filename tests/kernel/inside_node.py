@@ -17,6 +17,7 @@ from pathlib import Path
 
 PATIENCE_S = 120.0
 COMMAND_S = 300.0
+ROLE_ATTEMPTS = 3
 MOST_PAUSE_S = 30.0
 
 _began = time.monotonic()
@@ -101,6 +102,16 @@ class Node:
     def hastctl(self, verb: str, *words: str) -> str:
         program = [sys.executable, "-m", "hast.cli.hastctl", verb, "-c", str(self._configuration), *words]
         return run(*program, environment=self._environment)
+
+    def role(self, role: str, resource: str) -> None:
+        """Ordered again when refused: on a busy host this machine may need 10 s to start the helper that attaches."""
+        for _ in range(ROLE_ATTEMPTS - 1):
+            try:
+                self.hastctl("role", role, resource)
+                return
+            except AssertionError as error:
+                step(f"refused, ordered again: {str(error)[-200:].strip()}")
+        self.hastctl("role", role, resource)
 
     def status(self, *resources: str) -> dict[str, dict[str, object]]:
         found = json.loads(self.hastctl("status", "--json", *resources))["resources"]

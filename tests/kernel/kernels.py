@@ -95,6 +95,7 @@ class Backports:
 
     def unpack(self, packages: Iterable[str], target: Path) -> None:
         """Download these versions, `NAME` or `NAME/SUITE`, and unpack them into `target`."""
+        target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder) as work:
             run(["apt-get", *self._options, "-q", "download", *packages], Path(work))
             for archive in Path(work).glob("*.deb"):

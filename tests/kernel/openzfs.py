@@ -54,6 +54,8 @@ def build(cache: Path, kernel: Kernel) -> Zfs:
 
 def _build(work: Path, kernel: Kernel, folder: Path) -> None:
     apt = Backports(work / "apt")
+    made = work / "made"
+    apt.unpack([f"{name}/bookworm-backports" for name in PROGRAM_PACKAGES], made / "programs")
     headers = f"linux-headers-{kernel.release}"
     more = [name for name in apt.depends(headers) if name.startswith(("linux-headers-", "linux-kbuild-"))]
     apt.unpack([headers, *more, "zfs-dkms/bookworm-backports"], work / "root")
@@ -63,8 +65,6 @@ def _build(work: Path, kernel: Kernel, folder: Path) -> None:
     options = ("--with-config=kernel", f"--with-linux={tree}", f"--with-linux-obj={tree}")
     run(["./configure", *options], source, COMPILE_S)
     run(["make", f"-j{os.cpu_count() or 1}"], source, COMPILE_S)
-    made = work / "made"
-    apt.unpack([f"{name}/bookworm-backports" for name in PROGRAM_PACKAGES], made / "programs")
     for name in MODULES:
         shutil.copy(next(source.rglob(name)), made / name)
         run(["strip", "--strip-debug", name], made)

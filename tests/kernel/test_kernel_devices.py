@@ -27,7 +27,7 @@ DEADLINE_S, POOL_DEADLINE_S = 400, 1100
 DRIVERS = {"nbd": ["nbd"], "ublk": ["ublk_drv"]}
 POOL_DRIVERS = ["loop", "dm_mod", "dm_flakey"]
 POOL_MEMORY_MIB = 3072
-POOL_ROUNDS = {"nbd": 1, "ublk": 2}
+POOL_ROUNDS = {"nbd": 1, "ublk": 3}
 HELPERS = ["hast.device.nbd_helper", "hast.device.device_helper", "hast.device.ublk_helper", "hast.worker.export.ublk"]
 LAZY = [
     "importlib.readers",
