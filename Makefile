@@ -1,7 +1,7 @@
 # Every target first does the set-up it needs (packages.apt, .venv); a second run finds it done.
 .POSIX:
 .DELETE_ON_ERROR:
-.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system deb man cover clean help
+.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system deb man screenshots cover clean help
 
 VENV = .venv/bin
 STAMP = .venv/.stamp
@@ -22,6 +22,7 @@ help:
 	@echo 'make test-kernel  nbd, ublk and OpenZFS of a true kernel, in a virtual machine'
 	@echo 'make deb          Debian packages in dist/ (as root it installs what the build needs)'
 	@echo 'make man          manual pages in build/man'
+	@echo 'make screenshots  pictures of the page in docs/images'
 	@echo 'make test-system  packages, units and removal in booted Debians 12 and 13 (root)'
 	@echo 'make cover        branch coverage of format/ and replication/'
 	@echo 'make clean        remove what the above made'
@@ -67,6 +68,9 @@ deb:
 man: $(STAMP)
 	@$(VENV)/python packaging/assemble.py build/share
 	@rm -rf build/man && mv build/share/man build/man
+
+screenshots: $(STAMP)
+	@PYTHONPATH=tests/support $(VENV)/python tests/watch/screenshots.py docs/images
 
 test-system: $(STAMP)
 	$(VENV)/pytest -m slow tests/system

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hast.election.arbiter import LEASE_TTL_S, Arbiter, ArbiterError, Lease, Refused, Tenure, Verdict
 from hast.failover.fencing import fence
@@ -119,6 +119,19 @@ class Arbitration:
         if tenure is not None and self._arbiter is not None:
             with contextlib.suppress(ArbiterError):
                 await _bounded(self._arbiter.release(tenure.lease), RELEASE_DEADLINE_S)
+
+    def standing(self) -> dict[str, Any] | None:
+        """`arbiter` of the status object (docs/control.md); None without a lease."""
+        tenure = self._tenure
+        if tenure is None:
+            return None
+        left_s = max(0.0, tenure.lease.until_s - _now())
+        return {
+            "verdict": str(tenure.verdict(_now())),
+            "lease_left_s": round(left_s, 1),
+            "epoch": tenure.lease.epoch,
+            "alone": tenure.sole,
+        }
 
     async def _record(self) -> str | None:
         tenure, arbiter = self._tenure, self._arbiter

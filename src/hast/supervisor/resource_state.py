@@ -108,6 +108,11 @@ class ResourceState:
         return self._runner.transition
 
     @property
+    def arbiter(self) -> dict[str, Any] | None:
+        """The standing of this primary with its arbiter; None without one."""
+        return self._runner.arbiter.standing() if self._runner.arbiter is not None else None
+
+    @property
     def stopping(self) -> bool:
         """hastd comes to its end."""
         return self._environment.stopping

@@ -424,6 +424,7 @@ class PrimaryWorker(Worker):
                 "flush_errors": counters.flush_errors,
                 "read_bytes": counters.read_bytes,
                 "write_bytes": counters.write_bytes,
+                "delete_bytes": counters.delete_bytes,
             },
             "queues": {
                 "local": provider.pending,
@@ -478,7 +479,7 @@ class PrimaryWorker(Worker):
         return problems
 
 
-_COPIED = (*COPIED_STATE, "local_missing", "peer_missing")
+_COPIED = (*COPIED_STATE, "local_missing", "peer_missing", "latency", "at_risk_bytes")
 _PROBLEMS = (
     ("stale", "stale", "The local copy missed writes; what it lacks is taken from the peer."),
     ("inconsistent", "inconsistent", "The local copy is being synchronised and is not usable on its own."),
