@@ -81,7 +81,7 @@ def test_another_disk_begins_with_a_clean_record() -> None:
     measured = Measured("write")
     for _ in range(2):
         measured.window(SLOW_S, FAST_S)
-    measured.reset()
+    measured.comparison.reset()
     assert measured.verdict is None
     assert measured.window(SLOW_S, FAST_S) == ""
 
