@@ -119,10 +119,18 @@ def _own_fingerprint(directory: Path) -> str:
 def _state_path(arguments: argparse.Namespace) -> Path:
     """Raises StateError where the default was another once, and its file would be left unread."""
     path = Path(arguments.state).absolute()
-    if arguments.state == DEFAULT_STATE and Path(FORMER_STATE).exists() and not path.exists():
+    if arguments.state == DEFAULT_STATE and _sees(FORMER_STATE) and not path.exists():
         text = f"{FORMER_STATE} is a witness's state, and the default is {DEFAULT_STATE} now"
         raise StateError(f"{text}: move it there, or say -f {FORMER_STATE}")
     return path
+
+
+def _sees(path: str) -> bool:
+    """Whether there is such a file, as far as this user may know."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
 
 
 def _run(arguments: argparse.Namespace) -> int:

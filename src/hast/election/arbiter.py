@@ -284,6 +284,7 @@ class Tenure:
         self.lost = ""
         """Why the arbiter took the lease away; empty while it did not."""
         self._alone_since_s = now
+        self._answered_s = now
         self._keepalive_at_s = now + KEEPALIVE_S
         self._fence_asked = self._fenced = False
         self._record_due = False
@@ -311,6 +312,7 @@ class Tenure:
 
     def answered(self, answer: Lease | Refused, now: float) -> None:
         """The arbiter's answer to a renewal, record_outdated or clear_outdated."""
+        self._answered_s = now
         self._keepalive_at_s = now + KEEPALIVE_S
         if isinstance(answer, Refused):
             self.lost = answer.reason if answer.is_final else ""
@@ -351,6 +353,10 @@ class Tenure:
     def _has_lapsed(self, now: float) -> bool:
         """`sole` by a record that the arbiter may not have any more."""
         return self.sole and not (self.connected or self.lost or self.by_hand or now < self.ends_s)
+
+    def reached(self, now: float) -> bool:
+        """Whether the arbiter has answered, yes or no, within the time of a lease. Nothing depends on it."""
+        return now - self._answered_s < max(LEASE_TTL_S, self.lease.ttl_s)
 
     def verdict(self, now: float) -> Verdict:
         """Whether to serve. A connected pair never depends on the arbiter."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hast.election.arbiter import LEASE_TTL_S, TELL_S, Arbiter, ArbiterError, Lease, Refused, Renewal, Tenure, Verdict
 from hast.failover.fencing import fence
@@ -43,6 +43,9 @@ class Arbitration:
         self._fence_path = fence_path
         self._changed = changed
         self._tenure: Tenure | None = None
+        self.heard: Callable[[bool], None] = lambda reached: None
+        """Called when the arbiter of a primary is not reached any more, and when it is again."""
+        self._reached = True
         self._verdict = Verdict.SERVE
         self._keeper: asyncio.Task[None] | None = None
         self._fencing: asyncio.Task[None] | None = None
@@ -82,7 +85,7 @@ class Arbitration:
         if isinstance(answer, Lease):
             self._tenure = Tenure(answer, _now(), by_hand)
             self._tenure.recorded(by_hand)
-            self._verdict = Verdict.SERVE
+            self._verdict, self._reached = Verdict.SERVE, True
             self._keeper = asyncio.get_running_loop().create_task(self._keep(), name=f"lease-{self._resource}")
         return answer
 
@@ -123,6 +126,19 @@ class Arbitration:
         if tenure is not None and self._arbiter is not None:
             with contextlib.suppress(ArbiterError):
                 await _bounded(self._arbiter.release(tenure.lease), RELEASE_DEADLINE_S)
+
+    def standing(self) -> dict[str, Any] | None:
+        """`arbiter` of the status object (docs/control.md); None without a lease."""
+        tenure = self._tenure
+        if tenure is None:
+            return None
+        left_s = max(0.0, tenure.lease.until_s - _now())
+        return {
+            "verdict": str(tenure.verdict(_now())),
+            "lease_left_s": round(left_s, 1),
+            "epoch": tenure.lease.epoch,
+            "alone": tenure.sole,
+        }
 
     async def _record(self) -> str | None:
         tenure, arbiter = self._tenure, self._arbiter
@@ -212,6 +228,9 @@ class Arbitration:
         tenure = self._tenure
         if tenure is None:
             return
+        if tenure.reached(_now()) is not self._reached:
+            self._reached = not self._reached
+            self.heard(self._reached)
         verdict = tenure.verdict(_now())
         if verdict is not self._verdict:
             self._verdict = verdict

@@ -21,6 +21,7 @@ from hast.supervisor import arbiter_link, memory
 from hast.supervisor.adoption import Offer
 from hast.supervisor.announcer import Announcer, event_name
 from hast.supervisor.decisions import adoption, role_change
+from hast.supervisor.decisions.foresight import Foreseen, foresee
 from hast.supervisor.decisions.role_change import Facts
 from hast.supervisor.decisions.steps import Ending, Refusal
 from hast.supervisor.decisions.together import Member
@@ -61,6 +62,7 @@ class ResourceState:
             take_role=self._take_role,
             peer_gone=self._secondary_gone,
             step_down=self._step_down,
+            arbiter_heard=lambda reached: self._announce.arbiter_heard(self.role, reached),
         )
         self._lock = asyncio.Lock()
         self._closed = False
@@ -106,6 +108,11 @@ class ResourceState:
     def transition(self) -> str | None:
         """The role change under way, for status."""
         return self._runner.transition
+
+    @property
+    def arbiter(self) -> dict[str, Any] | None:
+        """The standing of this primary with its arbiter; None without one."""
+        return self._runner.arbiter.standing() if self._runner.arbiter is not None else None
 
     @property
     def stopping(self) -> bool:
@@ -190,6 +197,13 @@ class ResourceState:
             if rendezvous is not None:
                 rendezvous.leave(self.name)
 
+    async def foresee_role(self, new: Role, force: bool, together: bool) -> Foreseen:
+        """What `set_role` would do now; nothing is changed."""
+        if new is Role.PRIMARY is self.role and self._revival.held:
+            return Foreseen(("start a worker in place of those that died",))
+        facts = self._facts(new, force, together, only_look=True)
+        return await foresee(role_change.change(facts), self._runner.ask, facts.now_s)
+
     async def _retry(self) -> None:
         """After a crash loop, by order. Raises RoleError."""
         if not await self._revival.retry():
@@ -235,8 +249,15 @@ class ResourceState:
         if self.incoming.worker is not None:
             self.incoming.worker.kill()
 
-    def _facts(self, wanted: Role, force: bool, together: bool = False, end_s: float | None = None) -> Facts:
-        if wanted is Role.PRIMARY is not self.role:
+    def _facts(
+        self,
+        wanted: Role,
+        force: bool,
+        together: bool = False,
+        end_s: float | None = None,
+        only_look: bool = False,
+    ) -> Facts:
+        if wanted is Role.PRIMARY is not self.role and not only_look:
             self.settings.take_configured()
         primary = self._runner.primary
         asked = self._environment.make_dealings is not None and arbiter_link.is_wanted(self.resource)
@@ -493,6 +514,10 @@ class ResourceState:
                 raise RoleError(str(error)) from None
             self._note()
             self._announce.disk_changed(self.role, order, path)
+
+    async def may_change_disk(self, order: str, path: str) -> None:
+        """Raises RoleError with the reason why `change_disk` would be refused now; nothing is changed."""
+        await self._disk_orders.may(order, self.role, path)
 
     async def tell_primary(self, do: str, **fields: Any) -> None:
         """Pass an arbiter's word on to the worker of a primary. Raises RoleError."""
