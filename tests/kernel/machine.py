@@ -28,8 +28,8 @@ MEMORY_MIB = 768
 KERNEL_WORDS = (
     "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on no_timer_check tsc=unstable clocksource=hpet"
 )
-"""On a busy host the emulated TSC is measured wrong, or found to be so later; the kernel then patches itself, and this
-qemu does not survive that."""
+"""On a busy host the emulated TSC is measured wrong, or found to be so later: the kernel then patches itself, which
+this qemu does not survive."""
 
 INIT = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
