@@ -421,7 +421,7 @@ def carp_state(host: Host) -> str:
 def knows_copies(host: Host) -> bool:
     """Whether carpd of this host listens and was told of the data by hastd."""
     vhids = carp_status(host).get("vhids") or [{}]
-    return vhids[0].get("state") == "BACKUP" and vhids[0].get("data") is not None
+    return vhids[0].get("state") in ("BACKUP", "MASTER") and vhids[0].get("data") is not None
 
 
 def listens(host: Host, port: int) -> bool:

@@ -57,8 +57,10 @@ def _open_to_group(path: str) -> None:
     try:
         os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
         os.chmod(path, 0o660)
-    except (KeyError, OSError) as error:
-        log.debug("%s is open to its owner alone: %s.", path, error)
+    except KeyError:
+        pass
+    except OSError as error:
+        log.warning("%s is open to its owner alone: %s.", path, error.strerror)
 
 
 def unlink_observer() -> None:
