@@ -20,7 +20,6 @@ from hast.watch.web.routes import add_routes
 
 MAX_REQUESTS = 64
 """Under way at once; who comes beyond that is told so."""
-STOP_S = 5.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -52,7 +51,7 @@ async def listen(
     application: web.Application, host: str, port: int, tls: ssl.SSLContext | None = None
 ) -> tuple[web.AppRunner, int]:
     """Serve until the runner is cleaned up; also returns the port. Raises OSError."""
-    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=STOP_S)
+    runner = web.AppRunner(application, access_log=None, handle_signals=False)
     await runner.setup()
     await web.TCPSite(runner, host or None, port, ssl_context=tls).start()
     return runner, int(runner.addresses[0][1])
