@@ -1,13 +1,14 @@
 # Every target first does the set-up it needs (packages.apt, .venv); a second run finds it done.
 .POSIX:
 .DELETE_ON_ERROR:
-.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system deb man cover clean help
+.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system deb docs man screenshots cover fuzz clean help
 
 VENV = .venv/bin
 STAMP = .venv/.stamp
 JOBS = 2
 SEEDS = 4000
 SEED_START = 0
+INPUTS = 2000000
 TORTURE = tests/lab tests/net tests/supervisor tests/watch
 KILLS = 125
 
@@ -21,8 +22,11 @@ help:
 	@echo 'make endurance    kill, restart and upgrade under fio on a device, ext4, xfs and a pool (KILLS=n on each)'
 	@echo 'make test-kernel  the kernel nbd driver in a small virtual machine'
 	@echo 'make deb          Debian packages in dist/ (as root it installs what the build needs)'
+	@echo 'make docs         docs/problems.md and docs/diagrams.md, from the code'
 	@echo 'make man          manual pages in build/man'
+	@echo 'make screenshots  pictures of the page in docs/images'
 	@echo 'make test-system  packages, units and removal in booted Debians 12 and 13 (root)'
+	@echo 'make fuzz         hostile bytes to FUSE, NBD, lzf and TLS (INPUTS=n for each, SEED_START=seed)'
 	@echo 'make cover        branch coverage of format/ and replication/'
 	@echo 'make clean        remove what the above made'
 
@@ -64,12 +68,21 @@ test-kernel: $(STAMP)
 deb:
 	@./scripts/build-deb
 
+docs: $(STAMP)
+	@$(VENV)/python packaging/drawings.py
+
 man: $(STAMP)
 	@$(VENV)/python packaging/assemble.py build/share
 	@rm -rf build/man && mv build/share/man build/man
 
+screenshots: $(STAMP)
+	@PYTHONPATH=tests/support $(VENV)/python tests/watch/screenshots.py docs/images
+
 test-system: $(STAMP)
 	$(VENV)/pytest -m slow tests/system
+
+fuzz: $(STAMP)
+	@$(VENV)/python tests/fuzz/run.py --inputs $(INPUTS) --seed $(SEED_START)
 
 cover: $(STAMP)
 	$(VENV)/pytest -n $(JOBS) -q tests/format tests/replication -m 'not slow' \

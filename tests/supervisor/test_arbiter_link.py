@@ -46,6 +46,9 @@ class FakeDealings:
     async def demoted(self) -> None:
         self.said.append("demoted")
 
+    def standing(self) -> dict[str, Any] | None:
+        return None
+
 
 class Bench:
     def __init__(self) -> None:

@@ -48,6 +48,8 @@ class Dealings:
     async def demoted(self) -> None:
         self.said.append("demoted")
 
+    def standing(self) -> None: ...
+
 
 class Secondary:
     """Connections and worker of a secondary, which end as told."""

@@ -24,6 +24,7 @@ COMMANDS = (
     "hast-devd",
     "hast-notify",
     "hast-witness",
+    "hast-monitor",
     "failover",
     "hast-setup",
 )

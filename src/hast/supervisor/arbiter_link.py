@@ -35,6 +35,7 @@ class Dealings(Protocol):
     def peer_connected(self, connected: bool) -> None: ...
     def peer_in_step(self) -> None: ...
     async def demoted(self) -> None: ...
+    def standing(self) -> dict[str, Any] | None: ...
 
 
 MakeDealings = Callable[[Resource, Callable[[Verdict, str], None]], Dealings]
@@ -73,6 +74,10 @@ class ArbiterLink:
         """Ask before the role changes. None when granted, else why not."""
         answer = await self._dealings.promote(force=force)
         return answer.reason if isinstance(answer, Refused) else None
+
+    def standing(self) -> dict[str, Any] | None:
+        """For status: the lease and what it allows; None without one."""
+        return self._dealings.standing()
 
     async def regain(self, connected: bool) -> None:
         """The worker was taken over from a hastd that died, and nobody renewed its lease meanwhile. While it is without

@@ -167,6 +167,11 @@ class RoleRunner:
             raise cancelled
         return ending
 
+    async def ask(self, step: Step) -> Answer:
+        """The answer to a question that changes nothing, while no plan is under way or beside one."""
+        async with asyncio.timeout(step.limit_s + OVERTIME_S):
+            return await self._steps[step.do](step) or self._answer()
+
     def overrule(self, reason: str) -> None:
         """The promotion or restart under way is not wanted any more. A demotion is not stopped by anything."""
         if self._may_give_up:
