@@ -100,6 +100,14 @@ class TestLife:
         system.run("echo kept >/mnt/file && sync")
         assert "device: " not in system.run("journalctl -b -p err -u hastd -o cat").stdout
 
+    def test_the_monitor_asks_hastd_with_no_right_but_that_of_the_group(self, system: System) -> None:
+        until(system, "curl -sf http://127.0.0.1:9457/metrics | grep -q '^hast_up.* 1.0'")
+        assert system.run("stat -c '%a %G' /run/hast/observe.sock").stdout == "660 hast\n"
+        assert system.run("ps -o user= -p $(systemctl show --value -p MainPID hast-monitor)").stdout.strip() != "root"
+        page = system.run("curl -sf http://127.0.0.1:9457/metrics").stdout
+        assert 'hast_resource_role{node="hast1",resource="disk1",role="primary"} 1.0' in page
+        assert "process_cpu_seconds_total" in page
+
     def test_a_user_that_may_only_look_tells_of_the_fail_over(self, system: System) -> None:
         assert property_of(system, "hast-notify", "ActiveState") == "inactive"
         system.tell("/etc/hast-notify.conf", 'command "cat >>/var/lib/hast-notify/told" { gather 0 }')
@@ -112,18 +120,9 @@ class TestLife:
         until(system, "grep -q failover-done /var/lib/hast-notify/told")
         until(system, "journalctl -t hast-notify HAST_EVENT=failover-done -o cat | grep -q 'failover master of disk1'")
 
-    def test_the_monitor_asks_hastd_with_no_right_but_that_of_the_group(self, system: System) -> None:
-        until(system, "curl -sf http://127.0.0.1:9457/metrics | grep -q '^hast_up.* 1.0'")
-        assert system.run("stat -c '%a %G' /run/hast/observe.sock").stdout == "660 hast\n"
-        assert system.run("ps -o user= -p $(systemctl show --value -p MainPID hast-monitor)").stdout.strip() != "root"
-        page = system.run("curl -sf http://127.0.0.1:9457/metrics").stdout
-        assert 'hast_resource_role{node="hast1",resource="disk1",role="primary"} 1.0' in page
-        assert "process_cpu_seconds_total" in page
-
     def test_nothing_that_a_unit_forbids_is_needed(self, system: System) -> None:
-        told = system.run(
-            "journalctl -b -o cat -u carpd -u hast-witness -u hast-monitor -u hast-notify -u hast-devd -u hastd"
-        ).stdout
+        units = ("carpd", "hast-witness", "hast-monitor", "hast-devd", "hastd", "hast-notify")
+        told = system.run(f"journalctl -b -o cat {' '.join(f'-u {unit}' for unit in units)}").stdout
         assert not re.findall(r".*(?:Read-only file system|Operation not permitted|Permission denied).*", told)
 
     @pytest.mark.parametrize("unit", ["hastd", "hast-devd", "hast-witness", "hast-monitor", "carpd"])

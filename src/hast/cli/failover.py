@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     completion.answer("failover", _parser)
     options = _parser().parse_args(argv)
     if options.verb == "status" and options.check:
-        return _check(options)
+        return _status_check(options)
     return _carry_out(options)
 
 
@@ -288,7 +288,7 @@ def _status(configuration: FailoverConfiguration, files: RunFiles, as_json: bool
     return 0 if found.good else EXIT_GAVE_WAY if found.running else EXIT_FAILED
 
 
-def _check(options: argparse.Namespace) -> int:
+def _status_check(options: argparse.Namespace) -> int:
     """One line, and 0 OK, 1 WARNING (a run is in progress), 2 CRITICAL, 3 UNKNOWN (nobody can look)."""
     from hast.config.failoverconf import load
     from hast.config.model import ConfigError

@@ -333,10 +333,6 @@ class Tenure:
         """The arbiter did not answer."""
         self._keepalive_at_s = now + KEEPALIVE_S
 
-    def reached(self, now: float) -> bool:
-        """Whether the arbiter has answered, yes or no, within the time of a lease. Nothing depends on it."""
-        return now - self._answered_s < max(LEASE_TTL_S, self.lease.ttl_s)
-
     @property
     def ends_s(self) -> float:
         """When the verdict changes unless something is heard."""
@@ -357,6 +353,10 @@ class Tenure:
     def _has_lapsed(self, now: float) -> bool:
         """`sole` by a record that the arbiter may not have any more."""
         return self.sole and not (self.connected or self.lost or self.by_hand or now < self.ends_s)
+
+    def reached(self, now: float) -> bool:
+        """Whether the arbiter has answered, yes or no, within the time of a lease. Nothing depends on it."""
+        return now - self._answered_s < max(LEASE_TTL_S, self.lease.ttl_s)
 
     def verdict(self, now: float) -> Verdict:
         """Whether to serve. A connected pair never depends on the arbiter."""
