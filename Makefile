@@ -8,7 +8,7 @@ STAMP = .venv/.stamp
 JOBS = 2
 SEEDS = 4000
 SEED_START = 0
-TORTURE = tests/lab tests/net tests/supervisor
+TORTURE = tests/lab tests/net tests/supervisor tests/cli
 KILLS = 125
 
 help:
