@@ -24,6 +24,7 @@ EXIT_USAGE = 64
 EXIT_UNAVAILABLE = 69
 EXIT_SYSTEM = 71
 EXIT_GAVE_WAY = 75
+EXIT_CONFIG = 78
 REASON_VARIABLE = "HAST_EVENT_reason"
 """From hast-devd: why carpd's state changed."""
 NEWER_VARIABLE = "HAST_DEVD_NEWER_FD"
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     completion.answer("failover", _parser)
     options = _parser().parse_args(argv)
     if options.verb == "status" and options.check:
-        return _check(options)
+        return _status_check(options)
     return _carry_out(options)
 
 
@@ -64,9 +65,7 @@ def _carry_out(options: argparse.Namespace) -> int:
         from hast.config.failoverconf import load
 
         if options.verb == "check":
-            load(options.config)
-            print(f"{options.config}: ok")
-            return 0
+            return _check(load(options.config))
         if options.verb in ("master", "slave") and not options.plan:
             files = RunFiles(run_directory())
             return _run(_load_or_remember(options.config, files), files, options)
@@ -102,6 +101,17 @@ def _parser() -> argparse.ArgumentParser:
     leave.add_argument("--hastd", metavar="SOCKET", help="control socket of hastd (default: as failover.conf says)")
     leave.add_argument("--carpd", metavar="SOCKET", help="control socket of carpd (default: as carp.conf says)")
     return parser
+
+
+def _check(configuration: FailoverConfiguration) -> int:
+    from hast.failover.exports.problems import export_problems
+
+    problems = export_problems(configuration)
+    for problem in problems:
+        print(f"failover: {problem}", file=sys.stderr)
+    if not problems:
+        print(f"{configuration.path}: ok")
+    return EXIT_CONFIG if problems else 0
 
 
 def _leave(options: argparse.Namespace) -> int:
@@ -278,7 +288,7 @@ def _status(configuration: FailoverConfiguration, files: RunFiles, as_json: bool
     return 0 if found.good else EXIT_GAVE_WAY if found.running else EXIT_FAILED
 
 
-def _check(options: argparse.Namespace) -> int:
+def _status_check(options: argparse.Namespace) -> int:
     """One line, and 0 OK, 1 WARNING (a run is in progress), 2 CRITICAL, 3 UNKNOWN (nobody can look)."""
     from hast.config.failoverconf import load
     from hast.config.model import ConfigError

@@ -421,9 +421,9 @@ def check(context: click.Context) -> None:
         from hast.device.device import survey
 
         print(output.device_taken(survey()))
-    from hast.cli.check import link_findings
+    from hast.cli.check import export_findings, link_findings
 
-    found = link_findings(configuration)
+    found = [*link_findings(configuration), *export_findings()]
     for finding in found:
         say_error(f"{'error' if finding.is_error else 'warning'}: {finding.text}")
     context.exit(EX_CONFIG if any(finding.is_error for finding in found) else 0)

@@ -32,7 +32,7 @@ from hast.supervisor.memory import RoleRecord
 from hast.supervisor.rendezvous import Rendezvous
 from hast.supervisor.revival import Revival
 from hast.supervisor.role_runner import RoleRunner
-from hast.supervisor.secondary_holder import SecondaryHolder
+from hast.supervisor.secondary_holder import Admission, PendingConnection, SecondaryHolder
 from hast.supervisor.split_brain import DETECTED, SplitBrainMemory, why_not_discard
 from hast.supervisor.worker_process import Stuck, WorkerError, WorkerProcess
 from hast.supervisor.worker_talk import RoleError, ask_status
@@ -62,6 +62,7 @@ class ResourceState:
             take_role=self._take_role,
             peer_gone=self._secondary_gone,
             step_down=self._step_down,
+            arbiter_heard=lambda reached: self._announce.arbiter_heard(self.role, reached),
         )
         self._lock = asyncio.Lock()
         self._closed = False
@@ -349,34 +350,45 @@ class ResourceState:
 
     # --- secondary --------------------------------------------------------------------------------------------------
 
-    async def replace_connection(self) -> bool:
-        """Make way for a new connection A: end the old worker. False when that cannot be done."""
+    async def wait_for_second(self, pending: PendingConnection) -> bool:
+        """Keep a connection A whose message 2 is about to be sent. False when this is no secondary (any more)."""
         async with self._lock:
             if self.role is not Role.SECONDARY:
                 return False
-            try:
-                await self._stop_secondary()
-            except Stuck as error:
-                log.error("%s", error, extra=self._extra())
-                return False
+            self.incoming.wait_for_second(pending)
             return True
 
     async def start_secondary(
-        self, sock: socket.socket, hello: bytes, address: str, leave: Callable[[], Awaitable[None]]
+        self, sock: socket.socket, admission: Admission, address: str, leave: Callable[[], Awaitable[None]]
     ) -> None:
-        """Start the worker for a complete pair of connections; takes both sockets. `leave`: see SecondaryHolder. Raises
-        RoleError."""
+        """Start the worker for a complete pair of connections, in the place of the one that serves a former pair; takes
+        both sockets. `leave`: see SecondaryHolder. Raises RoleError."""
         async with self._lock:
             if self.role is not Role.SECONDARY:
                 raise RoleError(f"Remote node acts as {self.role} for the resource and not as secondary.")
-            resolver = self._environment.resolver
-            await resolver.refresh()
-            message = self._runner.start_message(Role.SECONDARY) | {"held_back": resolver.held_back(self.name)}
             try:
-                await self.incoming.start(message, sock, hello, address, leave)
+                pending = self.incoming.admit(admission.token)
+                with pending.sock:
+                    await self._make_way()
+                    message = await self._start_message()
+                    await self.incoming.start(message, pending, sock, admission.hello, address, leave)
             except WorkerError as error:
                 log.error("%s", error, extra=self._extra())
                 raise RoleError(str(error)) from None
+
+    async def _make_way(self) -> None:
+        """End the worker of a former pair of connections. Raises WorkerError."""
+        try:
+            await self._stop_secondary()
+        except Stuck as error:
+            log.error("%s", error, extra=self._extra())
+            text = "The previous connection of this resource cannot be ended; see the log of the remote node."
+            raise WorkerError(text) from None
+
+    async def _start_message(self) -> dict[str, Any]:
+        resolver = self._environment.resolver
+        await resolver.refresh()
+        return self._runner.start_message(Role.SECONDARY) | {"held_back": resolver.held_back(self.name)}
 
     async def _stop_secondary(self) -> None:
         if await self.incoming.stop():
