@@ -5,14 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 from hast.config.model import Resource
 from hast.format.constants import Role
 from hast.supervisor.live_settings import LiveSettings
 from hast.supervisor.role_runner import RoleRunner
-from hast.supervisor.worker_process import WorkerError
+from hast.supervisor.worker_process import WorkerError, WorkerProcess
 from hast.supervisor.worker_talk import RoleError, ask_status
 from hast.worker.disk import fresh_disk
+from hast.worker.disk.opener import Opener
 
 DETACH, ATTACH, REPLACE = "detach", "attach", "replace"
 LIMIT_S = 90.0
@@ -55,7 +57,7 @@ class DiskOrders:
                 return
             raise RoleError("The worker process is not running.")
         try:
-            answer = await worker.ask(f"{order}-disk", LIMIT_S, path=path)
+            answer = await _ask(worker, order, path, self._resource.local)
         except WorkerError as error:
             raise RoleError(str(error)) from None
         if answer.get("error"):
@@ -73,3 +75,17 @@ class DiskOrders:
             result = await fresh_disk.run(replace(self._resource, local=path), *sizes)
             if result["error"]:
                 raise RoleError(str(result["error"]))
+
+
+async def _ask(worker: WorkerProcess, order: str, path: str, present: str) -> dict[str, Any]:
+    """With somebody beside the order who may open the disk. Raises WorkerError."""
+    if order == DETACH:
+        return await worker.ask("detach-disk", LIMIT_S)
+    opener = Opener()
+    try:
+        await opener.start(present if order == ATTACH else path)
+        return await worker.ask(f"{order}-disk", LIMIT_S, path=path, descriptors=[opener.theirs.fileno()])
+    except OSError as error:
+        raise WorkerError(f"Unable to start a process that opens the disk: {error.strerror}.") from None
+    finally:
+        opener.close()
