@@ -150,7 +150,7 @@ def _serve(configuration: DevdConfiguration | None, options: argparse.Namespace)
             daemonize(pidfile.write)
         if options.run_actions:
             set_up_logs()
-            halves.actions(options.run_actions, settings)
+            halves.actions(options.run_actions, settings, pidfile.close)
         elif configuration is None:
             set_up_logs()
             halves.remote(halves.connect(options.actions), settings, record)

@@ -13,12 +13,13 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO
 
 from setproctitle import setproctitle
 
 from hast.config.devd_model import DevdConfiguration
-from hast.daemon import logs, privileges
+from hast.daemon import elsewhere, logs, privileges
 from hast.failover.devd import action_server
 from hast.failover.devd.actions import LocalActions
 from hast.failover.devd.daemon import ActionsLost, serve
@@ -29,6 +30,8 @@ USER_VARIABLE = "HAST_DEVD_USER"
 USER = "hast-devd"
 TITLE = "hast-devd: actions"
 CONNECT_S = 5.0
+PROGRAMS = "programs.sock"
+"""Where hastd has hooks run: beside the other socket."""
 
 
 def reader_identity() -> privileges.Identity | None:
@@ -99,39 +102,39 @@ def connect(path: str) -> socket.socket:
     return sock
 
 
-def actions(path: str, settings: Settings) -> None:
-    """Run actions for those that come to this socket as the user of the other half, or root, until SIGTERM. Raises
-    OSError."""
+def actions(path: str, settings: Settings, over: Callable[[], None]) -> None:
+    """Run actions for those that come to this socket as the user of the other half, or root, until SIGTERM; beside it
+    programs of hastd. `over` is called at the end. Raises OSError."""
     user = reader_identity() or privileges.Identity(os.geteuid(), os.getegid())
-    listening = _listen(path, user)
-    try:
-        asyncio.run(_serve_actions(listening, user, settings))
-    finally:
-        listening.close()
-        os.unlink(path)
+    Path(path).parent.mkdir(mode=0o755, exist_ok=True)
+    with _listen(path, user) as listening, elsewhere.listen(str(Path(path).with_name(PROGRAMS))) as programs:
+        asyncio.run(_serve_actions(listening, programs, user, settings, over))
 
 
-async def _serve_actions(listening: socket.socket, user: privileges.Identity, settings: Settings) -> None:
+async def _serve_actions(
+    listening: socket.socket,
+    programs: socket.socket,
+    user: privileges.Identity,
+    settings: Settings,
+    over: Callable[[], None],
+) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     beating = asyncio.create_task(settings.notifier.beat())
-    settings.notifier.ready("Waiting for hast-devd.")
+    running = asyncio.create_task(elsewhere.serve(programs))
+    settings.notifier.ready("Running actions, and hooks of hastd.")
     await action_server.serve_many(listening, user.uid, settings, stop)
-    beating.cancel()
+    for sock in (listening, programs):
+        os.unlink(sock.getsockname())
+    over()
+    logs.flush()
+    del beating, running
+    os._exit(0)  # an event loop that is closed kills the processes it started
 
 
 def _listen(path: str, user: privileges.Identity) -> socket.socket:
     """Raises OSError."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    if os.path.lexists(path):
-        os.unlink(path)
-    old_mask = os.umask(0o177)
-    try:
-        listening.bind(path)
-    finally:
-        os.umask(old_mask)
+    listening = elsewhere.listen(path)
     os.chown(path, user.uid, user.gid)
-    listening.listen(8)
-    listening.setblocking(False)
     return listening

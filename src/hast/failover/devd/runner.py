@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hast.config.devd_model import Rule
+from hast.daemon import elsewhere
 from hast.failover.devd.events import Event
 from hast.failover.devd.rules import choose, command, environment, variables
 
@@ -192,9 +193,7 @@ async def run_command(
     started = time.monotonic()
     try:
         process = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-c",
-            text,
+            *elsewhere.through(["/bin/sh", "-c", text]),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
