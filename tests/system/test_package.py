@@ -58,7 +58,7 @@ class TestLife:
 
     def test_the_node_has_a_key_of_its_own(self, system: System) -> None:
         assert re.fullmatch("[0-9a-f]{64}\n", system.run("hastctl keygen --show").stdout)
-        assert system.run("stat -c %a /var/lib/hast /var/lib/hast/node.key").stdout.split() == ["700", "600"]
+        assert system.run("stat -c %a /var/lib/hast /var/lib/hast/node.key").stdout.split() == ["711", "640"]
 
     def test_commands_and_manual_pages_are_there(self, system: System) -> None:
         for command in ("hastd", "hastctl", "carpd", "carpctl", "hast-devd", "failover", "hast-witness"):
@@ -68,6 +68,7 @@ class TestLife:
             system.run(f"man 5 {page}")
 
     def test_an_unconfigured_machine_starts_nothing_but_the_witness(self, system: System) -> None:
+        until(system, "systemctl is-active -q hast-witness")
         states = [property_of(system, unit, "ActiveState") for unit in SERVICES]
         assert states == ["inactive"] * 4 + ["active"]
 

@@ -31,9 +31,14 @@ _STREAMS = 3
 _log = logging.getLogger("hast.programs")
 
 
+def is_used() -> bool:
+    """Whether this daemon is confined."""
+    return bool(os.environ.get(VARIABLE))
+
+
 def through(argv: Sequence[str]) -> list[str]:
     """The command line to start instead of `argv`."""
-    return [sys.executable, "-P", "-m", "hast.daemon.elsewhere", *argv] if os.environ.get(VARIABLE) else list(argv)
+    return [sys.executable, "-P", "-m", "hast.daemon.elsewhere", *argv] if is_used() else list(argv)
 
 
 def main(arguments: list[str]) -> int:

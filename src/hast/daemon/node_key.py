@@ -88,7 +88,7 @@ def switch(directory: Path | None = None) -> str:
 def share(path: Path) -> None:
     """hastd's workers make the sessions of links, and read the key; nobody else does. Raises OSError."""
     worker = worker_identity()
-    if worker is not None:
+    if worker is not None and (path.stat().st_gid, path.stat().st_mode & 0o777) != (worker.gid, 0o640):
         os.chown(path, -1, worker.gid)
         path.chmod(0o640)
 
@@ -98,7 +98,8 @@ def share_own() -> None:
     worker, directory = worker_identity(), state_directory()
     if worker is None or not (directory / KEY).exists():
         return
-    directory.chmod(0o711)
+    if directory.stat().st_mode & 0o777 != 0o711:
+        directory.chmod(0o711)
     for name in (KEY, CERTIFICATE, NEXT_KEY, NEXT_CERTIFICATE):
         if (directory / name).exists():
             share(directory / name)

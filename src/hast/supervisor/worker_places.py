@@ -37,14 +37,15 @@ def prepare() -> Identity | None:
 def _own(directory: Path, user: Identity | None) -> None:
     directory.mkdir(mode=0o700, exist_ok=True)
     who = user or Identity(os.geteuid(), os.getegid())
-    os.chown(directory, who.uid, who.gid, follow_symlinks=False)
+    found = directory.stat()
+    if (found.st_uid, found.st_gid) != who:
+        os.chown(directory, *who)
 
 
 def _take_in(user: Identity | None) -> None:
-    """Marks of flushes that workers of an earlier release, or as another user, left: they go on to count."""
+    """Marks of flushes that workers left which were root: they go on to count."""
     run = paths.run_directory()
     for mark in run.glob("*.flush"):
+        if user is not None:
+            mark.chmod(0o666)  # nobody else gets there: hastd may not give files away, confined as it is
         mark.rename(run / "worker" / mark.name)
-    if user is not None:
-        for mark in (run / "worker").glob("*.flush"):
-            os.chown(mark, user.uid, user.gid, follow_symlinks=False)
