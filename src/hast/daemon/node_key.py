@@ -98,8 +98,6 @@ def share_own() -> None:
     worker, directory = worker_identity(), state_directory()
     if worker is None or not (directory / KEY).exists():
         return
-    if directory.stat().st_mode & 0o777 != 0o711:
-        directory.chmod(0o711)
     for name in (KEY, CERTIFICATE, NEXT_KEY, NEXT_CERTIFICATE):
         if (directory / name).exists():
             share(directory / name)

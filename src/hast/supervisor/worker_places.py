@@ -16,6 +16,9 @@ from hast.daemon.privileges import WORKER_USER, WORKER_VARIABLE, Identity, worke
 
 log = logging.getLogger("hast.supervisor")
 
+THROUGH = 0o711
+"""Others may go through the state directory to what they can name and may read."""
+
 
 def prepare() -> Identity | None:
     """Before the first worker starts. Returns whom workers are to become; None: they stay what hastd is."""
@@ -24,7 +27,10 @@ def prepare() -> Identity | None:
         _own(paths.make_run_directory() / "worker", user)
         _take_in(user)
         if user is not None:
-            _own(paths.make_state_directory() / "discarded", user)
+            state = paths.make_state_directory()
+            if state.stat().st_mode & 0o777 != THROUGH:
+                state.chmod(THROUGH)
+            _own(state / "discarded", user)
             node_key.share_own()
     except OSError as error:
         log.warning("What workers need cannot be made: %s: %s.", error.filename, in_words(error))
