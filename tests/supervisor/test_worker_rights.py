@@ -86,38 +86,3 @@ def test_a_disk_is_let_go_taken_in_and_replaced(pair: Pair) -> None:
     assert replaced.returncode == 0, replaced.stderr
     pair.wait_complete()
     io(pair.one, "read -P 11 0 1M", "read -P 12 1M 64k")
-
-
-def test_a_worker_that_cannot_give_its_rights_up_does_not_serve(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_arguments: object) -> None:
-        raise OSError(1, "Operation not permitted")
-
-    monkeypatch.setattr(privileges.os, "setresuid", fails)
-    child = os.fork()
-    if child == 0:
-        try:
-            privileges.become(privileges.Identity(65534, 65534))
-        except OSError:
-            os._exit(7)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-
-
-def test_what_was_given_up_does_not_come_back() -> None:
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            privileges.become(privileges.Identity(65534, 65534), [privileges.Capability.NET_RAW])
-            code = 2
-            os.setresuid(0, 0, 0)
-        except PermissionError:
-            if code == 2:
-                try:
-                    os.execv("/bin/true", ["true"])
-                except PermissionError:
-                    code = 0
-        if code == 0 and f"{1 << 13:016x}" not in Path("/proc/self/status").read_text():
-            code = 3
-        os._exit(code if privileges.seccomp() is not None or code != 2 else 0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

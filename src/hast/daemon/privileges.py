@@ -75,15 +75,21 @@ def become(who: Identity, keep: Iterable[Capability] = ()) -> None:
     and then the process must not go on."""
     kept = frozenset(keep)
     load_filter = _filter()
-    gain_none()
-    with suppress(PermissionError):  # a unit that bounds the capabilities has done it
-        for number in range(_last_capability() + 1):
-            if number not in kept:
-                _prctl(_PR_CAPBSET_DROP, number)
+    _bound(kept)
     _prctl(_PR_SET_KEEPCAPS, 1 if kept else 0)
     os.setgroups([])
     os.setresgid(who.gid, who.gid, who.gid)
     os.setresuid(who.uid, who.uid, who.uid)
+    _keep_only(kept)
+    load_filter()
+
+
+def keep_only(keep: Iterable[Capability]) -> None:
+    """The same user, with the files of it, and no other rights than these. To be called before there are threads.
+    Raises OSError."""
+    kept = frozenset(keep)
+    load_filter = _filter()
+    _bound(kept)
     _keep_only(kept)
     load_filter()
 
@@ -118,6 +124,14 @@ def seccomp() -> Any:
         except (ImportError, OSError, RuntimeError):
             return None
     return seccomp
+
+
+def _bound(kept: frozenset[Capability]) -> None:
+    gain_none()
+    with suppress(PermissionError):  # a unit that bounds the capabilities has done it
+        for number in range(_last_capability() + 1):
+            if number not in kept:
+                _prctl(_PR_CAPBSET_DROP, number)
 
 
 def _keep_only(kept: frozenset[Capability]) -> None:
