@@ -100,6 +100,12 @@ def may_lock_memory() -> None:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
+def prepare() -> None:
+    """What `become` takes its time for, ahead of it."""
+    _filter()
+
+
+@functools.cache
 def _filter() -> Callable[[], None]:
     """What refuses `_FORBIDDEN` in every thread from then on; nothing where there is no libseccomp for Python."""
     library = seccomp()
@@ -115,7 +121,7 @@ def _filter() -> Callable[[], None]:
 
 @functools.cache
 def seccomp() -> Any:
-    """Debian's binding, else the one of PyPI with the same interface; None where there is none. Takes its time."""
+    """Debian's binding, else the one of PyPI with the same interface; None where there is none."""
     try:
         import seccomp
     except ImportError:

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     if module.__name__ == "hast.worker.worker":
         for name in _PRELOAD:
             importlib.import_module(name)
-        privileges.seccomp()
+        privileges.prepare()
     setproctitle(TITLE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     poll = select.poll()
