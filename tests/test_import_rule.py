@@ -18,7 +18,8 @@ FLOORS = (
     ("replication", "daemon"),
     ("worker", "device", "net"),
     ("supervisor", "failover"),
-    ("cli", "watch", "sim"),
+    ("watch", "sim"),
+    ("cli",),
     ("lab",),
 )
 ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from daemon_fixtures import MakeDaemon
 from daemon_pair import Pair, io, needs_qemu_io
+from secure_pair import configure, keygen
 
 from daemon import Daemon, free_port, wait_for
 from hast.daemon.node_key import read_fingerprint
@@ -23,29 +24,6 @@ from hast.format import frame, handshake
 from hast.format.constants import OUR_FEATURES, PROTOCOL_VERSION
 
 pytestmark = needs_qemu_io
-OTHER = "the-other-node"
-
-
-def keygen(daemon: Daemon, *options: str) -> str:
-    """Make the key of this daemon; its fingerprint."""
-    done = daemon.hastctl("keygen", *options)
-    assert done.returncode == 0, done.stderr
-    directory = daemon.directory / "state"
-    return read_fingerprint(directory / ("node-next.crt" if "--next" in options else "node.crt"))
-
-
-def configure(daemon: Daemon, port: int, own: list[str], theirs: list[str], more: str = "") -> None:
-    """`port`: where the other node is found."""
-    name = socket.gethostname()
-    head = f"on {name} {{ {' '.join(f'fingerprint {each}' for each in own)} }}\n"
-    head += f"on {OTHER} {{ {' '.join(f'fingerprint {each}' for each in theirs)} }}\n"
-    other = f"on {OTHER} {{ local /dev/null\n remote tcp4://127.0.0.1:1 }}"
-    lines = f"timeout 5\n{more}\n{other}"
-    disk = daemon.directory / "disk1.img"
-    if not disk.exists():
-        disk.touch()
-        os.truncate(disk, 16 << 20)
-    daemon.write_config({"disk1": f"local {disk}\n remote tcp4://127.0.0.1:{port}"}, head=head, inside=lines)
 
 
 @pytest.fixture

@@ -100,10 +100,10 @@ def _parser() -> argparse.ArgumentParser:
 def _leave(options: argparse.Namespace) -> int:
     from hast.daemon.paths import run_directory
     from hast.election.leaving import Outcome, Program
-    from hast.failover.carpd import control_path
     from hast.failover.leave import DEADLINE_S, Leaving, Overruled, Request, control_of
     from hast.failover.log import LOG_VARIABLE, Log
     from hast.failover.state import RunFiles
+    from hast.net.client import control_path
 
     file = options.log or os.environ.get(LOG_VARIABLE)
     log = Log(os.path.abspath(file) if file else None)

@@ -76,6 +76,16 @@ def carpd_socket() -> Path:
     return run_directory() / "carpd.sock"
 
 
+def observe_socket() -> Path:
+    """Socket of hastd that answers questions only."""
+    return run_directory() / "observe.sock"
+
+
+def failover_record() -> Path:
+    """What the last run of failover(8) did, written by that program."""
+    return run_directory() / "failover.state"
+
+
 def make_run_directory() -> Path:
     """Create the run directory, readable by all, writable by the owner. Raises OSError."""
     directory = run_directory()

@@ -19,13 +19,13 @@ from hast.election import leaving
 from hast.election.failover import Outcome as RunOutcome
 from hast.election.failover import Verb
 from hast.election.leaving import Action, Facts, Outcome, Program, Resource, Step, Vhid
-from hast.failover.carpd import Carpd, CarpdError
 from hast.failover.console import shout
 from hast.failover.hastd import Hastd, HastdAbsent, HastdError
 from hast.failover.jobs import jobs
 from hast.failover.log import Log
 from hast.failover.state import RunFiles
 from hast.failover.successor import has_lost_disk, lacking
+from hast.net.client import Carpd, CarpdError
 
 DEADLINE_S = 120.0
 ASK_S = 5.0

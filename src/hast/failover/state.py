@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hast.daemon.paths import failover_record
 from hast.election.failover import Verb
 from hast.failover.commands import alive
 
@@ -34,7 +35,7 @@ class RunFiles:
     def __init__(self, directory: Path) -> None:
         """Raises StateError."""
         self.directory = directory
-        self.state_path = directory / "failover.state"
+        self.state_path = directory / failover_record().name
         self._lock_path = directory / "failover.lock"
         self._wanted_path = directory / "failover.wanted"
         self._lock: int | None = None

@@ -7,22 +7,16 @@ message 2; changes nothing on either side.
 
 from __future__ import annotations
 
-import asyncio
-
-from hast.config.address import Address, AddressError, AddressKind, parse_address
+from hast.config.address import AddressError
 from hast.config.model import Resource
-from hast.daemon.node_key import fingerprint
-from hast.daemon.tls import client_context, require, shown
-from hast.format.constants import MAX_BODY_BYTES
-from hast.format.frame import FrameDecoder, FrameError
+from hast.format.frame import FrameError
 from hast.format.handshake import HandshakeError
 from hast.replication.handshake import Refused
 from hast.supervisor.decisions.departure import PeerAnswer
+from hast.supervisor.peer_dial import exchange
 from hast.worker.link.peer_handshake import PeerHandshake
 
-CONNECT_S = 0.35
 ANSWER_S = 2.0
-READ_BYTES = 65536
 
 
 async def ask(resource: Resource) -> PeerAnswer:
@@ -30,7 +24,7 @@ async def ask(resource: Resource) -> PeerAnswer:
     otherwise = PeerAnswer.NONE
     for remote in resource.remotes:
         try:
-            primary = await _ask(parse_address(remote), resource)
+            primary = await _ask(remote, resource)
             return PeerAnswer.PRIMARY if primary else PeerAnswer.NOT_PRIMARY
         except ConnectionRefusedError:
             otherwise = PeerAnswer.REFUSED
@@ -39,28 +33,10 @@ async def ask(resource: Resource) -> PeerAnswer:
     return otherwise
 
 
-async def _ask(address: Address, resource: Resource) -> bool:
-    async with asyncio.timeout(CONNECT_S):
-        if address.kind is AddressKind.UNIX:
-            reader, writer = await asyncio.open_unix_connection(address.path)
-        else:
-            context = client_context() if resource.is_secured else None
-            reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
+async def _ask(remote: str, resource: Resource) -> bool:
+    handshake = PeerHandshake(resource.name, 1, b"")
     try:
-        if resource.is_secured:
-            require(fingerprint(shown(writer.get_extra_info("ssl_object"))), resource.peer_fingerprints)
-        handshake = PeerHandshake(resource.name, 1, b"")
-        writer.writelines(bytes(part) for part in handshake.first_hello())
-        frames = FrameDecoder(MAX_BODY_BYTES, 0)
-        async with asyncio.timeout(ANSWER_S):
-            while (message := frames.next()) is None:
-                data = await reader.read(READ_BYTES)
-                if not data:
-                    raise ConnectionResetError
-                frames.feed(data)
-        handshake.first_reply(message)
+        handshake.first_reply(await exchange(remote, resource, handshake.first_hello(), ANSWER_S))
     except Refused as refused:
         return refused.busy
-    finally:
-        writer.close()
     return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from hast.daemon.release import RELEASE
@@ -15,6 +15,7 @@ from hast.supervisor.pool_leave import PoolLeave
 from hast.supervisor.pool_resolver import PoolResolver
 from hast.supervisor.rendezvous import Rendezvous
 from hast.supervisor.renewal import Renewal
+from hast.supervisor.report import Reports
 from hast.supervisor.resource_state import ResourceState
 from hast.supervisor.worker_talk import RoleError
 from hast.worker.disk import probe, resolve
@@ -52,6 +53,7 @@ class Commands:
         self._reload = reload
         self._replace = replace
         self._renewal = renewal
+        self.reports = Reports(states, self._statuses)
         self._changes: set[asyncio.Task[Role]] = set()
         self._probed: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
 
@@ -94,6 +96,8 @@ class Commands:
                 return {"error": None, "generation": self._replace()}
             case "version":
                 return self._version()
+            case "report":
+                return await self.reports.answer(request)
         return {"error": f"Unknown command {str(request['command'])[:64]!r}."}
 
     def _version(self) -> dict[str, Any]:
@@ -115,6 +119,17 @@ class Commands:
         names = self._names(request)
         if names is None:
             return {"error": "The request names no resources."}
+        resources = await self._statuses(names, fresh=request.get("fresh") is True)
+        stopping = [state for name in names if (state := self._states.get(name)) is not None and state.stopping]
+        return {
+            "error": None,
+            "stopping": bool(stopping),
+            "awaited": [text for state in stopping if (text := state.awaited)],
+            "resources": resources,
+        }
+
+    async def _statuses(self, names: Collection[str], *, fresh: bool = False) -> list[dict[str, Any]]:
+        """The status object of each."""
         states = {name: self._states[name] for name in names if name in self._states}
         answers = await asyncio.gather(*(state.worker_status() for state in states.values()))
         workers = dict(zip(states, answers, strict=True))
@@ -123,18 +138,11 @@ class Commands:
             for name, state in states.items()
             if workers[name] is None and state.no_disk is None
         }
-        metadata = await self._read_metadata(alone, request.get("fresh") is True)
-        return {
-            "error": None,
-            "stopping": any(state.stopping for state in states.values()),
-            "awaited": [text for state in states.values() if state.stopping and (text := state.awaited)],
-            "resources": [
-                self._status_of(states[name], workers[name], metadata.get(name))
-                if name in states
-                else status.unknown(name)
-                for name in names
-            ],
-        }
+        metadata = await self._read_metadata(alone, fresh)
+        return [
+            self._status_of(states[name], workers[name], metadata.get(name)) if name in states else status.unknown(name)
+            for name in names
+        ]
 
     def _status_of(
         self, state: ResourceState, worker: dict[str, Any] | None, metadata: dict[str, Any] | None

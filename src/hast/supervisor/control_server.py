@@ -39,11 +39,12 @@ class Commands(Protocol):
 
 
 class ControlServer:
-    """Serves one listening socket until closed."""
+    """Serves one listening socket until closed. `anybody`: who may open the socket may ask."""
 
-    def __init__(self, commands: Commands, sock: socket.socket) -> None:
+    def __init__(self, commands: Commands, sock: socket.socket, *, anybody: bool = False) -> None:
         self._commands = commands
         self._sock = sock
+        self._anybody = anybody
         self._clients: set[asyncio.Task[None]] = set()
         self._acceptor = asyncio.create_task(self._accept())
 
@@ -75,7 +76,7 @@ class ControlServer:
 
     async def _serve(self, client: socket.socket) -> None:
         try:
-            if self._permitted(client):
+            if self._anybody or self._permitted(client):
                 await self._converse(client)
         except ConversationError as error:
             log.debug("Control connection closed: %s.", error)
@@ -105,7 +106,7 @@ class ControlServer:
             await self._json(client, fields.get("json", nv.NvType.STRING))
         elif command == ControlCommand.STATUS:
             await send_frame(client, await self._status(fields), SEND_DEADLINE_S)
-        elif command == ControlCommand.SETROLE:
+        elif command == ControlCommand.SETROLE and not self._anybody:
             await send_frame(client, await self._set_role(fields), SEND_DEADLINE_S)
         else:
             await send_frame(client, control.error_reply(HastError.UNIMPLEMENTED), SEND_DEADLINE_S)

@@ -10,9 +10,10 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
+from hast.config.model import Resource
 from hast.daemon.accepting import connections
 from hast.daemon.conversation import ConversationError, receive_frame, send_frame
 from hast.daemon.logs import context, in_words
@@ -21,9 +22,10 @@ from hast.daemon.tls import HANDSHAKE_RECORD, TlsError, known_certificates, serv
 from hast.daemon.tls_stream import PlainStream, TlsStream, first_byte
 from hast.format import handshake
 from hast.format.constants import DEFAULT_TIMEOUT_S, MAX_BODY_BYTES, TOKEN_SIZE_BYTES, Role
-from hast.format.nv import NvError
+from hast.format.nv import NvError, NvType
 from hast.replication import accept
 from hast.supervisor.peer_names import PeerNames, normal_address
+from hast.supervisor.report import FIELD as REPORT
 from hast.supervisor.resource_state import ResourceState
 from hast.supervisor.secondary_holder import PendingConnection
 from hast.supervisor.worker_talk import RoleError
@@ -40,6 +42,8 @@ PENDING_DEADLINE_S = float(DEFAULT_TIMEOUT_S)
 
 
 PeerStream = PlainStream | TlsStream
+ReportFor = Callable[[str, Callable[[Resource], bool]], Awaitable[bytes | None]]
+"""The report for the node with a key, of those resources that it may know."""
 
 
 class PeerListener:
@@ -51,9 +55,11 @@ class PeerListener:
         states: Mapping[str, ResourceState],
         names: PeerNames,
         fetch_certificates: Callable[[], None] = lambda: None,
+        report_for: ReportFor | None = None,
     ) -> None:
         self._listening = listening
         self._fetch_certificates = fetch_certificates
+        self._report_for = report_for
         self._states = states
         self._names = names
         self._half_open: dict[asyncio.Task[bool], str] = {}
@@ -162,6 +168,9 @@ class PeerListener:
     async def _converse(self, stream: PeerStream, address: str) -> bool:
         """True when the socket was handed on."""
         message, body = await receive_frame(stream, MAX_BODY_BYTES, DEFAULT_TIMEOUT_S)
+        if stream.peer and message.nv.get(REPORT, NvType.UINT8):
+            await self._report(stream, address)
+            return False
         first = handshake.read_first(message.nv)
         state = self._states.get(first.resource)
         decision = accept.decide(_opening(first), self._view(state, stream.peer, address))
@@ -177,6 +186,22 @@ class PeerListener:
                 return await self._first_connection(state, stream, address, decision)
         assert state is not None
         return await self._second_connection(state, stream, address, body)
+
+    async def _report(self, stream: PeerStream, address: str) -> None:
+        """For a node that has shown its key: what it may know of this one."""
+
+        def allowed(resource: Resource) -> bool:
+            return address in self._names.addresses(resource.remotes)
+
+        answer = await self._report_for(stream.peer, allowed) if self._report_for is not None else None
+        if answer is None:
+            self._warn(f"ignored {address}", f"Connection from {address} dropped: a report was asked for.")
+            return
+        try:
+            async with asyncio.timeout(DEFAULT_TIMEOUT_S):
+                await stream.send(answer)
+        except TimeoutError:
+            raise ConversationError("the report was not taken") from None
 
     def _view(self, state: ResourceState | None, peer: str, address: str) -> accept.View:
         if state is None:

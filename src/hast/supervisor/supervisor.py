@@ -36,6 +36,7 @@ from hast.supervisor.events import EventBus
 from hast.supervisor.hooks import HookRunner
 from hast.supervisor.listener import PeerListener
 from hast.supervisor.memory import Journal
+from hast.supervisor.observer import open_observer, unlink_observer
 from hast.supervisor.peer_certificates import PeerCertificates
 from hast.supervisor.peer_names import PeerNames
 from hast.supervisor.pool_leave import PoolLeave
@@ -139,6 +140,7 @@ class Supervisor:
         self._listeners: dict[str, PeerListener] = {}
         self._certificates: PeerCertificates | None = None
         self._control: ControlServer | None = None
+        self._observer: ControlServer | None = None
         self._stopping = asyncio.Event()
         self._replaces_itself = False
         self._reloading = asyncio.Lock()
@@ -163,6 +165,7 @@ class Supervisor:
         for address, listening in self._opened.listeners.items():
             self._listeners[address] = self._listen(listening)
         self._control = ControlServer(self._commands, self._opened.control)
+        self._observer = open_observer(self._commands)
         config_record.write(self.configuration.path, self.configuration.control)
         self._environment.pool.fill_later(0.0)
         log.info("Started successfully, running protocol version %d.", PROTOCOL_VERSION)
@@ -246,9 +249,11 @@ class Supervisor:
             self._certificates.close()
         await self._environment.pool.close()
         await self._environment.hooks.finish(HOOK_GRACE_S)
-        if self._control is not None:
-            await self._control.close()
+        for server in (self._control, self._observer):
+            if server is not None:
+                await server.close()
         sockets.unlink_control(self.configuration.control)
+        unlink_observer()
 
     def _remotes(self) -> set[str]:
         return {remote for state in self._states.values() for remote in state.resource.remotes}
@@ -388,7 +393,8 @@ class Supervisor:
 
     def _listen(self, listening: list[socket.socket]) -> PeerListener:
         assert self._certificates is not None
-        return PeerListener(listening, self._states, self._names, self._certificates.look)
+        reports = self._commands.reports.for_peer
+        return PeerListener(listening, self._states, self._names, self._certificates.look, reports)
 
     async def _move_control(self, address: str) -> bool:
         try:

@@ -24,7 +24,6 @@ from hast.daemon.paths import run_directory
 from hast.election.failover import Verb
 from hast.election.health import Action, Facts, Health, Kind, Repair, Tell
 from hast.failover.build import build
-from hast.failover.carpd import Carpd, CarpdError
 from hast.failover.devd.events import Event
 from hast.failover.devd.runner import run_command
 from hast.failover.former import leftover, remembered
@@ -32,6 +31,7 @@ from hast.failover.hastd import Hastd, HastdError
 from hast.failover.report import last_run, look, verdict, word
 from hast.failover.state import RunFiles, StateError
 from hast.failover.successor import can_take_over
+from hast.net.client import Carpd, CarpdError
 
 OFF_POLL_S = 5.0
 """How often the configuration is looked for where there is none, or where it says that nobody is to look."""
