@@ -92,8 +92,8 @@ class TestLife:
 
     def test_who_reads_foreign_text_has_no_rights(self, system: System) -> None:
         worker = system.run("hastctl list disk1 | awk '/workerpid|pid:/ {print $2; exit}'").stdout.strip()
-        for pid, user in ((worker, "hast"), (property_of(system, "hast-devd", "MainPID"), "hast-devd")):
-            assert system.run(f"ps -o user= -p {pid}").stdout.strip() == user
+        for pid, user in ((worker, "hast-worker"), (property_of(system, "hast-devd", "MainPID"), "hast-devd")):
+            assert system.run(f"ps -o user:32= -p {pid}").stdout.strip() == user
             rights = system.run(f"grep -E 'CapEff|NoNewPrivs' /proc/{pid}/status").stdout.split()
             assert rights == ["CapEff:", "0" * 16, "NoNewPrivs:", "1"]
 

@@ -119,8 +119,8 @@ def install(root: Path, share: Path, commands: Path) -> None:
 
 def _add_users(share: Path) -> None:
     """Those that services are to run as, where systemd does not make them. What fails is told; root does without."""
-    names = [line.split()[1] for path in (share / "sysusers.d").iterdir() for line in path.read_text().splitlines()]
-    for name in names:
+    text = "".join(path.read_text() for path in sorted((share / "sysusers.d").iterdir()))
+    for name in (words[1] for words in map(str.split, text.splitlines()) if words and words[0] == "u"):
         try:
             pwd.getpwnam(name)
         except KeyError:

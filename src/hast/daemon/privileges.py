@@ -19,8 +19,9 @@ from enum import IntEnum
 from typing import Any, NamedTuple, cast
 
 WORKER_VARIABLE = "HAST_USER"
-WORKER_USER = "hast"
-"""Whom hastd's workers run as. The package makes it; without it they stay root, and hastd says so."""
+WORKER_USER = "hast-worker"
+"""Whom hastd's workers run as. The package makes it; without it they stay root, and hastd says so. Its group reads the
+node's key, so it is not the group `hast`, which watches."""
 _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 8, 24, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 _FORBIDDEN = (
