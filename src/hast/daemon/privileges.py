@@ -89,10 +89,8 @@ def keep_only(keep: Iterable[Capability]) -> None:
     """The same user, with the files of it, and no other rights than these. To be called before there are threads.
     Raises OSError."""
     kept = frozenset(keep)
-    load_filter = _filter()
     _bound(kept)
     _keep_only(kept)
-    load_filter()
 
 
 def may_lock_memory() -> None:
