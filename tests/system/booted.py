@@ -16,7 +16,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-DEPENDENCIES = ("python3-lark", "python3-click", "python3-setproctitle", "python3-venv", "openssl", "man-db", "dbus")
+DEPENDENCIES = (
+    *("python3-lark", "python3-click", "python3-setproctitle", "python3-seccomp"),
+    *("python3-venv", "openssl", "man-db", "dbus"),
+)
 """What the packages ask for, put into the root beforehand: the booted system has no network."""
 ARCHIVES = {"bookworm": ("zfs-fuse",)}
 """What stories install with apt: downloaded, not installed, so that the root stays bare."""
