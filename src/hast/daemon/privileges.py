@@ -41,6 +41,7 @@ class Capability(IntEnum):
 
     NET_ADMIN = 12
     NET_RAW = 13
+    IPC_LOCK = 14
 
 
 class Identity(NamedTuple):
@@ -74,7 +75,7 @@ def gain_none() -> None:
 def become(who: Identity, keep: Iterable[Capability] = ()) -> None:
     """Another user with no rights but `keep`, and without the system calls that it never makes again. Raises OSError,
     and then the process must not go on."""
-    kept = frozenset(keep)
+    kept = _permitted(keep)
     load_filter = _filter()
     _bound(kept)
     _prctl(_PR_SET_KEEPCAPS, 1 if kept else 0)
@@ -88,15 +89,17 @@ def become(who: Identity, keep: Iterable[Capability] = ()) -> None:
 def keep_only(keep: Iterable[Capability]) -> None:
     """The same user, with the files of it, and no other rights than these. To be called before there are threads.
     Raises OSError."""
-    kept = frozenset(keep)
+    kept = _permitted(keep)
     _bound(kept)
     _keep_only(kept)
 
 
-def may_lock_memory() -> None:
-    """As much as it likes, also when it is root no more. Where that is refused, memory is not locked."""
+def to_lock_memory() -> list[Capability]:
+    """What has to be kept to lock memory: nothing where the limit can be lifted, which root in a container cannot."""
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
+    return [] if resource.getrlimit(resource.RLIMIT_MEMLOCK) == unlimited else [Capability.IPC_LOCK]
 
 
 def prepare() -> None:
@@ -129,6 +132,13 @@ def seccomp() -> Any:
         except (ImportError, OSError, RuntimeError):
             return None
     return seccomp
+
+
+def _permitted(wanted: Iterable[Capability]) -> frozenset[Capability]:
+    """Those of them that this process has."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        bits = next(int(line.split()[1], 16) for line in file if line.startswith("CapPrm:"))
+    return frozenset(each for each in wanted if bits >> each & 1)
 
 
 def _bound(kept: frozenset[Capability]) -> None:

@@ -183,11 +183,11 @@ class Worker(ABC):
     def give_up_rights(self) -> bool:
         """Become the user that hastd's workers run as, once the disk is open and before a byte of anybody else is
         read. False: it could not be, and this worker ends."""
-        privileges.may_lock_memory()
+        kept = privileges.to_lock_memory()
         if self._user is None:
             return True
         try:
-            privileges.become(self._user)
+            privileges.become(self._user, kept)
         except OSError as error:
             self.refuse(f"Unable to give up the rights of root: {in_words(error)}.", EXIT_SYSTEM)
             return False
