@@ -136,9 +136,13 @@ def seccomp() -> Any:
 
 def _permitted(wanted: Iterable[Capability]) -> frozenset[Capability]:
     """Those of them that this process has."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        bits = next(int(line.split()[1], 16) for line in file if line.startswith("CapPrm:"))
+    bits = _bits()
     return frozenset(each for each in wanted if bits >> each & 1)
+
+
+def _bits() -> int:
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        return next(int(line.split()[1], 16) for line in file if line.startswith("CapPrm:"))
 
 
 def _bound(kept: frozenset[Capability]) -> None:
@@ -151,6 +155,8 @@ def _bound(kept: frozenset[Capability]) -> None:
 
 def _keep_only(kept: frozenset[Capability]) -> None:
     bits = sum(1 << number for number in kept)
+    if _bits() == bits and os.geteuid() == 0:
+        return  # a unit has done it, and may refuse the call
     low, high = bits & 0xFFFFFFFF, bits >> 32
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     sets = struct.pack("=6I", low, low, 0, high, high, 0)
