@@ -49,7 +49,7 @@ def completions(into: Path) -> None:
 def assemble(into: Path) -> None:
     """Everything, into a directory that is made anew."""
     shutil.rmtree(into, ignore_errors=True)
-    for name in ("systemd", "tmpfiles.d", "sysusers.d"):
+    for name in ("systemd", "tmpfiles.d", "sysusers.d", "prometheus", "grafana"):
         shutil.copytree(ROOT / "packaging" / name, into / name)
     shutil.copytree(ROOT / "docs" / "examples", into / "examples")
     manual_pages(into / "man")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from daemon_fixtures import MakeDaemon
 
 from daemon import Daemon, free_port, wait_for
+from hast.cli import hast_witness
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -81,3 +83,10 @@ def test_s11_a_node_whose_key_the_witness_does_not_know_is_not_made_primary(
     assert done.returncode != 0
     assert "its file of nodes needs the fingerprint that hastctl keygen --show prints here" in done.stderr
     assert "disk1" not in witness.state()
+
+
+def test_a_directory_that_a_witness_may_not_look_into_keeps_it_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """/var/lib/hast of a node on the same host is closed to it; a name that is too long cannot be asked for either."""
+    monkeypatch.setattr(hast_witness, "FORMER_STATE", f"/{'x' * 300}/witness.json")
+    found = hast_witness._state_path(argparse.Namespace(state=hast_witness.DEFAULT_STATE))
+    assert str(found) == hast_witness.DEFAULT_STATE

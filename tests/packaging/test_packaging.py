@@ -53,7 +53,7 @@ def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("unit", "at_most"),
-    [("hastd", 35), ("carpd", 25), ("hast-devd", 12), ("hast-witness", 15)],
+    [("hastd", 35), ("carpd", 25), ("hast-devd", 12), ("hast-witness", 15), ("hast-monitor", 15), ("hast-notify", 68)],
 )
 def test_a_unit_is_no_more_exposed_than_it_must_be(unit: str, at_most: int) -> None:
     path = ROOT / "packaging" / "systemd" / f"{unit}.service"
@@ -72,7 +72,7 @@ def test_a_unit_waits_for_readiness_and_is_watched(unit: Path) -> None:
     lines = unit.read_text().splitlines()
     assert {"Type=notify", "NotifyAccess=main", "Restart=on-failure", "StartLimitIntervalSec=0"} <= set(lines)
     assert any(line.startswith("WatchdogSec=") for line in lines)
-    assert any(re.match(r"ExecStart=/usr/sbin/[a-z-]+ -F", line) for line in lines)
+    assert any(re.match(r"ExecStart=/usr/sbin/([a-z-]+ -F|hast-monitor$)", line) for line in lines)
 
 
 def unit_lines(name: str) -> list[str]:

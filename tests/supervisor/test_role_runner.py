@@ -48,6 +48,8 @@ class Dealings:
     async def demoted(self) -> None:
         self.said.append("demoted")
 
+    def standing(self) -> None: ...
+
 
 class Secondary:
     """Connections and worker of a secondary, which end as told."""
@@ -85,6 +87,7 @@ class Bench:
             take_role=self.roles.append,
             peer_gone=self.gone.append,
             step_down=lambda _reason: None,
+            arbiter_heard=lambda _reached: None,
         )
 
     def secondary_ends(self, stop: Callable[[], Coroutine[Any, Any, bool]]) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from daemon_fixtures import MakeDaemon
 from daemon_pair import Pair, io, needs_qemu_io
+from middle import Middle
 from secure_pair import configure, keygen
 
-from daemon import Daemon, free_port, wait_for
+from daemon import Daemon, wait_for
 from hast.daemon.node_key import read_fingerprint
 from hast.format import frame, handshake
 from hast.format.constants import OUR_FEATURES, PROTOCOL_VERSION
@@ -166,46 +165,6 @@ def test_a_key_is_changed_without_stopping_the_pair(secure: Pair) -> None:
 def shown(daemon: Daemon) -> str:
     """The fingerprint of this daemon's node."""
     return read_fingerprint(daemon.directory / "state" / "node.crt")
-
-
-class Middle:
-    """A host between the two that does as it likes with what passes; `hurt(data, towards_secondary, count)`."""
-
-    def __init__(self, target: int) -> None:
-        self.port = free_port()
-        self.hurt: Callable[[bytes, bool], bytes] = lambda data, _towards: data
-        self.passed = bytearray()
-        self._target = target
-        self._server = socket.create_server(("127.0.0.1", self.port))
-        self._open = True
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._open = False
-        self._server.close()
-
-    def _accept(self) -> None:
-        while self._open:
-            try:
-                near, _where = self._server.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
-            except OSError:
-                continue
-            threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
-
-    def _carry(self, near: socket.socket, far: socket.socket) -> None:
-        with near, far:
-            while self._open:
-                ready, _, _ = select.select([near, far], [], [], 0.5)
-                for sock in ready:
-                    try:
-                        data = sock.recv(65536)
-                        if not data:
-                            return
-                        self.passed += data
-                        (far if sock is near else near).sendall(self.hurt(data, sock is near))
-                    except OSError:
-                        return
 
 
 def alter(data: bytes, towards: bool) -> bytes:

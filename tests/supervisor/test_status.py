@@ -31,6 +31,7 @@ def state(role: Role = Role.PRIMARY, **changes: Any) -> Any:
         "no_disk": None,
         "split_brain": SplitBrainMemory(),
         "belongs_with": [],
+        "arbiter": None,
         "last_error": None,
     }
     return SimpleNamespace(**values | changes)
@@ -145,3 +146,22 @@ def test_an_error_of_its_own_is_told_beside_a_split_brain() -> None:
     error = "No longer primary: Provider /dev/vdb is gone."
     entry = build(state(Role.INIT, split_brain=split_brain(), last_error=error))
     assert [problem["kind"] for problem in entry["problems"]] == ["split-brain", "last-error"]
+
+
+def test_figures_of_a_worker_are_told_and_unknown_without_one() -> None:
+    statistics = {"reads": 1, "writes": 2, "read_bytes": 512, "write_bytes": 1024, "delete_bytes": 4096}
+    latency = {"read": {"local": {"count": 1, "sum_s": 0.1, "p50_s": 0.1, "p99_s": 0.1, "buckets": [[None, 1]]}}}
+    link = {"stage": "up", "sent_bytes": 7, "received_bytes": 8}
+    worker = WORKER | {"statistics": statistics, "latency": latency, "link": link, "at_risk_bytes": 4096}
+    lease = {"verdict": "serve", "lease_left_s": 2.5, "epoch": 3, "alone": False}
+    entry = build(state(arbiter=lease), worker | {"local_missing": 0, "peer_missing": 8192})
+    assert entry["missing_bytes"] == {"local": 0, "peer": 8192}
+    assert entry["arbiter"] == lease
+    assert {key: entry["statistics"][key] for key in statistics} == statistics
+    assert entry["latency"] == latency
+    assert entry["links"] == {"sent_bytes": 7, "received_bytes": 8}
+    assert entry["at_risk_bytes"] == 4096
+    without = build()
+    for key in ("latency", "links", "at_risk_bytes", "missing_bytes", "arbiter"):
+        assert without[key] is None, key
+    assert without["statistics"]["write_bytes"] == 0

@@ -17,8 +17,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DEPENDENCIES = (
-    *("python3-lark", "python3-click", "python3-setproctitle", "python3-seccomp"),
-    *("python3-venv", "openssl", "man-db", "dbus"),
+    "python3-lark",
+    "python3-click",
+    "python3-setproctitle",
+    "python3-seccomp",
+    "python3-aiohttp",
+    "python3-prometheus-client",
+    "python3-venv",
+    "openssl",
+    "man-db",
+    "dbus",
+    "curl",
 )
 """What the packages ask for, put into the root beforehand: the booted system has no network."""
 ARCHIVES = {"bookworm": ("zfs-fuse",)}

@@ -61,16 +61,26 @@ class TestLife:
         assert system.run("stat -c %a /var/lib/hast /var/lib/hast/node.key").stdout.split() == ["711", "640"]
 
     def test_commands_and_manual_pages_are_there(self, system: System) -> None:
-        for command in ("hastd", "hastctl", "carpd", "carpctl", "hast-devd", "failover", "hast-witness"):
+        for command in (
+            "hastd",
+            "hastctl",
+            "carpd",
+            "carpctl",
+            "hast-devd",
+            "failover",
+            "hast-notify",
+            "hast-witness",
+            "hast-monitor",
+        ):
             assert re.fullmatch(rf"{command} \d\S+\n", system.run(f"{command} --version").stdout)
             assert "NAME" in system.run(f"man {command}").stdout
-        for page in ("hast.conf", "carp.conf", "failover.conf", "hast-devd.conf"):
+        for page in ("hast.conf", "carp.conf", "failover.conf", "hast-devd.conf", "hast-notify.conf"):
             system.run(f"man 5 {page}")
 
     def test_an_unconfigured_machine_starts_nothing_but_the_witness(self, system: System) -> None:
         until(system, "systemctl is-active -q hast-witness")
         states = [property_of(system, unit, "ActiveState") for unit in SERVICES]
-        assert states == ["inactive"] * 4 + ["active"]
+        assert states == ["inactive"] * 4 + ["active"], journal(system)
 
     def test_the_target_becomes_active(self, system: System) -> None:
         for path, text in CONFIGURATION.items():
@@ -104,11 +114,32 @@ class TestLife:
         until(system, "test -s /root/hook")
         assert system.run("cat /root/hook").stdout == "0\n" + system.run("grep CapEff /proc/1/status").stdout
 
+    def test_the_monitor_asks_hastd_with_no_right_but_that_of_the_group(self, system: System) -> None:
+        until(system, "curl -sf http://127.0.0.1:9457/metrics | grep -q '^hast_up.* 1.0'")
+        assert system.run("stat -c '%a %G' /run/hast/observe.sock").stdout == "660 hast\n"
+        assert system.run("ps -o user= -p $(systemctl show --value -p MainPID hast-monitor)").stdout.strip() != "root"
+        page = system.run("curl -sf http://127.0.0.1:9457/metrics").stdout
+        assert 'hast_resource_role{node="hast1",resource="disk1",role="primary"} 1.0' in page
+        assert "process_cpu_seconds_total" in page
+
+    def test_a_user_that_may_only_look_tells_of_the_fail_over(self, system: System) -> None:
+        assert property_of(system, "hast-notify", "ActiveState") == "inactive"
+        system.tell("/etc/hast-notify.conf", 'command "cat >>/var/lib/hast-notify/told" { gather 0 }')
+        system.run("chown root:hast-notify /etc/hast-notify.conf && chmod 640 /etc/hast-notify.conf")
+        assert system.run("stat -c %G:%a /run/hast/observe.sock").stdout == "hast:660\n"
+        system.run("systemctl start hast-notify")
+        assert property_of(system, "hast-notify", "User") == "hast-notify"
+        until(system, """grep -q '"seq": [0-9]' /var/lib/hast-notify/state.json""")
+        system.run("failover slave; failover master")
+        until(system, "grep -q failover-done /var/lib/hast-notify/told")
+        until(system, "journalctl -t hast-notify HAST_EVENT=failover-done -o cat | grep -q 'failover master of disk1'")
+
     def test_nothing_that_a_unit_forbids_is_needed(self, system: System) -> None:
-        told = system.run("journalctl -b -o cat -u carpd -u hast-witness -u hast-devd -u hastd -u hast-action").stdout
+        units = ("carpd", "hast-witness", "hast-monitor", "hast-devd", "hastd", "hast-notify", "hast-action")
+        told = system.run(f"journalctl -b -o cat {' '.join(f'-u {unit}' for unit in units)}").stdout
         assert not re.findall(r".*(?:Read-only file system|Operation not permitted|Permission denied).*", told)
 
-    @pytest.mark.parametrize("unit", ["hastd", "hast-action", "hast-devd", "hast-witness", "carpd"])
+    @pytest.mark.parametrize("unit", ["hastd", "hast-devd", "hast-witness", "hast-monitor", "carpd"])
     def test_a_hung_daemon_is_replaced(self, system: System, unit: str) -> None:
         if unit != "carpd":
             system.run("systemctl stop carpd")
@@ -140,7 +171,7 @@ class TestLife:
 
     def test_purge_leaves_nothing_and_touches_no_disk(self, system: System) -> None:
         checksum = system.run("sha256sum /srv/disk1").stdout
-        system.run("apt-get -q -y purge hast hast-witness python3-hast")
+        system.run("apt-get -q -y purge hast hast-monitor hast-witness python3-hast")
         left = set(system.run(EVERY_FILE, check=False).stdout.splitlines()) - before
         assert left == set()
         assert system.run("sha256sum /srv/disk1").stdout == checksum

@@ -94,10 +94,12 @@ def test_writes_are_on_both_copies(
 ) -> None:
     worker, _node, client = pair.up(replication=replication, checksum=checksum, compression=compression)
     rng = random.Random(1)
+    written_bytes = 0
     for index in range(60):
         length = rng.choice([512, 4096, 65536, 300 * 1024])
         offset = rng.randrange(0, (client.size - length) // 512) * 512
         data = bytes(length) if index % 5 == 0 else rng.randbytes(length)
+        written_bytes += length
         assert client.write(offset, data, fua=index % 10 == 0) == 0
         assert client.read(offset, length) == data
     assert client.zero(0, 1024 * 1024) == 0
@@ -106,7 +108,14 @@ def test_writes_are_on_both_copies(
     assert pair.equal()
     status = worker.status()
     assert status["status"] == "complete"
-    assert status["statistics"]["writes"] >= 60
+    assert status["statistics"]["writes"] == 61
+    assert status["statistics"]["read_bytes"] == written_bytes
+    assert status["statistics"]["write_bytes"] == written_bytes + 1024 * 1024
+    assert status["statistics"]["delete_bytes"] == 65536
+    assert {"read", "write", "flush"} == set(status["latency"])
+    assert status["latency"]["write"]["peer"]["p99_s"] > 0
+    assert status["at_risk_bytes"] == 0
+    assert status["link"]["received_bytes"] > 0
     assert worker.stop() == 0
     assert pair.equal()
 

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     import click
 
 SHELLS = ("bash", "zsh", "fish")
-COMMANDS = ("hastd", "hastctl", "carpd", "carpctl", "hast-devd", "hast-witness", "failover", "hast-setup")
+COMMANDS = (
+    "hastd",
+    "hastctl",
+    "carpd",
+    "carpctl",
+    "hast-devd",
+    "hast-notify",
+    "hast-witness",
+    "hast-monitor",
+    "failover",
+    "hast-setup",
+)
 
 
 def variable(program: str) -> str:

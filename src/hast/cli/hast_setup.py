@@ -33,6 +33,8 @@ PLACES = {
     "completions/bash": "share/bash-completion/completions",
     "completions/zsh": "share/zsh/site-functions",
     "completions/fish": "share/fish/vendor_completions.d",
+    "prometheus": "share/hast/prometheus",
+    "grafana": "share/hast/grafana",
     "examples": "share/doc/hast/examples",
 }
 """Folder of hast/share to folder below /usr/local."""

@@ -137,7 +137,6 @@ class Barrier:
         running, self._running, self._flush = self._running, None, None
         assert running is not None
         cleanable, self._cleanable = self._cleanable, []
-        if self._local_s >= 0 and self._remote_s >= 0 and not self._owner.copying:
-            self._core.pace.flushed(self._local_s, self._remote_s)
+        self._core.pace.flushed(self._local_s, self._remote_s, compare=not self._owner.copying)
         self._owner.flushed(running, cleanable, self._clock, self._local, self._remote)
         self.start()

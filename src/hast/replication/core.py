@@ -64,6 +64,7 @@ class Counters:
     flushes: int = 0
     read_bytes: int = 0
     write_bytes: int = 0
+    delete_bytes: int = 0
     read_errors: int = 0
     write_errors: int = 0
     delete_errors: int = 0

@@ -1,17 +1,18 @@
-"""How long the two disks take for writes and flushes, and which of them is slow beside the other.
+"""How long the two disks take for reads, writes and flushes, and which of them is slow beside the other.
 
-Times go into histograms whose buckets are a quarter of a power of two of microseconds wide. A window ends when it is
-WINDOW_S old and holds enough of both copies; a copy is slow when in two windows in a row its p99 was far above the
-other's, and no more when in two windows in a row it was not by far. The peer's times are those seen from here: the
-network is in them.
+Every time goes into `latency`. Writes and flushes that both copies carried out together are compared as well, in
+windows: one ends when it is WINDOW_S old and holds enough of both copies; a copy is slow when in two windows in a row
+its p99 was far above the other's, and no more when in two windows in a row it was not by far.
 
-A write is sampled now and then, one at a time; of flushes, of which one at a time is under way anyway, each one.
+A write and a read are sampled now and then, one at a time; each flush is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hast.replication.latency import FLUSH, LOCAL, PEER, READ, SAMPLE_EVERY_S, WRITE, Histogram, Latency, Sample
 from hast.replication.types import Request
 
 WINDOW_S = 10.0
@@ -23,35 +24,6 @@ NOT_FAR = 4.0
 EXCESS_S = 0.02
 """Less than this more than the other is nothing that anybody has to look at."""
 CONFIRM = 2
-SAMPLE_EVERY_S = 0.005
-BUCKETS = 128
-LOCAL, PEER = "local", "peer"
-WRITE, FLUSH = "write", "flush"
-
-
-class Histogram:
-    """Of times; nothing is kept of a single one."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._buckets = [0] * BUCKETS
-
-    def add(self, seconds: float) -> None:
-        us = max(0, int(seconds * 1e6))
-        bits = us.bit_length()
-        quarter = us >> (bits - 3) & 3 if bits >= 3 else 0
-        self._buckets[min(4 * bits + quarter, BUCKETS - 1)] += 1
-        self.count += 1
-
-    def p99_s(self) -> float:
-        """No more than a quarter too high; 0 when nothing was added."""
-        left = self.count - self.count // 100
-        for bucket, count in enumerate(self._buckets):
-            left -= count
-            if count and left <= 0:
-                bits, quarter = divmod(bucket, 4)
-                return ((5 + quarter) << bits >> 3) / 1e6 if bits >= 3 else (1 << bits) / 1e6
-        return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +58,7 @@ class Comparison:
         if self._began_s is None:
             self._begin(now)
         elif now - self._began_s >= WINDOW_S and min(self.local.count, self.peer.count) >= LEAST:
-            self._judge(self.local.p99_s(), self.peer.p99_s())
+            self._judge(self.local.percentile_s(99), self.peer.percentile_s(99))
             self._begin(now)
 
     def _begin(self, now: float | None) -> None:
@@ -107,6 +79,8 @@ class Pace:
     """Of one primary. `slow` is the verdict: which disk, if any."""
 
     def __init__(self) -> None:
+        self.latency = Latency()
+        self.reads = Sample()
         self.writes, self.flushes = Comparison(WRITE), Comparison(FLUSH)
         self.sample_at_s = 0.0
         """From when on the next write may be sampled; none while one is under way."""
@@ -115,6 +89,7 @@ class Pace:
         self.sampled_seq = 0
         """Its seq, until the peer has."""
         self._left = 0
+        self._compared = False
         self._told = ""
         """The copy that is said to be slow."""
         self._began_s = 0.0
@@ -129,19 +104,31 @@ class Pace:
         self.writes.reset()
         self.flushes.reset()
         self._end(0.0)
+        self.reads.end(0.0)
 
     def link_lost(self) -> None:
         """What was sampled is not answered; what was said of either disk stays."""
         self._end(0.0)
+        if self.reads.seq:
+            self.reads.end(0.0)
 
-    def flushed(self, local_s: float, peer_s: float) -> None:
-        """A flush of both copies, which began together, took so long."""
-        self.flushes.local.add(local_s)
-        self.flushes.peer.add(peer_s)
+    def flushed(self, local_s: float, peer_s: float, compare: bool) -> None:
+        """A flush took so long; -1 of a copy that did not carry it out. `compare`: both began with as much to do."""
+        if local_s >= 0:
+            self.latency.add(FLUSH, LOCAL, local_s)
+        if peer_s >= 0:
+            self.latency.add(FLUSH, PEER, peer_s)
+        if compare and local_s >= 0 and peer_s >= 0:
+            self.flushes.local.add(local_s)
+            self.flushes.peer.add(peer_s)
 
-    def sample(self, request: Request, seq: int, now: float) -> None:
-        """This write went to both copies just now. `request.left` counts the answers that it waits for."""
+    def sample(self, request: Request, seq: int, now: float, compare: bool) -> None:
+        """This write went to the local disk and, with this seq, to the peer just now; 0: to the local disk only.
+
+        `request.left` counts the answers that it waits for.
+        """
         self.sampled, self.sampled_seq, self._left = request, seq, request.left
+        self._compared = compare
         self.sample_at_s = float("inf")
         self._began_s = now
         self._local_s = self._peer_s = -1.0
@@ -151,25 +138,40 @@ class Pace:
         if self.sampled is None or self.sampled.left >= self._left:
             return
         self._local_s = now - self._began_s
+        if not self.sampled.local_error:
+            self.latency.add(WRITE, LOCAL, self._local_s)
         self.sampled = None
-        self._both_done(now)
+        self._part_done(now)
 
     def peer_done(self, now: float) -> None:
         """The peer has carried the sampled write out."""
         self._left -= 1
         self._peer_s = now - self._began_s
+        self.latency.add(WRITE, PEER, self._peer_s)
         self.sampled_seq = 0
-        self._both_done(now)
+        self._part_done(now)
 
-    def _both_done(self, now: float) -> None:
-        if self._local_s >= 0 and self._peer_s >= 0:
+    def _part_done(self, now: float) -> None:
+        if self.sampled is not None or self.sampled_seq:
+            return
+        if self._compared:
             self.writes.local.add(self._local_s)
             self.writes.peer.add(self._peer_s)
-            self._end(now)
+        self._end(now)
 
     def _end(self, now: float) -> None:
         self.sampled, self.sampled_seq = None, 0
         self.sample_at_s = now + SAMPLE_EVERY_S
+
+    def read_here(self, batch: Sequence[Request], now: float) -> None:
+        """The local disk has answered these, and a read is sampled."""
+        seconds = self.reads.ended(batch, now)
+        if seconds is not None:
+            self.latency.add(READ, LOCAL, seconds)
+
+    def read_there(self, now: float) -> None:
+        """The peer has answered the sampled read."""
+        self.latency.add(READ, PEER, self.reads.end(now))
 
     def look(self, now: float) -> Slow | None:
         """Ask now and then; returns what is to be told, once: a copy that is slow from now on."""

@@ -35,7 +35,7 @@ from hast.replication.promotion import as_led
 from hast.replication.reads import Reads
 from hast.replication.splitbrain import Changes, report, summary
 from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
-from hast.replication.types import FLUSH, READ, WRITE, Effects, Lead, Metadata, Peer, Request, Store, WireReply
+from hast.replication.types import DELETE, FLUSH, READ, WRITE, Effects, Lead, Metadata, Peer, Request, Store, WireReply
 from hast.replication.watch import TICK_S, PeerWatch
 from hast.replication.writes import MAX_ACTIVE, Writes
 
@@ -159,11 +159,19 @@ class Primary:
             elif op == FLUSH:
                 counters.flushes += 1
                 writes.enter_flush(request)
-            else:
+            elif op == DELETE:
                 counters.deletes += 1
+                counters.delete_bytes += request.length
                 enter(request)
-        if now >= core.pace.sample_at_s and core.effects.remote:
-            self._sample(now)
+            else:
+                counters.writes += 1
+                counters.write_bytes += request.length
+                enter(request)
+        if batch[-1].op == READ:
+            if now >= core.pace.reads.at_s:
+                self._sample_read(batch[-1], now)
+        elif now >= core.pace.sample_at_s:
+            self._sample_write(now)
         self._settle()
 
     def local_done(self, batch: list[Request], now: float) -> None:
@@ -182,8 +190,11 @@ class Primary:
             elif request.mode != FULLSYNC:
                 request.unacked -= 1
                 writes.ack_early(request)
-        if self.core.pace.sampled is not None:
-            self.core.pace.look_at_local(now)
+        pace = self.core.pace
+        if pace.sampled is not None:
+            pace.look_at_local(now)
+        if pace.reads.request is not None:
+            pace.read_here(batch, now)
         self._settle()
 
     def stored(self, job: Store, error: int, now: float) -> None:
@@ -348,6 +359,8 @@ class Primary:
                 writes.complete(request)
         if core.pace.sampled_seq and core.pace.sampled_seq not in pending:
             core.pace.peer_done(now)
+        if core.pace.reads.seq and core.pace.reads.seq not in pending:
+            core.pace.read_there(now)
         self._settle()
 
     # -- the supervisor and the arbiter ---------------------------------------------------------------------------
@@ -475,17 +488,28 @@ class Primary:
             "active": self.writes.active,
             "activemap_updates": self.map.updates,
             "counters": asdict(core.counters),
+            "latency": core.pace.latency.status(),
+            "at_risk_bytes": self.writes.at_risk_bytes(),
         }
 
-    def _sample(self, now: float) -> None:
-        """Take the time of the write that is about to go to both copies, if it is one of a client's."""
+    def _sample_write(self, now: float) -> None:
+        """Take the time of the write that is about to go to both copies, or to the local one, if it is a client's."""
         core = self.core
-        seq = core.effects.remote[-1][1]
-        request = core.pending.get(seq)
-        if request is None or request.op != WRITE or request.owner != CLIENT or request.left != BOTH:
+        remote, local = core.effects.remote, core.effects.local
+        seq = remote[-1][1] if remote else 0
+        request = core.pending.get(seq) if seq else local[-1] if local else None
+        if request is None or request.op != WRITE or request.owner != CLIENT or not core.local_ok:
             return
-        if core.local_ok and not self.sync.active:
-            core.pace.sample(request, seq, now)
+        if request.left == (BOTH if seq else 1):
+            core.pace.sample(request, seq, now, compare=bool(seq) and not self.sync.active)
+
+    def _sample_read(self, request: Request, now: float) -> None:
+        """Take the time of this read, which is about to go to one of the copies, if it goes in one piece."""
+        core, reads = self.core, self.core.pace.reads
+        if core.effects.local and core.effects.local[-1] is request:
+            reads.begin(now, request)
+        elif request.left == 1 and core.pending.get(core.last_seq) is request:
+            reads.begin(now, None, core.last_seq)
 
     # -- the rest -------------------------------------------------------------------------------------------------
 

@@ -14,10 +14,12 @@ from typing import Any
 from hast.config.model import SplitBrainPolicy
 from hast.format.constants import MAX_DATA_BYTES, REFERENCE_MAX_DATA_BYTES, Command, Feature, SyncSource
 from hast.format.errnos import words
+from hast.replication import latency
 from hast.replication.answer import Answer
 from hast.replication.answer import SecondHello as SecondHello
 from hast.replication.answer import SecondReply as SecondReply
 from hast.replication.core import MAP_OFFSET_BYTES, Counters
+from hast.replication.latency import Latency, Sample
 from hast.replication.promotion import as_led
 from hast.replication.ranges import RangeTable
 from hast.replication.types import (
@@ -42,6 +44,7 @@ SYNC_BEGIN, SYNC_END, TAKE_LEAD = int(Command.SYNC_BEGIN), int(Command.SYNC_END)
 LEAVING, LEFT = int(Command.LEAVING), int(Command.LEFT)
 DISK_OPERATIONS = frozenset((READ, WRITE, DELETE, FLUSH, ZERO))
 MARKS = frozenset((SYNC_BEGIN, SYNC_END, TAKE_LEAD))
+SAMPLED = {READ: latency.READ, WRITE: latency.WRITE}
 
 REFERENCE_SYNC_SEQ = 1
 """A reference primary gives every synchronisation request this seq (section 5.5), and its first client's write too."""
@@ -78,6 +81,9 @@ class Secondary:
         self.meta = as_led(metadata, lead)
         self.effects = Effects()
         self.counters = Counters()
+        self._latency = Latency()
+        self._sample = Sample()
+        self._flush_began_s: dict[Request, float] = {}
         self.primary_left = False
         """It said that it has let go."""
         self._sector_mask = sectorsize_bytes - 1
@@ -175,10 +181,15 @@ class Secondary:
                 self._held.extend(batch[position:])
                 return
             self._take(item)
+        local = self.effects.local
+        if now >= self._sample.at_s and local and local[-1].op in SAMPLED:
+            self._sample.begin(now, local[-1])
 
     def local_done(self, batch: list[Request], now: float) -> None:
         """The provider finished these."""
         self._now = now
+        if self._sample.request is not None:
+            self._take_time(batch)
         replies = self.effects.replies
         for request in batch:
             self._active -= 1
@@ -187,6 +198,7 @@ class Secondary:
             if error:
                 self._count_error(request)
             if request.op == FLUSH:
+                self._flush_over(request)
                 self._flushed_since_sync = self._flushed_since_sync or not error
                 if error and error != errno.EOPNOTSUPP and not self.meta.unflushed:
                     self._marks[self._note_unflushed()] = (request.seq, error)
@@ -245,6 +257,7 @@ class Secondary:
             "stale": meta.stale,
             "active": self._active,
             "counters": asdict(self.counters),
+            "latency": self._latency.status(),
         }
 
     def _refused(self, item: WireRequest) -> bool:
@@ -306,6 +319,7 @@ class Secondary:
         counters = self.counters
         if request.op == DELETE:
             counters.deletes += 1
+            counters.delete_bytes += request.length
         else:
             counters.writes += 1
             counters.write_bytes += request.length
@@ -330,7 +344,20 @@ class Secondary:
             if any(earlier < generation for earlier in self._writes):
                 return
             self._flushes.popleft()
+            self._flush_began_s[request] = self._now
             self.effects.local.append(request)
+
+    def _flush_over(self, request: Request) -> None:
+        took_s = self._now - self._flush_began_s.pop(request)
+        if not request.local_error:
+            self._latency.add(latency.FLUSH, latency.LOCAL, took_s)
+
+    def _take_time(self, batch: list[Request]) -> None:
+        """The local disk has carried these out."""
+        sampled = self._sample.request
+        took_s = self._sample.ended(batch, self._now)
+        if sampled is not None and took_s is not None:
+            self._latency.add(SAMPLED[sampled.op], latency.LOCAL, took_s)
 
     def _take_other(self, item: WireRequest) -> None:
         op, seq = item[0], item[1]
@@ -470,6 +497,10 @@ class Secondary:
         if noted != self.meta:
             self.meta = noted
             self.store_metadata("sync seems to have ended")
+
+    def note(self, meta: Metadata) -> None:
+        """What the disk is to say, not written yet."""
+        self.meta = meta
 
     def store_metadata(self, reason: str) -> Store:
         """Have the metadata written and flushed; returns the job to wait for."""

@@ -15,6 +15,7 @@ from hast.replication.arming import Arming
 from hast.replication.barrier import Barrier
 from hast.replication.bitmap import Bitmap
 from hast.replication.core import (
+    ASYNC,
     CLIENT,
     EIO,
     ENOTCONN,
@@ -86,6 +87,17 @@ class Writes:
     def under_way(self) -> int:
         """Client requests that are being carried out: those held back are not."""
         return self.active - len(self._held)
+
+    def at_risk_bytes(self) -> int:
+        """No less than what clients were promised and only this node holds; whole extents, so it may be more.
+
+        In memsync the peer had it before the answer; in fullsync also on its disk.
+        """
+        amap = self._core.map
+        extents = amap.owed_remote.count
+        if self._mode == ASYNC:
+            extents += sum(1 for extent in amap.inflight if extent not in amap.owed_remote)
+        return min(extents * amap.extentsize_bytes, amap.datasize_bytes)
 
     def enter(self, request: Request) -> None:
         """A client's write, zero or discard."""

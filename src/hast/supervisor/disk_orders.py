@@ -32,32 +32,46 @@ class DiskOrders:
 
     async def run(self, order: str, role: Role, path: str) -> None:
         """Raises RoleError, Stuck."""
-        if order == REPLACE and path == self._resource.local and not self._runner.no_disk:
-            raise RoleError(f"{path} is the disk in use; take it out of service first (hastctl detach).")
+        self._check(order, role, path)
         if role is Role.PRIMARY:
             await self._by_worker(order, path)
-        elif role is Role.SECONDARY:
-            await self._as_secondary(order, path)
         else:
-            raise RoleError(f"Resource {self._resource.name} has role init: its disk is not in use.")
+            await self._as_secondary(order, path)
         self._runner.detached = order == DETACH
         if order == REPLACE:
             self._settings.use_disk(path)
             if self._runner.primary is not None:
                 self._runner.primary.resource = self._settings.resource
 
+    async def may(self, order: str, role: Role, path: str) -> None:
+        """Raises RoleError with the reason why `run` would be refused now; nothing is changed."""
+        self._check(order, role, path)
+        if role is Role.PRIMARY:
+            await self._by_worker(order, path, only_look=True)
+            return
+        known = await self._whole_peer(order)
+        if order == REPLACE:
+            await self._fresh_disk(path, known, only_look=True)
+
+    def _check(self, order: str, role: Role, path: str) -> None:
+        """Raises RoleError."""
+        if role is Role.INIT:
+            raise RoleError(f"Resource {self._resource.name} has role init: its disk is not in use.")
+        if order == REPLACE and path == self._resource.local and not self._runner.no_disk:
+            raise RoleError(f"{path} is the disk in use; take it out of service first (hastctl detach).")
+
     @property
     def _resource(self) -> Resource:
         return self._settings.resource
 
-    async def _by_worker(self, order: str, path: str) -> None:
+    async def _by_worker(self, order: str, path: str, only_look: bool = False) -> None:
         worker = self._runner.worker
         if worker is None or not worker.alive:
             if order == ATTACH and self._runner.detached:
                 return
             raise RoleError("The worker process is not running.")
         try:
-            answer = await _ask(worker, order, path, self._resource.local)
+            answer = await _ask(worker, order, path, self._resource.local, only_look)
         except WorkerError as error:
             raise RoleError(str(error)) from None
         if answer.get("error"):
@@ -66,25 +80,34 @@ class DiskOrders:
     async def _as_secondary(self, order: str, path: str) -> None:
         if order == ATTACH:
             return
-        known = await ask_status(self._runner.worker) or {}
-        if known.get("needed"):
-            raise RoleError(f"Not done: {known['needed']}.")
+        known = await self._whole_peer(order)
         await self._stop_secondary()
         if order == REPLACE:
-            sizes = [int(known.get(key) or 0) for key in ("datasize", "extentsize", "keepdirty")]
-            result = await fresh_disk.run(replace(self._resource, local=path), *sizes)
-            if result["error"]:
-                raise RoleError(str(result["error"]))
+            await self._fresh_disk(path, known)
+
+    async def _whole_peer(self, order: str) -> dict[str, Any]:
+        """What the worker of a secondary knows. Raises RoleError where its disk has what the primary's lacks."""
+        known = await ask_status(self._runner.worker) or {}
+        if order != ATTACH and known.get("needed"):
+            raise RoleError(f"Not done: {known['needed']}.")
+        return known
+
+    async def _fresh_disk(self, path: str, known: dict[str, Any], only_look: bool = False) -> None:
+        sizes = [int(known.get(key) or 0) for key in ("datasize", "extentsize", "keepdirty")]
+        result = await fresh_disk.run(replace(self._resource, local=path), *sizes, only_look=only_look)
+        if result["error"]:
+            raise RoleError(str(result["error"]))
 
 
-async def _ask(worker: WorkerProcess, order: str, path: str, present: str) -> dict[str, Any]:
+async def _ask(worker: WorkerProcess, order: str, path: str, present: str, only_look: bool = False) -> dict[str, Any]:
     """With somebody beside the order who may open the disk. Raises WorkerError."""
+    request = "may-change-disk" if only_look else f"{order}-disk"
     if order == DETACH:
-        return await worker.ask("detach-disk", LIMIT_S)
+        return await worker.ask(request, LIMIT_S, order=order, path=path)
     opener = Opener()
     try:
         await opener.start(present if order == ATTACH else path)
-        return await worker.ask(f"{order}-disk", LIMIT_S, path=path, descriptors=[opener.theirs.fileno()])
+        return await worker.ask(request, LIMIT_S, order=order, path=path, descriptors=[opener.theirs.fileno()])
     except OSError as error:
         raise WorkerError(f"Unable to start a process that opens the disk: {error.strerror}.") from None
     finally:

@@ -22,7 +22,11 @@ STATISTICS = (
     "write_errors",
     "delete_errors",
     "flush_errors",
+    "read_bytes",
+    "write_bytes",
+    "delete_bytes",
 )
+LINKS = ("sent_bytes", "received_bytes")
 QUEUES = ("local", "send", "recv", "done", "idle")
 _WORKER_REFUSED = "(exit code 78)."
 _COPIED = ("resuid", "localcnt", "remotecnt", "prevrole")
@@ -64,6 +68,11 @@ def build(
             "slow_disk": (known or {}).get("slow_disk"),
             "sync_rate_bytes_s": state.settings.sync_rate_bytes_s,
             "statistics": _counters((known or {}).get("statistics"), STATISTICS),
+            "latency": (known or {}).get("latency"),
+            "links": _links((known or {}).get("link")),
+            "at_risk_bytes": (known or {}).get("at_risk_bytes"),
+            "missing_bytes": _missing(known),
+            "arbiter": state.arbiter,
             "queues": _counters((known or {}).get("queues"), QUEUES),
             "inconsistent": bool((known or metadata or {}).get("inconsistent")),
             "stale": bool((known or metadata or {}).get("stale")),
@@ -132,6 +141,16 @@ def _not_connected(
 def _counters(found: Any, names: tuple[str, ...]) -> dict[str, int]:
     values = found if isinstance(found, dict) else {}
     return {name: int(values.get(name) or 0) for name in names}
+
+
+def _links(found: Any) -> dict[str, int] | None:
+    return _counters(found, LINKS) if isinstance(found, dict) else None
+
+
+def _missing(worker: dict[str, Any] | None) -> dict[str, int] | None:
+    if worker is None or "peer_missing" not in worker:
+        return None
+    return {copy: int(worker.get(f"{copy}_missing") or 0) for copy in ("local", "peer")}
 
 
 def _problems(

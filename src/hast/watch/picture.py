@@ -25,12 +25,18 @@ class Node:
     """False where the link has no keys, so that the other node is not asked."""
     time_s: float = 0.0
     """Its clock when it answered."""
+    since_s: float = 0.0
+    """The start of its hastd."""
     release: str = ""
     resources: Mapping[str, Status] = field(default_factory=dict)
     vhids: tuple[Mapping[str, Any], ...] = ()
     """carpd's status objects; empty where none is known."""
     failover: Mapping[str, Any] | None = None
     """The last run of failover(8) there."""
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """Pools, services, exports as hast-devd last found them: true up, false down, null neither, text: what is wrong."""
+    parts_s: float = 0.0
+    """When that was, by its clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +116,21 @@ def _other(answer: Mapping[str, Any]) -> Node:
 
 
 def _node(report: Mapping[str, Any], *, is_here: bool) -> Node:
-    resources = {str(each["name"]): each for each in _list(report.get("resources")) if _is_status(each)}
+    resources = {str(each["name"]): _tidy(each) for each in _list(report.get("resources")) if _is_status(each)}
     carp = _object(report.get("carp"))
     failover = report.get("failover")
+    looked = _object(report.get("parts"))
     return Node(
         str(report.get("host") or "?"),
         is_here,
         time_s=_number(report.get("time")),
+        since_s=_number(report.get("since")),
         release=str(report.get("release") or ""),
         resources=resources,
-        vhids=tuple(each for each in _list(carp.get("vhids")) if isinstance(each, Mapping)),
+        vhids=tuple(_tidy(each) for each in _list(carp.get("vhids")) if _is_vhid(each)),
         failover=failover if isinstance(failover, Mapping) else None,
+        parts=_object(looked.get("parts")),
+        parts_s=_number(looked.get("time")),
     )
 
 
@@ -134,6 +144,31 @@ def _is_status(found: Any) -> bool:
     return isinstance(found, Mapping) and isinstance(found.get("name"), str) and not found.get("error")
 
 
+def _is_vhid(found: Any) -> bool:
+    return isinstance(found, Mapping) and isinstance(found.get("vhid"), int)
+
+
+_LISTS = frozenset({"problems", "history", "resources", "addresses"})
+_OBJECTS = frozenset({"sync", "not_connected", "split_brain", "arbiter", "missing_bytes", "statistics", "latency"})
+_SIZES = frozenset({"total_bytes", "done_bytes"})
+
+
+def _tidy(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With what is not of its kind made empty, so that nobody who reads it has to ask."""
+    kept = {
+        key: ([] if key in _LISTS and not isinstance(value, list) else value)
+        for key, value in found.items()
+        if not (key in _SIZES and not _is_size(value))
+    }
+    for key in _OBJECTS & kept.keys():
+        kept[key] = kept[key] if isinstance(kept[key], Mapping) else None
+    return kept | {"sync": _tidy(kept["sync"])} if kept.get("sync") else kept
+
+
+def _is_size(found: Any) -> bool:
+    return isinstance(found, int) and 0 <= found < 1 << 63
+
+
 def _object(found: Any) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
@@ -143,4 +178,5 @@ def _list(found: Any) -> list[Any]:
 
 
 def _number(found: Any) -> float:
-    return float(found) if isinstance(found, (int, float)) and not isinstance(found, bool) else 0.0
+    is_number = isinstance(found, (int, float)) and not isinstance(found, bool) and abs(found) < 1e18
+    return float(found) if is_number else 0.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hast.replication.pace import LOCAL, Slow
+from hast.replication.latency import LOCAL
+from hast.replication.pace import Slow
 
 
 def in_words(slow: Slow, local: str, peer: str) -> str:

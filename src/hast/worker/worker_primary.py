@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -300,6 +301,10 @@ class PrimaryWorker(Worker):
         elif do in ("detach-disk", "attach-disk", "replace-disk"):
             self._change_disk(str(do), str(message.get("path") or ""), message.get("id"))
             return True
+        elif do == "may-change-disk":
+            open_by, over = self._opening(self._refuser(message.get("id")))
+            self._disk_change.may(str(message.get("order")), str(message.get("path") or ""), open_by, over)
+            return True
         elif do == "withhold":
             engine.withhold(bool(message.get("in_use")), now)
             self._await_quiet(message.get("id"), now + float(message["limit_s"]))
@@ -313,22 +318,29 @@ class PrimaryWorker(Worker):
         def answer(error: str) -> None:
             if do != "attach-disk" and not error and path:
                 self.resource = replace(self.resource, local=path)
-            self.say({"reply": number, "error": f"Not done: {error}." if error else None})
+            self._refuser(number)(error)
 
-        openers = [socket.socket(fileno=descriptor) for descriptor in self.take_received()]
-        open_by = partial(opener.ask, openers[0]) if openers else open_provider
-
-        def over(error: str) -> None:
-            for sock in openers:
-                sock.close()
-            answer(error)
-
+        open_by, over = self._opening(answer)
         if do == "detach-disk":
             self._disk_change.detach(over)
         elif do == "attach-disk":
             self._disk_change.attach(self.resource.local, open_by, over)
         else:
             self._disk_change.replace(path, open_by, over)
+
+    def _opening(self, answer: Callable[[str], None]) -> tuple[opener.Open, Callable[[str], None]]:
+        """How the disk of the order at hand is opened, and its answer, after which nobody opens it any more."""
+        openers = [socket.socket(fileno=descriptor) for descriptor in self.take_received()]
+
+        def over(error: str) -> None:
+            for sock in openers:
+                sock.close()
+            answer(error)
+
+        return (partial(opener.ask, openers[0]) if openers else open_provider), over
+
+    def _refuser(self, number: Any) -> Callable[[str], None]:
+        return lambda error: self.say({"reply": number, "error": f"Not done: {error}." if error else None})
 
     def _await_quiet(self, number: Any, until_s: float) -> None:
         assert self.engine is not None
@@ -458,6 +470,7 @@ class PrimaryWorker(Worker):
                 "flush_errors": counters.flush_errors,
                 "read_bytes": counters.read_bytes,
                 "write_bytes": counters.write_bytes,
+                "delete_bytes": counters.delete_bytes,
             },
             "queues": {
                 "local": provider.pending,
@@ -512,7 +525,7 @@ class PrimaryWorker(Worker):
         return problems
 
 
-_COPIED = (*COPIED_STATE, "local_missing", "peer_missing")
+_COPIED = (*COPIED_STATE, "local_missing", "peer_missing", "latency", "at_risk_bytes")
 _PROBLEMS = (
     ("stale", "stale", "The local copy missed writes; what it lacks is taken from the peer."),
     ("inconsistent", "inconsistent", "The local copy is being synchronised and is not usable on its own."),

@@ -451,6 +451,7 @@ class SecondaryWorker(Worker):
                 "flush_errors": counters.flush_errors,
                 "read_bytes": counters.read_bytes,
                 "write_bytes": counters.write_bytes,
+                "delete_bytes": counters.delete_bytes,
             },
             "queues": {
                 "local": provider.pending,
@@ -471,6 +472,7 @@ class SecondaryWorker(Worker):
                 "received_bytes": self._buffer.received_bytes,
                 "queued_bytes": self._replies.queued_bytes,
             },
+            "latency": state["latency"],
             "polling": {"windows": self.reactor.poller.windows, "hits": self.reactor.poller.hits},
         }
 
