@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,15 @@ from hast.config.devdconf import parse
 from hast.failover.commands import alive
 from hast.failover.devd import sources
 from hast.failover.devd.events import Event, link
-from hast.failover.devd.runner import Runner, is_carpd
+from hast.failover.devd.runner import Runner, is_carpd, run_here
 from hast.failover.devd.sources import follow_carpd, follow_hastd, link_changes
 
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 PROGRAM = (sys.executable, "-m", "hast.cli.hast_devd")
 
 
 def runner_of(text: str, deadline_s: float = 10.0) -> Runner:
-    return Runner(parse(text, "devd.conf").rules, deadline_s)
+    return Runner(parse(text, "devd.conf").rules, partial(run_here, deadline_s))
 
 
 def rule(action: str, conditions: str = "", priority: int = 10) -> str:
@@ -308,10 +310,11 @@ def test_links_tell_changes_only() -> None:
     ]
 
 
-def test_the_daemon_runs_actions_rereads_rules_and_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("user", ["", pytest.param("daemon", marks=as_root)])
+def test_the_daemon_runs_actions_rereads_rules_and_ends(tmp_path: Path, user: str) -> None:
     conf, log, carpd, pid = (tmp_path / name for name in ("devd.conf", "log", "carpd.sock", "pid"))
     conf.write_text(rule(f"echo first $subsystem >> {tmp_path}/out", 'match "system" "IFNET";'))
-    environment = {**os.environ, "HAST_SYSLOG": str(log)}
+    environment = {**os.environ, "HAST_SYSLOG": str(log), "HAST_DEVD_USER": user}
     writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

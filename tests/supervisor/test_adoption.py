@@ -171,7 +171,7 @@ def test_whoever_serves_the_socket_of_a_worker_and_is_not_that_worker_is_not_bel
     one = pair.one
     worker = one.status()["workerpid"]
     one.kill()
-    door = one.run_directory / "disk1.adopt"
+    door = one.run_directory / "worker" / "disk1.adopt"
     wait_for(door.exists, "the worker's socket")
     door.unlink()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as liar:
@@ -187,7 +187,7 @@ def test_who_looks_at_the_offer_and_goes_changes_nothing(pair: Pair) -> None:
     one = pair.one
     worker = one.status()["workerpid"]
     one.kill()
-    door = one.run_directory / "disk1.adopt"
+    door = one.run_directory / "worker" / "disk1.adopt"
     wait_for(door.exists, "the worker's socket")
     for _ in range(3):
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:

@@ -114,7 +114,7 @@ class Torn:
     def records(self, node: Node) -> list[dict[str, Any]]:
         """The records of discarded changes, each with its map."""
         found = []
-        for path in sorted((node.directory / "run" / "state").glob("*.json")):
+        for path in sorted((node.directory / "run" / "state" / "discarded").glob("*.json")):
             record = json.loads(path.read_text())
             found.append(record | {"map": (path.parent / record["map_file"]).read_bytes()})
         return found

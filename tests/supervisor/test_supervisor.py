@@ -231,7 +231,7 @@ def test_orderly_stop_drains_workers_and_removes_files(daemon: Daemon) -> None:
     assert not alive(worker)
     assert any(record.get("message", {}).get("do") == "stop" for record in seen(daemon))
     assert not (daemon.directory / "ctl").exists()
-    assert list(daemon.run_directory.iterdir()) == []
+    assert [path.relative_to(daemon.run_directory) for path in daemon.run_directory.rglob("*")] == [Path("worker")]
 
 
 def test_sigint_stops_as_well(daemon: Daemon) -> None:

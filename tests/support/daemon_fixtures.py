@@ -18,6 +18,7 @@ def make_daemon() -> Iterator[MakeDaemon]:
     """Makes Daemons in short directories (Unix socket paths are limited); stops all of them."""
     made: list[Daemon] = []
     with TemporaryDirectory(prefix="hd") as directory:
+        Path(directory).chmod(0o711)  # as /run and /var/lib are: workers may be another user
 
         def make(resources: dict[str, str] | None = None, fake: bool = True) -> Daemon:
             made.append(Daemon(Path(directory) / f"n{len(made)}", resources, fake))

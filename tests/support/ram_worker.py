@@ -157,10 +157,12 @@ def _serve_fuse(descriptor: int, disk_file: str, resume: bool, block_bytes: int)
 
 
 def _serve_ublk(number: int, engine: RamEngine, block_bytes: int) -> None:
-    from hast.worker.export.ublk import UblkQueue
+    from hast.worker.export.ublk import UblkQueue, open_channel
 
     reactor = EpollReactor()
-    queue = UblkQueue(reactor, engine.submit, engine.congested, len(engine.view), block_bytes, number=number)
+    queue = UblkQueue(
+        reactor, engine.submit, engine.congested, len(engine.view), block_bytes, channel=open_channel(number)
+    )
     queue.start()
     print("ready", flush=True)
     reactor.run()

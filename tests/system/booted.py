@@ -20,6 +20,7 @@ DEPENDENCIES = (
     "python3-lark",
     "python3-click",
     "python3-setproctitle",
+    "python3-seccomp",
     "python3-aiohttp",
     "python3-prometheus-client",
     "python3-venv",

@@ -37,7 +37,7 @@ ExecStart=/usr/bin/python3 /usr/local/sbin/records.py serve /zhast/records {PORT
 HEADING = "Two Debians, one pool"
 WITNESS = "A third machine as witness"
 RESOURCES = ("disk1", "disk2", "disk3")
-UNITS = ("hastd", "carpd", "hast-devd")
+UNITS = ("hastd", "carpd", "hast-devd", "hast-action")
 SETTLE_S = 120.0
 COMPARE_TRIES = 20
 

@@ -10,7 +10,7 @@ from booted import System
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("system")]
 SUITES = ["bookworm", "trixie"]
-SERVICES = ("hastd", "hast-devd", "carpd", "hast-witness")
+SERVICES = ("hast-action", "hastd", "hast-devd", "carpd", "hast-witness")
 CONFIGURATION = {
     "/etc/hast.conf": "resource disk1 { on hast1 { local /srv/disk1 remote none } }",
     "/etc/carp.conf": 'interface pub\non hast1 { ifconfig carp0 "inet 10.10.10.180/24 vhid 1 pass secret" }',
@@ -58,7 +58,7 @@ class TestLife:
 
     def test_the_node_has_a_key_of_its_own(self, system: System) -> None:
         assert re.fullmatch("[0-9a-f]{64}\n", system.run("hastctl keygen --show").stdout)
-        assert system.run("stat -c %a /var/lib/hast /var/lib/hast/node.key").stdout.split() == ["700", "600"]
+        assert system.run("stat -c %a /var/lib/hast /var/lib/hast/node.key").stdout.split() == ["711", "640"]
 
     def test_commands_and_manual_pages_are_there(self, system: System) -> None:
         for command in (
@@ -80,7 +80,7 @@ class TestLife:
     def test_an_unconfigured_machine_starts_nothing_but_the_witness(self, system: System) -> None:
         until(system, "systemctl is-active -q hast-witness")
         states = [property_of(system, unit, "ActiveState") for unit in SERVICES]
-        assert states == ["inactive", "inactive", "inactive", "active"], journal(system)
+        assert states == ["inactive"] * 4 + ["active"], journal(system)
 
     def test_the_target_becomes_active(self, system: System) -> None:
         for path, text in CONFIGURATION.items():
@@ -99,6 +99,20 @@ class TestLife:
         until(system, "mountpoint -q /mnt")
         system.run("echo kept >/mnt/file && sync")
         assert "device: " not in system.run("journalctl -b -p err -u hastd -o cat").stdout
+
+    def test_who_reads_foreign_text_has_no_rights(self, system: System) -> None:
+        worker = system.run("hastctl list disk1 | awk '/workerpid|pid:/ {print $2; exit}'").stdout.strip()
+        for pid, user in ((worker, "hast-worker"), (property_of(system, "hast-devd", "MainPID"), "hast-devd")):
+            assert system.run(f"ps -o user:32= -p {pid}").stdout.strip() == user
+            rights = system.run(f"grep -E 'CapEff|NoNewPrivs' /proc/{pid}/status").stdout.split()
+            assert rights == ["CapEff:", "0" * 16, "NoNewPrivs:", "1"]
+
+    def test_hooks_run_as_root_with_all_rights(self, system: System) -> None:
+        system.run("printf '#!/bin/sh\nid -u >/root/hook; grep CapEff /proc/self/status >>/root/hook' >/root/hook.sh")
+        system.run("chmod 755 /root/hook.sh; sed -i 's|^resource disk1 {|& exec /root/hook.sh|' /etc/hast.conf")
+        system.run("hastctl reload && failover slave && failover master")
+        until(system, "test -s /root/hook")
+        assert system.run("cat /root/hook").stdout == "0\n" + system.run("grep CapEff /proc/1/status").stdout
 
     def test_the_monitor_asks_hastd_with_no_right_but_that_of_the_group(self, system: System) -> None:
         until(system, "curl -sf http://127.0.0.1:9457/metrics | grep -q '^hast_up.* 1.0'")
@@ -125,7 +139,7 @@ class TestLife:
         until(system, "journalctl -t hast-notify HAST_EVENT=failover-done -o cat | grep -q 'failover master of disk1'")
 
     def test_nothing_that_a_unit_forbids_is_needed(self, system: System) -> None:
-        units = ("carpd", "hast-witness", "hast-monitor", "hast-devd", "hastd", "hast-notify")
+        units = ("carpd", "hast-witness", "hast-monitor", "hast-devd", "hastd", "hast-notify", "hast-action")
         told = system.run(f"journalctl -b -o cat {' '.join(f'-u {unit}' for unit in units)}").stdout
         assert not re.findall(r".*(?:Read-only file system|Operation not permitted|Permission denied).*", told)
 
@@ -148,7 +162,7 @@ class TestLife:
     def test_stop_gives_the_address_up_and_then_the_service(self, system: System) -> None:
         until(system, "mountpoint -q /mnt")
         system.run("systemctl stop hast.target")
-        for unit in SERVICES[:3]:
+        for unit in SERVICES[:4]:
             until(system, f"test $(systemctl show --value -p ActiveState {unit}) = inactive", 200.0)
         assert "10.10.10.180" not in system.run("ip address show dev pub").stdout
         system.run("! mountpoint -q /mnt && ! ls /dev/hast/disk1")

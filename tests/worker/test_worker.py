@@ -101,7 +101,8 @@ def test_s6_a_worker_is_told_by_the_one_before_it_that_only_the_peers_copy_is_go
 ) -> None:
     monkeypatch.setenv("HAST_RUN", str(tmp_path))
     create_image(tmp_path / "image")
-    FlushMark(tmp_path / "disk1.flush").note_lead(Lead.PEERS)
+    (tmp_path / "worker").mkdir()
+    FlushMark(tmp_path / "worker" / "disk1.flush").note_lead(Lead.PEERS)
     process, _ = start_primary(tmp_path / "image", (), tmp_path)
     try:
         said = process.expect(lambda message: message.get("say") == "refused")

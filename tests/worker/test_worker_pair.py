@@ -222,10 +222,11 @@ def test_a_lost_supervisor_is_waited_for_while_the_worker_serves(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HAST_RUN", str(tmp_path))
+    (tmp_path / "worker").mkdir()
     worker, _node, client = pair.up()
     assert client.write(0, b"z" * 4096) == 0
     worker.control.close()
-    door = tmp_path / "disk1.adopt"
+    door = tmp_path / "worker" / "disk1.adopt"
     wait_until(door.exists, "the worker's socket")
     assert client.write(4096, b"y" * 4096) == 0
     worker.control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

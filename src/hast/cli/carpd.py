@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -17,11 +18,12 @@ from hast.config import carpconf
 from hast.config.carp_model import DEFAULT_CARP_CONF, CarpConfiguration
 from hast.config.host import this_host
 from hast.config.model import ConfigError
-from hast.daemon import logs
+from hast.daemon import logs, privileges
 from hast.daemon.daemonize import daemonize
 from hast.daemon.notify import Notifier
 from hast.daemon.pidfile import Pidfile, PidfileError
 from hast.daemon.private_file import complaint
+from hast.daemon.privileges import Capability
 from hast.daemon.sockets import SocketError, bind_unix
 from hast.format.carp import PROTOCOL
 from hast.net.carpd import PASSWORDS, Carpd, control_path, vhids
@@ -97,6 +99,8 @@ def _run(arguments: argparse.Namespace) -> int:
         else:
             daemonize(pidfile.write)
         setproctitle("carpd")
+        if os.geteuid() == 0:
+            privileges.keep_only([Capability.NET_ADMIN, Capability.NET_RAW])
         logs.setup(foreground=arguments.foreground, debug=arguments.debug, program="carpd")
         try:
             asyncio.run(_serve(configuration, load, sock, arguments.hastd, notifier))

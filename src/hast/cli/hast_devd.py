@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import sys
@@ -20,6 +19,8 @@ MAX_DEADLINE_S = 86400.0
 EXIT_USAGE = 64
 EXIT_DATA = 65
 EXIT_NO_INPUT = 66
+EXIT_SYSTEM = 71
+DEFAULT_ACTIONS_PIDFILE = "/run/hast-action.pid"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from hast.daemon.pidfile import PidfileError
 
     try:
+        if options.actions or options.run_actions:
+            return _serve(None, options)
         configuration = load(options.config)
         if options.test:
             print(f"{options.config}: {_found(len(configuration.rules))}")
@@ -63,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         "--replay", metavar="FILE", help="print what the rules would do with recorded events ('-': stdin)"
     )
     parser.add_argument("--record", metavar="FILE", help="append every event to this file, for --replay")
+    halves = parser.add_mutually_exclusive_group()
+    halves.add_argument("--actions", metavar="SOCKET", help="have actions run by the service that listens there")
+    halves.add_argument("--run-actions", metavar="SOCKET", help="be that service, and read no events")
     parser.add_argument("--carpd", metavar="SOCKET", help="control socket of carpd (default: carpd.sock in /run/hast)")
     parser.add_argument(
         "--hastd", metavar="SOCKET", default="/var/run/hastctl", help="control socket of hastd (default: %(default)s)"
@@ -108,14 +114,17 @@ def _replay(configuration: DevdConfiguration, path: str) -> int:
     return 0 if good else EXIT_DATA
 
 
-def _serve(configuration: DevdConfiguration, options: argparse.Namespace) -> int:
+def _serve(configuration: DevdConfiguration | None, options: argparse.Namespace) -> int:
+    """`configuration`: None where another process reads it."""
     from hast.config.devdconf import load
-    from hast.daemon import logs
+    from hast.daemon import logs, privileges
     from hast.daemon.daemonize import daemonize
     from hast.daemon.notify import Notifier
     from hast.daemon.paths import carpd_socket
     from hast.daemon.pidfile import Pidfile
-    from hast.failover.devd.daemon import Settings, serve
+    from hast.failover.devd import halves
+    from hast.failover.devd.daemon import ActionsLost
+    from hast.failover.devd.settings import Settings
 
     config = os.path.abspath(options.config)
     settings = Settings(
@@ -123,22 +132,45 @@ def _serve(configuration: DevdConfiguration, options: argparse.Namespace) -> int
         carpd=options.carpd or str(carpd_socket()),
         hastd=options.hastd.removeprefix("uds://").removeprefix("unix://"),
         deadline_s=options.deadline,
-        record=os.path.abspath(options.record) if options.record else None,
         failover=os.path.abspath(options.failover) if options.failover else None,
         notifier=Notifier(),
     )
-    pidfile = Pidfile(os.path.abspath(options.pidfile or configuration.pidfile), "hast-devd")
+    default = configuration.pidfile if configuration else DEFAULT_ACTIONS_PIDFILE
+    pidfile = Pidfile(os.path.abspath(options.pidfile or default), "hast-devd")
+
+    def set_up_logs() -> None:
+        logs.setup(foreground=options.foreground, debug=options.debug, program="hast-devd")
+        _log_to_file(os.environ.get("HAST_SYSLOG"))
+
     try:
+        record = open(options.record, "a") if options.record else None  # noqa: SIM115
         if options.foreground:
             pidfile.write()
         else:
             daemonize(pidfile.write)
-        logs.setup(foreground=options.foreground, debug=options.debug, program="hast-devd")
-        _log_to_file(os.environ.get("HAST_SYSLOG"))
-        asyncio.run(serve(configuration, settings))
-        logs.flush()
+        if options.run_actions:
+            set_up_logs()
+            halves.actions(options.run_actions, settings, pidfile.close)
+        elif configuration is None:
+            set_up_logs()
+            halves.remote(halves.connect(options.actions), settings, record)
+        elif (user := halves.reader_identity()) is not None:
+            sock = halves.fork_actions(settings, set_up_logs, pidfile.close)
+            set_up_logs()
+            privileges.become(user)
+            halves.remote(sock, settings, record)
+        else:
+            set_up_logs()
+            halves.together(configuration, settings, record)
+    except ActionsLost as error:
+        logging.getLogger("hast.devd").critical("%s", error)
+        return error.exit_code
+    except OSError as error:
+        print(f"hast-devd: {error.filename}: {error.strerror}", file=sys.stderr)
+        return EXIT_SYSTEM
     finally:
         pidfile.close()
+        logs.flush()
     return 0
 
 

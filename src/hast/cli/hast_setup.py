@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -114,6 +115,20 @@ def install(root: Path, share: Path, commands: Path) -> None:
         (root / path).symlink_to(target)
     _write_manifest(root, {*files, *links}, made)
     _tell_systemd(root, ["systemd-sysusers"], ["systemd-tmpfiles", "--create"], ["systemctl", "daemon-reload"])
+    if root == Path("/") and not _running_systemd():
+        _add_users(share)
+
+
+def _add_users(share: Path) -> None:
+    """Those that services are to run as, where systemd does not make them. What fails is told; root does without."""
+    text = "".join(path.read_text() for path in sorted((share / "sysusers.d").iterdir()))
+    for name in (words[1] for words in map(str.split, text.splitlines()) if words and words[0] == "u"):
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", name]
+            if shutil.which(command[0]) is None or subprocess.run(command, check=False, timeout=SYSTEMD_S).returncode:
+                print(f"hast-setup: there is no user {name}: what would be it runs as root", file=sys.stderr)
 
 
 def _files(share: Path, commands: Path, backoff: bool) -> dict[Path, bytes]:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hast.daemon import elsewhere
+
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """Exit codes of the shell when the program cannot be run."""
 
 
 def by_shell(argv: Sequence[str]) -> list[str]:
-    """The command line to start instead of `argv`: the same process with the same arguments, once it runs."""
-    return ["/bin/sh", "-c", 'exec "$@"', "hast", *argv]
+    """The command line to start instead of `argv`: the same process with the same arguments, once it runs; outside of a
+    confined service."""
+    return elsewhere.through(["/bin/sh", "-c", 'exec "$@"', "hast", *argv])
 
 
 def why_not_run(exit_code: int) -> str | None:

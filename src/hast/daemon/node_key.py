@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from hast.daemon.paths import make_state_directory, state_directory
+from hast.daemon.privileges import worker_identity
 
 KEY, CERTIFICATE = "node.key", "node.crt"
 NEXT_KEY, NEXT_CERTIFICATE = "node-next.key", "node-next.crt"
@@ -59,8 +60,9 @@ def generate(directory: Path | None = None, *, following: bool = False) -> str:
         with tempfile.TemporaryDirectory(dir=directory, prefix=".keygen-") as made:
             new_key, new_certificate = Path(made, "key"), Path(made, "crt")
             _openssl(new_key, new_certificate)
-            new_key.chmod(0o600)
-            new_certificate.chmod(0o600)
+            for each in (new_key, new_certificate):
+                each.chmod(0o600)
+                share(each)
             os.link(new_certificate, certificate)
             os.link(new_key, key)
     except OSError as error:
@@ -81,6 +83,24 @@ def switch(directory: Path | None = None) -> str:
     except OSError as error:
         raise NodeKeyError(f"{error.filename}: {error.strerror}") from None
     return found
+
+
+def share(path: Path) -> None:
+    """hastd's workers make the sessions of links, and read the key; nobody else does. Raises OSError."""
+    worker = worker_identity()
+    if worker is not None and (path.stat().st_gid, path.stat().st_mode & 0o777) != (worker.gid, 0o640):
+        os.chown(path, -1, worker.gid)
+        path.chmod(0o640)
+
+
+def share_own() -> None:
+    """The same of the key that is there. Raises OSError."""
+    worker, directory = worker_identity(), state_directory()
+    if worker is None or not (directory / KEY).exists():
+        return
+    for name in (KEY, CERTIFICATE, NEXT_KEY, NEXT_CERTIFICATE):
+        if (directory / name).exists():
+            share(directory / name)
 
 
 def _openssl(key: Path, certificate: Path) -> None:

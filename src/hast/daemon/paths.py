@@ -61,6 +61,11 @@ def resource_file(name: str, suffix: str) -> Path:
     return run_directory() / f"{file_stem(name)}.{suffix}"
 
 
+def worker_file(name: str, suffix: str) -> Path:
+    """The same in the directory that is the workers' own."""
+    return run_directory() / "worker" / f"{file_stem(name)}.{suffix}"
+
+
 def nbd_socket(name: str) -> Path:
     """Unix socket on which the worker of a primary serves NBD."""
     return resource_file(name, "nbd")

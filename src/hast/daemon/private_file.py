@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hast.daemon.privileges import worker_identity
+
 FOR_OTHERS = 0o077
 
 
@@ -22,11 +24,15 @@ def complaint(path: str, what: str) -> str:
 
 
 def is_readable_by_others(path: Path) -> bool:
-    """Whether more than its owner may open it; a file that is not there is nobody's."""
+    """Whether more than its owner, and the group of hastd's workers, may open it; a file that is not there is
+    nobody's."""
     try:
-        return bool(path.stat().st_mode & FOR_OTHERS)
+        status = path.stat()
     except OSError:
         return False
+    worker = worker_identity()
+    allowed = 0o040 if worker is not None and status.st_gid == worker.gid else 0
+    return bool(status.st_mode & FOR_OTHERS & ~allowed)
 
 
 def is_private(status: os.stat_result) -> bool:

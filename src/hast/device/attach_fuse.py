@@ -15,19 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from hast.daemon import paths
+from hast.device import mounting
 from hast.device.device_helper import is_over
 from hast.device.device_steps import (
     DeviceError,
     Record,
-    abort_connection,
     kernel_version,
     loop_command,
     make_link,
-    mount_fuse,
     mount_minor,
     remove_link,
     run_helper,
-    unmount,
 )
 
 ATTACH_DEADLINE_S = 10.0
@@ -102,11 +100,12 @@ class FuseAttachment:
         try:
             mount.mkdir(mode=0o700)
             self._mount = mount
-            self._descriptor = mount_fuse(mount)
+            self._descriptor = await mounting.mount_fuse(mount)
             self._minor = mount_minor(mount)
-        except OSError as error:
+        except (OSError, DeviceError) as error:
             await self.close()
-            raise DeviceError(f"Unable to mount the FUSE file for {self._name}: {error.strerror}.") from None
+            reason = getattr(error, "strerror", None) or error
+            raise DeviceError(f"Unable to mount the FUSE file for {self._name}: {reason}.") from None
 
     async def attach(self, size_bytes: int, sector_size_bytes: int, worker_pid: int) -> str:
         """Loop device and link, over a worker that serves. Returns the link's path. Raises DeviceError."""
@@ -114,7 +113,7 @@ class FuseAttachment:
             command = loop_command("attach", self._file, sector_size_bytes)
             result = await run_helper(command, ATTACH_DEADLINE_S)
         except DeviceError as error:
-            self._abort()
+            await self._abort()
             raise DeviceError(f"Unable to attach a loop device to {self._file}: {error}.") from None
         self._loop = str(result["loop"])
         if not result["direct"]:
@@ -149,21 +148,21 @@ class FuseAttachment:
             log.warning("Unable to %s %s: %s.", what, self._loop, error)
             return False
 
-    def _abort(self) -> None:
+    async def _abort(self) -> None:
         if self._minor is not None:
-            abort_connection(self._minor)
+            await mounting.abort_connection(self._minor)
 
     async def close(self) -> None:
         """Undo everything; open users get errors from here on, nothing waits for them. Raises nothing."""
         remove_link(self._link)
-        self._abort()
+        await self._abort()
         if self._mount is not None:
             await detach_loops(self._mount)
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
         if self._mount is not None:
-            remove_mount(self._mount)
+            await remove_mount(self._mount)
             self._mount = None
         self._loop = ""
         self._record.remove()
@@ -184,22 +183,22 @@ async def detach_loops(mount: Path) -> None:
             log.warning("Unable to detach %s: %s.", loop, error)
 
 
-def remove_mount(mount: Path) -> None:
+async def remove_mount(mount: Path) -> None:
     """Unmount lazily, however often it is mounted, and remove the directory."""
     try:
         while mount_minor(mount) is not None:
-            unmount(mount)
+            await mounting.unmount(mount)
         mount.rmdir()
     except FileNotFoundError:
         pass
-    except OSError as error:
-        log.warning("Unable to remove %s: %s", mount, error.strerror)
+    except (OSError, DeviceError) as error:
+        log.warning("Unable to remove %s: %s", mount, getattr(error, "strerror", None) or error)
 
 
 async def clean_up_fuse(mount: Path) -> None:
     """Undo what a killed hastd left at `mount`. Its workers must be gone. Raises nothing."""
     minor = mount_minor(mount)
     if minor is not None:
-        abort_connection(minor)
+        await mounting.abort_connection(minor)
     await detach_loops(mount)
-    remove_mount(mount)
+    await remove_mount(mount)

@@ -7,7 +7,6 @@ the system calls made directly here (mount, lazy unmount, the abort file) do not
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import logging
 import os
@@ -19,13 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from hast.daemon import paths
+from hast.device import mount_helper
 
 KILL_WAIT_S = 0.5
 """How long a killed helper may take to die before it is left behind."""
 CONNECTIONS = Path("/sys/fs/fuse/connections")
-_MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
-_MNT_DETACH = 2
-_libc = ctypes.CDLL(None, use_errno=True)
 
 log = logging.getLogger("hast.device")
 
@@ -49,11 +46,13 @@ def kernel_version(release: str | None = None) -> tuple[int, int, int]:
     return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else (0, 0, 0)
 
 
-async def run_helper(command: Sequence[str], deadline_s: float, descriptors: Sequence[int] = ()) -> dict[str, Any]:
+async def run_helper(
+    command: Sequence[str], deadline_s: float, descriptors: Sequence[int] = (), stdin: int | None = None
+) -> dict[str, Any]:
     """Run a helper and return the JSON object it printed. Raises DeviceError; a stuck helper is killed, or left."""
     process = await asyncio.create_subprocess_exec(
         *command,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         pass_fds=tuple(descriptors),
@@ -95,19 +94,16 @@ async def _end_helper(process: asyncio.subprocess.Process) -> None:
         log.warning("Helper process %d is stuck in the kernel and is left behind.", process.pid)
 
 
-def _system_call(result: int, what: str) -> None:
-    if result:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+def open_fuse() -> int:
+    """A descriptor for a FUSE server. Raises OSError."""
+    return os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def mount_fuse(directory: Path) -> int:
     """Open /dev/fuse and mount it on `directory`; returns the descriptor. Raises OSError. The server need not run."""
-    descriptor = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-    options = f"fd={descriptor},rootmode=40000,user_id=0,group_id=0".encode()
+    descriptor = open_fuse()
     try:
-        result = _libc.mount(b"hast", os.fsencode(directory), b"fuse.hast", _MS_NOSUID_NODEV_NOEXEC, options)
-        _system_call(result, f"mount {directory}")
+        mount_helper.mount(descriptor, str(directory))
     except OSError:
         os.close(descriptor)
         raise
@@ -116,7 +112,7 @@ def mount_fuse(directory: Path) -> int:
 
 def unmount(directory: Path) -> None:
     """Take the mount out of the tree at once; the kernel forgets it when its last user is gone. Raises OSError."""
-    _system_call(_libc.umount2(os.fsencode(directory), _MNT_DETACH), f"umount {directory}")
+    mount_helper.unmount(str(directory))
 
 
 def mount_minor(directory: Path) -> int | None:
@@ -133,31 +129,20 @@ def _unescape(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
-def abort_connection(minor: int) -> bool:
-    """Make everything that waits for this FUSE server fail now. False when the connection is already gone."""
+def abort_by_fusectl(minor: int) -> bool:
+    """Make everything that waits for this FUSE server fail now. False when the connection is already gone, or nobody
+    has mounted fusectl."""
     try:
         (CONNECTIONS / str(minor) / "abort").write_text("1")
         return True
     except OSError:
-        return _abort_by_own_mount(minor)
+        return False
 
 
-def _abort_by_own_mount(minor: int) -> bool:
-    """The same where nobody has mounted fusectl: it is mounted for this one write."""
-    directory = paths.run_directory() / f"fusectl.{os.getpid()}"
-    try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-        _system_call(_libc.mount(b"fusectl", os.fsencode(directory), b"fusectl", 0, None), "mount fusectl")
-    except OSError:
-        return False
-    try:
-        (directory / str(minor) / "abort").write_text("1")
-        return True
-    except OSError:
-        return False
-    finally:
-        unmount(directory)
-        directory.rmdir()
+def abort_connection(minor: int) -> bool:
+    """The same also where fusectl is not mounted."""
+    scratch = paths.run_directory() / f"fusectl.{os.getpid()}"
+    return abort_by_fusectl(minor) or mount_helper.abort_by_own_mount(minor, str(scratch))
 
 
 def make_link(link: Path, target: str) -> None:

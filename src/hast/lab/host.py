@@ -212,7 +212,8 @@ class Host:
 
 def _environment() -> dict[str, str]:
     programs = f"{Path(sys.prefix) / 'bin'}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return {"PATH": programs, "HOME": "/root", "LANG": "C.UTF-8", "TZ": os.environ.get("TZ", "UTC")}
+    users = {name: os.environ[name] for name in ("HAST_USER", "HAST_DEVD_USER") if name in os.environ}
+    return {"PATH": programs, "HOME": "/root", "LANG": "C.UTF-8", "TZ": os.environ.get("TZ", "UTC")} | users
 
 
 def _visible() -> list[str]:

@@ -1,8 +1,8 @@
 """Workers of a hastd that died, found again: each is known by the kernel's word, not by its number alone.
 
-A record in the run directory holds a worker's process id and start time; the socket beside it (worker/successor.py) has
-to be served by that very process, as this user. What it offers is taken over by `resource_state.py`, or refused here by
-closing the connection, which changes nothing for the worker.
+A record in the run directory holds a worker's process id and start time; the socket of that name (worker/successor.py)
+has to be served by that very process, as this user or as that of workers. What it offers is taken over by
+`resource_state.py`, or refused here by closing the connection, which changes nothing for the worker.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from hast.config.model import Resource
 from hast.daemon.logs import in_words
+from hast.daemon.privileges import worker_identity
 from hast.device import device
 from hast.format.constants import Role
 from hast.supervisor import leftovers
@@ -93,9 +94,10 @@ async def end_others(offers: Iterable[str]) -> None:
 async def _ask(record: WorkerRecord) -> Offer | None:
     """What this worker offers; None when it is gone, or does not open its door in time."""
     loop = asyncio.get_running_loop()
+    users = _users()
     until_s = loop.time() + DOOR_LIMIT_S
     while record.is_alive():
-        sock = _knock(record)
+        sock = _knock(record, users)
         if sock is not None:
             return await _receive(record, sock)
         if loop.time() >= until_s:
@@ -104,14 +106,21 @@ async def _ask(record: WorkerRecord) -> Offer | None:
     return None
 
 
-def _knock(record: WorkerRecord) -> socket.socket | None:
+def _users() -> set[int]:
+    """Whom a worker of hastd may run as."""
+    worker = worker_identity()
+    return {os.geteuid()} | ({worker.uid} if worker is not None else set())
+
+
+def _knock(record: WorkerRecord, users: Collection[int]) -> socket.socket | None:
     """A connection to the worker of the record and to nobody else."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     sock.setblocking(False)
     try:
         sock.connect(str(record.door))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, messages.MAX_MESSAGE_BYTES * 2)
-        if user_of(sock) == (record.pid, os.geteuid()) and record.is_alive():
+        pid, uid = user_of(sock)
+        if pid == record.pid and uid in users and record.is_alive():
             return sock
         log.warning("%s is not served by worker %d; not believed.", record.door, record.pid)
     except OSError:

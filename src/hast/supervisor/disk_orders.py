@@ -11,9 +11,10 @@ from hast.config.model import Resource
 from hast.format.constants import Role
 from hast.supervisor.live_settings import LiveSettings
 from hast.supervisor.role_runner import RoleRunner
-from hast.supervisor.worker_process import WorkerError
+from hast.supervisor.worker_process import WorkerError, WorkerProcess
 from hast.supervisor.worker_talk import RoleError, ask_status
 from hast.worker.disk import fresh_disk
+from hast.worker.disk.opener import Opener
 
 DETACH, ATTACH, REPLACE = "detach", "attach", "replace"
 LIMIT_S = 90.0
@@ -70,10 +71,7 @@ class DiskOrders:
                 return
             raise RoleError("The worker process is not running.")
         try:
-            if only_look:
-                answer = await worker.ask("may-change-disk", LIMIT_S, order=order, path=path)
-            else:
-                answer = await worker.ask(f"{order}-disk", LIMIT_S, path=path)
+            answer = await _ask(worker, order, path, self._resource.local, only_look)
         except WorkerError as error:
             raise RoleError(str(error)) from None
         if answer.get("error"):
@@ -99,3 +97,18 @@ class DiskOrders:
         result = await fresh_disk.run(replace(self._resource, local=path), *sizes, only_look=only_look)
         if result["error"]:
             raise RoleError(str(result["error"]))
+
+
+async def _ask(worker: WorkerProcess, order: str, path: str, present: str, only_look: bool = False) -> dict[str, Any]:
+    """With somebody beside the order who may open the disk. Raises WorkerError."""
+    request = "may-change-disk" if only_look else f"{order}-disk"
+    if order == DETACH:
+        return await worker.ask(request, LIMIT_S, order=order, path=path)
+    opener = Opener()
+    try:
+        await opener.start(present if order == ATTACH else path)
+        return await worker.ask(request, LIMIT_S, order=order, path=path, descriptors=[opener.theirs.fileno()])
+    except OSError as error:
+        raise WorkerError(f"Unable to start a process that opens the disk: {error.strerror}.") from None
+    finally:
+        opener.close()

@@ -27,7 +27,7 @@ async def end_old_workers(kept: Collection[str] = ()) -> None:
     """
     stems = {paths.file_stem(name) for name in kept}
     await asyncio.gather(*(_end_worker(record) for record in records() if record.path.stem not in stems))
-    for stale in [*paths.run_directory().glob("*.nbd"), *paths.run_directory().glob("*.adopt")]:
+    for stale in [*paths.run_directory().glob("*.nbd"), *paths.run_directory().glob("worker/*.adopt")]:
         if stale.stem not in stems:
             with contextlib.suppress(OSError):
                 stale.unlink()

@@ -14,8 +14,17 @@ import sys
 
 from setproctitle import setproctitle
 
+from hast.daemon import privileges
+
 TITLE = "hastd: standby"
-_PRELOAD = ("hast.worker.worker_primary", "hast.worker.worker_secondary")
+_PRELOAD = (
+    "hast.worker.worker_primary",
+    "hast.worker.worker_secondary",
+    "hast.worker.export.fuse",
+    "hast.worker.export.ublk",
+    "encodings.idna",
+)
+"""Also what is needed later only: a worker that is no longer root may not be able to read its own program."""
 
 
 def main(arguments: list[str]) -> int:
@@ -24,6 +33,7 @@ def main(arguments: list[str]) -> int:
     if module.__name__ == "hast.worker.worker":
         for name in _PRELOAD:
             importlib.import_module(name)
+        privileges.prepare()
     setproctitle(TITLE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     poll = select.poll()

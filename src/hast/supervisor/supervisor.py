@@ -25,7 +25,7 @@ from hast.daemon.notify import Notifier
 from hast.daemon.pidfile import Pidfile, PidfileError
 from hast.daemon.release import RELEASE
 from hast.format.constants import PROTOCOL_VERSION, Role
-from hast.supervisor import adoption, memory, peer_sockets
+from hast.supervisor import adoption, memory, peer_sockets, worker_places
 from hast.supervisor.arbiter_link import MakeDealings
 from hast.supervisor.commands import Commands
 from hast.supervisor.control_server import ControlServer
@@ -116,7 +116,7 @@ class Supervisor:
         self._environment = Environment(
             self.events,
             HookRunner(options.foreground),
-            WorkerPool(min(MAX_STANDBYS, len(configuration.resources))),
+            WorkerPool(min(MAX_STANDBYS, len(configuration.resources)), worker_places.prepare()),
             resolver,
             PoolLeave(self._states, resolver),
             options.foreground,

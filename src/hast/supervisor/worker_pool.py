@@ -15,6 +15,7 @@ import sys
 from dataclasses import dataclass
 from typing import Protocol
 
+from hast.daemon.privileges import Identity
 from hast.worker import messages
 
 log = logging.getLogger("hast.supervisor")
@@ -93,8 +94,10 @@ class Spawned:
 class WorkerPool:
     """At most `size` waiting processes; 0 starts each process when it is asked for."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, user: Identity | None = None) -> None:
         self.size = size
+        self.user = user
+        """Whom the processes are to become; None: they stay what hastd is."""
         self._waiting: list[Spawned] = []
         self._refill: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()

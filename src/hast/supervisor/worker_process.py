@@ -77,7 +77,7 @@ class WorkerProcess:
             except OSError as error:
                 raise WorkerError(f"Unable to start a worker process: {error.strerror}.") from None
             try:
-                messages.send(spawned.sock, message, descriptors)
+                messages.send(spawned.sock, message | {"user": self._pool.user}, descriptors)
                 break
             except (OSError, ValueError) as error:
                 spawned.kill()
@@ -139,7 +139,9 @@ class WorkerProcess:
             raise WorkerError(f"The worker process was not ready after {deadline_s:g} s.") from None
         return self.ready
 
-    async def ask(self, do: str, deadline_s: float, **fields: Any) -> dict[str, Any]:
+    async def ask(
+        self, do: str, deadline_s: float, *, descriptors: Sequence[int] = (), **fields: Any
+    ) -> dict[str, Any]:
         """Send a request, return the reply. Raises WorkerError when it cannot be had in time."""
         if self._sock is None or len(self._replies) >= MAX_PENDING_REQUESTS:
             raise WorkerError("The worker process does not answer.")
@@ -148,7 +150,7 @@ class WorkerProcess:
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._replies[number] = future
         try:
-            messages.send(self._sock, {"do": do, "id": number, **fields})
+            messages.send(self._sock, {"do": do, "id": number, **fields}, descriptors)
             async with asyncio.timeout(deadline_s):
                 return await future
         except TimeoutError:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from hast.replication.primary import Primary
 from hast.replication.types import Metadata
+from hast.worker.disk.opener import Open
 from hast.worker.disk.patient_open import open_and_read
 from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import OpenedProvider, ProviderError
@@ -58,7 +59,7 @@ class DiskChange:
         if self._begin(answer):
             self._release(lambda: self._end(""))
 
-    def attach(self, path: str, answer: Answer) -> None:
+    def attach(self, path: str, open_by: Open, answer: Answer) -> None:
         """Take a disk that was detached, or hung, into service again."""
         if not self._begin(answer):
             return
@@ -70,29 +71,29 @@ class DiskChange:
             self._end("")
             self._owner.begin_anew("the disk may hold what the other node lacks")
         else:
-            self._open(lambda: _open_known(path, self._name, self._owner.disk_limit_s()))
+            self._open(lambda: _open_known(path, self._name, self._owner.disk_limit_s(), open_by))
 
-    def replace(self, path: str, answer: Answer) -> None:
+    def replace(self, path: str, open_by: Open, answer: Answer) -> None:
         """Put another disk in the place of the one in use, or of none."""
         if not self._begin(answer):
             return
         metadata = self._engine.core.meta
 
         def write_and_take() -> None:
-            self._open(lambda: open_replacement(path, metadata, write=True))
+            self._open(lambda: open_replacement(path, metadata, True, open_by))
 
         def look_first(opened: OpenedProvider, _metadata: Metadata) -> None:
             opened.close()
             self._release(write_and_take)
 
         if self._engine.core.local_ok:
-            self._open(lambda: open_replacement(path, metadata, write=False), look_first)
+            self._open(lambda: open_replacement(path, metadata, False, open_by), look_first)
         elif not self._engine.disk_is_behind:
             self._end(NOTHING_FILLS)
         else:
             write_and_take()
 
-    def may(self, order: str, path: str, answer: Answer) -> None:
+    def may(self, order: str, path: str, open_by: Open, answer: Answer) -> None:
         """Answer why this order would be refused now, and change nothing."""
         if not self._begin(answer):
             return
@@ -104,7 +105,7 @@ class DiskChange:
         elif not engine.core.local_ok and not engine.disk_is_behind:
             self._end(NOTHING_FILLS)
         else:
-            self._open(lambda: open_replacement(path, engine.core.meta, write=False), self._close_again)
+            self._open(lambda: open_replacement(path, engine.core.meta, False, open_by), self._close_again)
 
     def _close_again(self, opened: OpenedProvider, _metadata: Metadata) -> None:
         opened.close()
@@ -215,8 +216,8 @@ class DiskChange:
         self._end("")
 
 
-def _open_known(path: str, name: str, limit_s: float) -> tuple[OpenedProvider, Metadata]:
-    found = open_and_read(path, name, limit_s)
+def _open_known(path: str, name: str, limit_s: float, open_by: Open) -> tuple[OpenedProvider, Metadata]:
+    found = open_and_read(path, name, limit_s, open_by)
     if found.opened is None or found.contents is None:
         assert found.error is not None
         raise found.error

@@ -1,8 +1,8 @@
 """What a worker does when its hastd died: it goes on, and waits on a socket of its own for the next hastd.
 
-Whoever connects has to run as the same user, which the kernel tells. It is sent one message, the offer, with the
-descriptors that a supervisor owns; it says `adopt`, and the connection is the worker's channel to its supervisor from
-then on. Anybody who closes instead changes nothing. The socket exists only while there is no hastd.
+Whoever connects has to run as root or as the same user, which the kernel tells. It is sent one message, the offer, with
+the descriptors that a supervisor owns; it says `adopt`, and the connection is the worker's channel to its supervisor
+from then on. Anybody who closes instead changes nothing. The socket exists only while there is no hastd.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Successor:
         except OSError:
             return
         pid, uid = user_of(sock)
-        if uid != os.geteuid():
+        if uid not in (0, os.geteuid()):
             log.warning("Process %d of user %d wants to take this worker over; refused.", pid, uid)
             sock.close()
             return

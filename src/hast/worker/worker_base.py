@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hast.config.model import Resource
-from hast.daemon import paths
+from hast.daemon import paths, privileges
 from hast.daemon.logs import LEVELS, in_words
 from hast.daemon.release import RELEASE
 from hast.replication.types import Effects, Request, Store
@@ -27,6 +27,7 @@ from hast.worker import messages
 from hast.worker.disk.decisions.patience import Hang
 from hast.worker.disk.flush_mark import FlushMark
 from hast.worker.disk.flush_witness import Locker, nothing_failed
+from hast.worker.disk.last_close import let_go
 from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import OpenedProvider
 from hast.worker.interfaces import Timer
@@ -54,6 +55,7 @@ COPIED_STATE = (
 )
 """What the status object takes from either engine as it is."""
 EXIT_OK = 0
+EXIT_SYSTEM = 71
 EXIT_TEMPORARY = 75
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 ORPHAN_LIMIT_S = float(os.environ.get("HAST_ORPHAN_LIMIT_S", "inf"))
@@ -88,9 +90,10 @@ class Worker(ABC):
 
     role = ""
 
-    def __init__(self, reactor: EpollReactor, control: socket.socket, resource: Resource) -> None:
+    def __init__(self, reactor: EpollReactor, control: socket.socket, start: dict[str, Any]) -> None:
         self.reactor = reactor
-        self.resource = resource
+        self.resource = resource = messages.resource_from_json(start["resource"])
+        self._user = privileges.Identity(*start["user"]) if start.get("user") else None
         self.engine: Engine | None = None
         self.provider: LocalProvider | None = None
         self.lingers = False
@@ -109,9 +112,10 @@ class Worker(ABC):
         self.locker: Locker | None = None
         """Where a second opening of the disk outlives this worker (`flush_witness.py`)."""
         self._ticker: Timer | None = None
+        self._received: list[int] = []
         self._letting_go = False
         """It was told to prepare for its end."""
-        path = paths.resource_file(resource.name, "adopt")
+        path = paths.worker_file(resource.name, "adopt")
         self._successor = Successor(reactor, path, self._make_offer, self._adopted)
         self._orphan_timer: Timer | None = None
         control.setblocking(False)
@@ -174,11 +178,26 @@ class Worker(ABC):
         """A message that only this kind of worker knows; False when it does not."""
         return False
 
+    # Rights
+
+    def give_up_rights(self) -> bool:
+        """Become the user that hastd's workers run as, once the disk is open and before a byte of anybody else is
+        read. False: it could not be, and this worker ends."""
+        kept = privileges.to_lock_memory()
+        if self._user is None:
+            return True
+        try:
+            privileges.become(self._user, kept)
+        except OSError as error:
+            self.refuse(f"Unable to give up the rights of root: {in_words(error)}.", EXIT_SYSTEM)
+            return False
+        return True
+
     # The provider
 
     def use_provider(self, opened: OpenedProvider, data_offset_bytes: int) -> LocalProvider:
-        mark = FlushMark(paths.resource_file(self.resource.name, "flush"))
-        self._hear(mark, opened.fd)
+        mark = FlushMark(paths.worker_file(self.resource.name, "flush"))
+        self._hear(mark, opened)
         self.provider = LocalProvider(
             opened,
             data_offset_bytes,
@@ -192,17 +211,18 @@ class Worker(ABC):
         self._watch_disk(self.provider)
         return self.provider
 
-    def _hear(self, mark: FlushMark, provider_fd: int) -> None:
+    def _hear(self, mark: FlushMark, opened: OpenedProvider) -> None:
         """Did a flush fail of which the worker before this one can tell nobody? And leave the same for the next one.
 
         Asked before anything is served only: the disk may take its time.
         """
         if self.locker is None:
+            let_go([opened.witness_fd] if opened.witness_fd >= 0 else [])
             return
         witness = self.locker.take() if self.provider is None and mark.doubtful else -1
-        if witness >= 0 and nothing_failed(witness, provider_fd, self.disk_limit_s()):
+        if witness >= 0 and nothing_failed(witness, opened.fd, self.disk_limit_s()):
             mark.believe()
-        self.locker.put(provider_fd)
+        self.locker.put(opened.witness_fd)
 
     def drop_witness(self) -> None:
         """The disk is let go: nobody keeps it open."""
@@ -337,12 +357,13 @@ class Worker(ABC):
 
     def _receive_message(self) -> None:
         try:
-            message, _descriptors = messages.receive(self._control)
+            message, descriptors = messages.receive(self._control)
         except BlockingIOError:
             return
         except (OSError, ValueError) as error:
             log.error("Bad message from the supervisor: %s.", in_words(error))
-            message = None
+            message, descriptors = None, []
+        self._received = descriptors
         if message is None:
             self._supervisor_gone()
             return
@@ -352,6 +373,13 @@ class Worker(ABC):
             log.error("Bad message from the supervisor: %s: %s.", type(error).__name__, error)
             if "id" in message:
                 self.say({"reply": message["id"], "error": f"bad message: {error}"})
+        for descriptor in self.take_received():
+            os.close(descriptor)
+
+    def take_received(self) -> list[int]:
+        """The descriptors that came with the message at hand: the caller's from now on."""
+        taken, self._received = self._received, []
+        return taken
 
     def say_ready(self, **more: Any) -> None:
         """The role is held."""

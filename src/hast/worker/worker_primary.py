@@ -11,19 +11,22 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from hast.config.model import ArbiterKind, Resource
+from hast.daemon.logs import in_words
 from hast.format.constants import PROTOCOL_VERSION
 from hast.replication.handshake import PeerChanges
 from hast.replication.pace import Slow
 from hast.replication.primary import MAX_ACTIVE, Primary, Settings
 from hast.replication.promotion import as_led, may_be_behind, may_use_copy
 from hast.replication.types import Effects, Metadata, Request
-from hast.worker import messages, slow_disk
+from hast.worker import slow_disk
+from hast.worker.disk import opener
 from hast.worker.disk.flush_witness import Locker
 from hast.worker.disk.patient_open import NoAnswer, open_and_read
-from hast.worker.disk.provider_open import ProviderError
+from hast.worker.disk.provider_open import ProviderError, open_provider
 from hast.worker.disk_change import DiskChange
 from hast.worker.export.export import NbdExport
 from hast.worker.interfaces import Client, FrontEnd
@@ -32,7 +35,15 @@ from hast.worker.orphan_watch import OrphanWatch
 from hast.worker.reactor import EpollReactor
 from hast.worker.start_gate import StartGate
 from hast.worker.successor import Offer
-from hast.worker.worker_base import COPIED_STATE, EXIT_OK, EXIT_TEMPORARY, Worker, read_boot_id, wall_offset_s
+from hast.worker.worker_base import (
+    COPIED_STATE,
+    EXIT_OK,
+    EXIT_SYSTEM,
+    EXIT_TEMPORARY,
+    Worker,
+    read_boot_id,
+    wall_offset_s,
+)
 
 log = logging.getLogger("hast.worker")
 
@@ -54,12 +65,13 @@ class PrimaryWorker(Worker):
     def __init__(
         self, reactor: EpollReactor, control: socket.socket, start: dict[str, Any], descriptors: list[int]
     ) -> None:
-        super().__init__(reactor, control, messages.resource_from_json(start["resource"]))
+        super().__init__(reactor, control, start)
         self._start = start
         if start.get("locker"):
             self.locker = Locker([descriptors.pop(), descriptors.pop()])
         self._descriptors = descriptors
         self._front_ends: list[FrontEnd] = []
+        self._channel = -1
         self._link: PrimaryLink | None = None
         self._congested = False
         self._refusal = ""
@@ -89,6 +101,8 @@ class PrimaryWorker(Worker):
         assert found.opened is not None
         assert found.contents is not None
         opened, (metadata, image) = found.opened, found.contents
+        if not self._open_channel() or not self.give_up_rights():
+            return
         provider = self.use_provider(opened, metadata.offset_bytes)
         metadata = as_led(metadata, provider.lead)
         force, resume = bool(self._start.get("force")), bool(self._start.get("resume"))
@@ -126,6 +140,18 @@ class PrimaryWorker(Worker):
         link.hurry_s = self._gate.hurry_s
         self.start_ticking()
         self._link.start()
+
+    def _open_channel(self) -> bool:
+        """That of the ublk device belongs to root. False: the role is refused."""
+        if (number := self._start.get("ublk")) is None:
+            return True
+        from hast.worker.export.ublk import open_channel
+
+        try:
+            self._channel = open_channel(int(number))
+        except OSError as error:
+            self.refuse(f"Unable to export the device: {in_words(error)}.", EXIT_SYSTEM)
+        return self._channel >= 0
 
     def _refuse_role(self, reason: str) -> None:
         self.refuse(f"{reason[:1].upper()}{reason[1:]}.", EXIT_UNAVAILABLE)
@@ -176,7 +202,7 @@ class PrimaryWorker(Worker):
                 front_end.start()
                 self._front_ends.append(front_end)
         except OSError as error:
-            self.refuse(f"Unable to export the device: {error.strerror or error}.", 71)
+            self.refuse(f"Unable to export the device: {error.strerror or error}.", EXIT_SYSTEM)
             return
         self.say_ready(datasize=size_bytes, sectorsize=sector_bytes)
 
@@ -188,10 +214,10 @@ class PrimaryWorker(Worker):
         if fds:
             listeners = [socket.socket(fileno=fd) for fd in fds]
             made.append(NbdExport(*common, name=self.resource.provider_name, listeners=listeners))
-        if (number := self._start.get("ublk")) is not None:
+        if self._channel >= 0:
             from hast.worker.export.ublk import UblkQueue
 
-            made.append(UblkQueue(*common, number=int(number)))
+            made.append(UblkQueue(*common, channel=self._channel))
         if fuse_fd is not None:
             from hast.worker.export.fuse import FuseFile
 
@@ -276,8 +302,8 @@ class PrimaryWorker(Worker):
             self._change_disk(str(do), str(message.get("path") or ""), message.get("id"))
             return True
         elif do == "may-change-disk":
-            number = message.get("id")
-            self._disk_change.may(str(message.get("order")), str(message.get("path") or ""), self._refuser(number))
+            open_by, over = self._opening(self._refuser(message.get("id")))
+            self._disk_change.may(str(message.get("order")), str(message.get("path") or ""), open_by, over)
             return True
         elif do == "withhold":
             engine.withhold(bool(message.get("in_use")), now)
@@ -294,12 +320,24 @@ class PrimaryWorker(Worker):
                 self.resource = replace(self.resource, local=path)
             self._refuser(number)(error)
 
+        open_by, over = self._opening(answer)
         if do == "detach-disk":
-            self._disk_change.detach(answer)
+            self._disk_change.detach(over)
         elif do == "attach-disk":
-            self._disk_change.attach(self.resource.local, answer)
+            self._disk_change.attach(self.resource.local, open_by, over)
         else:
-            self._disk_change.replace(path, answer)
+            self._disk_change.replace(path, open_by, over)
+
+    def _opening(self, answer: Callable[[str], None]) -> tuple[opener.Open, Callable[[str], None]]:
+        """How the disk of the order at hand is opened, and its answer, after which nobody opens it any more."""
+        openers = [socket.socket(fileno=descriptor) for descriptor in self.take_received()]
+
+        def over(error: str) -> None:
+            for sock in openers:
+                sock.close()
+            answer(error)
+
+        return (partial(opener.ask, openers[0]) if openers else open_provider), over
 
     def _refuser(self, number: Any) -> Callable[[str], None]:
         return lambda error: self.say({"reply": number, "error": f"Not done: {error}." if error else None})

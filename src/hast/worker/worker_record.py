@@ -36,8 +36,10 @@ class WorkerRecord(NamedTuple):
 
     @property
     def door(self) -> Path:
-        """Where it waits for another hastd when its own died."""
-        return self.path.with_suffix(".adopt")
+        """Where it waits for another hastd when its own died; a worker of an earlier release does beside the record."""
+        new = self.path.parent / "worker" / f"{self.path.stem}.adopt"
+        old = self.path.with_suffix(".adopt")
+        return old if old.exists() and not new.exists() else new
 
     def is_alive(self) -> bool:
         return self.pid > 1 and start_time(self.pid) == self.started

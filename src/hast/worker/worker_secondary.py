@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import select
 import socket
+import ssl
 from typing import Any
 
 from hast.config.model import Resource
 from hast.daemon.logs import in_words
 from hast.daemon.paths import state_directory
-from hast.daemon.tls import Channel, known_certificates, server_context
+from hast.daemon.tls import Channel, TlsError, known_certificates, server_context
 from hast.format import frame, handshake, nv
 from hast.format.constants import (
     KEEPALIVE_S,
@@ -30,10 +31,9 @@ from hast.format.request import RequestDecoder
 from hast.format.text import printable
 from hast.replication.secondary import MAX_ACTIVE, Secondary, SecondHello, SecondReply
 from hast.replication.types import READ, Discarded, Effects, Event, Metadata, WireRequest
-from hast.worker import messages
 from hast.worker.buffers import ReceiveBuffer, Source
 from hast.worker.disk.discarded import save as save_discarded
-from hast.worker.disk.patient_open import NoAnswer, open_and_read
+from hast.worker.disk.patient_open import EXIT_NO_ANSWER, Found, NoAnswer, open_and_read
 from hast.worker.disk.provider_open import OpenedProvider, ProviderError
 from hast.worker.interfaces import Timer
 from hast.worker.link.dial import tune
@@ -65,7 +65,7 @@ class SecondaryWorker(Worker):
     def __init__(
         self, reactor: EpollReactor, control: socket.socket, start: dict[str, Any], descriptors: list[int]
     ) -> None:
-        super().__init__(reactor, control, messages.resource_from_json(start["resource"]))
+        super().__init__(reactor, control, start)
         self._a, self._b = (socket.socket(fileno=descriptor) for descriptor in descriptors[:2])
         self._version = min(int(start["version"]), PROTOCOL_VERSION)
         self._features = Feature(int(start.get("features") or 0))
@@ -79,6 +79,7 @@ class SecondaryWorker(Worker):
             sock.setblocking(False)
         self._token = bytes.fromhex(str(start.get("token") or ""))
         self._use(None, None)
+        self._no_answer = ""
         self._backlog: list[WireRequest] = []
         self._reading = True
         self._live = False
@@ -90,7 +91,11 @@ class SecondaryWorker(Worker):
 
     def open(self) -> None:
         """Provider and engine; the engine's answer to message 3 is sent once it is durable."""
-        if self.resource.is_secured and not self._secure():
+        context = self._own_context()
+        found = self._open_disk()
+        if found is not None and not self.give_up_rights():
+            return
+        if self.resource.is_secured and not self._secure(context):
             return
         self.reactor.add(self._a.fileno(), select.EPOLLIN, self._ready_a)
         self.reactor.add(self._b.fileno(), select.EPOLLIN, self._ready_b)
@@ -98,14 +103,12 @@ class SecondaryWorker(Worker):
             hello = handshake.read_first(nv.decode(self._hello))
             if not isinstance(hello, handshake.SecondHello):
                 raise handshake.HandshakeError("the second message has no token")
-            found = open_and_read(self.resource.local, self.resource.name, self.resource.disk_timeout_s)
         except ValueError as error:
             self.refuse(f"Bad message from the primary: {error}.", EXIT_REFUSED)
             return
-        except NoAnswer as error:
-            self.lingers = True
+        if found is None:
             self._refuse_primary("The secondary's local provider does not answer.")
-            self.refuse(str(error), error.exit_code)
+            self.refuse(self._no_answer, EXIT_NO_ANSWER)
             return
         if found.opened is None or found.contents is None:
             part = "its local provider" if found.opened is None else "the metadata of its local provider"
@@ -114,6 +117,14 @@ class SecondaryWorker(Worker):
             self.refuse(str(found.error), found.error.exit_code)
             return
         self._begin(found.opened, *found.contents, hello)
+
+    def _open_disk(self) -> Found | None:
+        """The disk, or what is wrong with it; None when it does not answer."""
+        try:
+            return open_and_read(self.resource.local, self.resource.name, self.resource.disk_timeout_s)
+        except NoAnswer as error:
+            self.lingers, self._no_answer = True, str(error)
+            return None
 
     def _use(self, a: Channel | None, b: Channel | None) -> None:
         """How both connections are read and written: plain without channels."""
@@ -125,11 +136,21 @@ class SecondaryWorker(Worker):
             self._answers = self._from_a = SealedStream(self.reactor, self._a, self._lost, channel=a)
             self._replies = self._from_b = SealedStream(self.reactor, self._b, self._lost, channel=b)
 
-    def _secure(self) -> bool:
-        """Make the sessions of both connections; nothing else happens in this process before. False: it ends."""
+    def _own_context(self) -> ssl.SSLContext | TlsError | None:
+        """What the sessions need of this node's files."""
+        if not self.resource.is_secured:
+            return None
+        try:
+            return server_context(known_certificates(self.resource.peer_fingerprints))
+        except TlsError as error:
+            return error
+
+    def _secure(self, context: ssl.SSLContext | TlsError | None) -> bool:
+        """Make the sessions of both connections; nothing that the primary says is read before. False: it ends."""
         known = self.resource.peer_fingerprints
         try:
-            context = server_context(known_certificates(known))
+            if not isinstance(context, ssl.SSLContext):
+                raise context or TlsError("there is no key")
             a = accept(self._a, context, known, binding("A", self._token), SECURE_S)
             b = accept(self._b, context, known, binding("B", self._token), SECURE_S)
         except OSError as error:

@@ -35,7 +35,7 @@ def block(path: Path) -> Metadata:
 
 
 def files(disk: Path) -> list[Path]:
-    return sorted((disk.parent / "state").glob("*"))
+    return sorted((disk.parent / "state" / "discarded").glob("*"))
 
 
 def test_an_order_saves_the_map_and_marks_the_metadata(disk: Path) -> None:
@@ -51,7 +51,7 @@ def test_an_order_saves_the_map_and_marks_the_metadata(disk: Path) -> None:
         {"offset": 127 * EXTENT, "length": datasize - 127 * EXTENT},
     ]
     assert (record["since"], record["localcnt"], record["ranges_complete"]) == (1000, 2, True)
-    assert (disk.parent / "state" / record["map_file"]).read_bytes() == before[:512]
+    assert (disk.parent / "state" / "discarded" / record["map_file"]).read_bytes() == before[:512]
     assert all(path.stat().st_mode & 0o077 == 0 for path in files(disk))
 
 

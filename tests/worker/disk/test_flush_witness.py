@@ -35,8 +35,12 @@ def locker() -> Iterator[Locker]:
 
 @pytest.fixture
 def witness(disk: int, locker: Locker) -> int:
-    locker.put(disk)
+    locker.put(opening(disk))
     return locker.take()
+
+
+def opening(disk: int) -> int:
+    return os.open(f"/proc/self/fd/{disk}", os.O_RDONLY)
 
 
 def open_here(path: Path) -> int:
@@ -58,7 +62,7 @@ def test_a_disk_whose_flushes_are_good_is_believed(disk: int, witness: int) -> N
 
 def test_what_lies_in_the_locker_is_open_in_no_process_and_outlives_who_left_it(tmp_path: Path, locker: Locker) -> None:
     first = os.open(tmp_path / "disk", os.O_RDWR | os.O_CREAT)
-    locker.put(first)
+    locker.put(opening(first))
     os.close(first)
     assert open_here(tmp_path / "disk") == 0
     again = os.open(tmp_path / "disk", os.O_RDWR)
@@ -68,8 +72,8 @@ def test_what_lies_in_the_locker_is_open_in_no_process_and_outlives_who_left_it(
 
 def test_the_locker_holds_the_last_that_was_left_and_nothing_after_it_was_taken(disk: int, locker: Locker) -> None:
     assert locker.take() == -1
-    locker.put(disk)
-    locker.put(disk)
+    locker.put(opening(disk))
+    locker.put(opening(disk))
     taken = locker.take()
     assert taken >= 0
     assert locker.take() == -1
@@ -77,14 +81,14 @@ def test_the_locker_holds_the_last_that_was_left_and_nothing_after_it_was_taken(
 
 
 def test_a_dropped_disk_is_kept_open_by_nobody(tmp_path: Path, disk: int, locker: Locker) -> None:
-    locker.put(disk)
+    locker.put(opening(disk))
     locker.drop()
     assert locker.take() == -1
     assert open_here(tmp_path / "disk") == 1
 
 
 def test_another_process_finds_what_was_left(disk: int, locker: Locker) -> None:
-    locker.put(disk)
+    locker.put(opening(disk))
     script = (
         "import sys; from hast.worker.disk.flush_witness import Locker; print(Locker(map(int, sys.argv[1:])).take())"
     )
@@ -105,7 +109,7 @@ def test_a_failed_flush_is_heard_of(disk: int, witness: int, monkeypatch: pytest
 
 def test_the_witness_of_another_disk_says_nothing(disk: int, locker: Locker, tmp_path: Path) -> None:
     other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
-    locker.put(other)
+    locker.put(opening(other))
     assert not nothing_failed(locker.take(), disk, 5.0)
     os.close(other)
 

@@ -18,7 +18,7 @@ from ram_worker import RamEngine
 from hast.format import ublk
 from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO
 from hast.worker.export import ublk as front
-from hast.worker.export.ublk import BATCH_REQUESTS, UblkQueue
+from hast.worker.export.ublk import BATCH_REQUESTS, UblkQueue, open_channel
 from hast.worker.reactor import EpollReactor
 
 SIZE = 8 << 20
@@ -81,7 +81,9 @@ class Kernel:
         self.reactor = EpollReactor()
         self.engine = RamEngine(SIZE)
         self.engine.keep_batches = True
-        self.queue = UblkQueue(self.reactor, self.engine.submit, self.engine.congested, SIZE, 512, number=7)
+        self.queue = UblkQueue(
+            self.reactor, self.engine.submit, self.engine.congested, SIZE, 512, channel=open_channel(7)
+        )
         self.queue.start()
 
     @property

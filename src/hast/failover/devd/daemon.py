@@ -1,127 +1,97 @@
 """The running hast-devd: sources feeding the runner until a signal ends it; SIGHUP reads the rules again.
 
 Nobody moves the service of this host once hast-devd is gone: it moves away first, while the rules are still followed.
+What needs root for all this is asked of `Actions`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import shlex
 import signal
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TextIO
 
 from hast.config.devd_model import DevdConfiguration
-from hast.config.model import ConfigError
-from hast.daemon.notify import Notifier
+from hast.failover.devd.actions import CARPD, HASTD, Actions, guard, opener
 from hast.failover.devd.events import Event
-from hast.failover.devd.health_watch import HealthWatch
-from hast.failover.devd.inhibit import Inhibitor
-from hast.failover.devd.runner import Runner, is_carpd, leave
+from hast.failover.devd.runner import Runner, is_carpd
+from hast.failover.devd.settings import Settings
 from hast.failover.devd.sources import follow_carpd, follow_hastd, follow_links
 
 STOP_S = 10.0
 _log = logging.getLogger("hast.devd")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Where the sources are and how long an action may take. `load` reads the configuration again."""
+class ActionsLost(Exception):
+    """Nobody runs actions any more: this daemon is of no use, and ends. `str()` is one line."""
 
-    load: Callable[[], DevdConfiguration]
-    carpd: str
-    hastd: str
-    deadline_s: float
-    notifier: Notifier
-    record: str | None = None
-    failover: str | None = None
-    """failover.conf of the node that is watched; None: nobody watches."""
+    exit_code = 75
 
 
-async def serve(configuration: DevdConfiguration, settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; then hand the service over and wait a little for actions that still run."""
-    runner = Runner(configuration.rules, settings.deadline_s)
-    leaving = asyncio.Lock()
+async def serve(
+    configuration: DevdConfiguration,
+    actions: Actions,
+    settings: Settings,
+    lost: asyncio.Event,
+    record: TextIO | None = None,
+) -> None:
+    """Run until SIGTERM or SIGINT; then hand the service over and wait a little for actions that still run. Raises
+    ActionsLost when `lost` is set."""
+    runner = Runner(configuration.rules, actions.execute)
 
-    async def move_away() -> None:
-        async with leaving:
-            if runner.moves_service():
-                await leave("hast-devd", f"--carpd {shlex.quote(settings.carpd)}")
-
-    inhibitor = Inhibitor(settings.hastd, move_away)
-
-    def act(event: Event) -> None:
+    def take(event: Event) -> None:
         runner.take(event)
-        if event.variables.get("system") == "HAST":
-            inhibitor.wake()
+        actions.told(event, runner.moves_service())
 
-    take = act if settings.record is None else _recording(act, settings.record)
+    def follow(configuration: DevdConfiguration) -> None:
+        runner.rules = configuration.rules
+        _log.info("%d rules of %s, read again", len(configuration.rules), configuration.path)
+
+    taken = take if record is None else _recording(take, record)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, _reload, runner, settings)
+    loop.add_signal_handler(signal.SIGHUP, actions.reload)
     _log.info("%d rules of %s", len(configuration.rules), configuration.path)
-
-    def gone() -> None:
-        runner.carpd_gone()
+    await actions.begin(taken, follow)
 
     def restarted() -> None:
         _log.warning("hastd was restarted and has no roles: acting once more on what carpd said last")
         runner.repeat(is_carpd)
 
-    sources = [
-        asyncio.create_task(_guard("carpd", lambda: follow_carpd(settings.carpd, take, gone))),
-        asyncio.create_task(_guard("hastd", lambda: follow_hastd(settings.hastd, take, restarted))),
-        asyncio.create_task(_guard("network links", lambda: follow_links(take))),
-        asyncio.create_task(_guard("inhibitor", inhibitor.run)),
-    ]
-    if settings.failover is not None:
-        watch = HealthWatch(settings.failover, settings.carpd, take, settings.deadline_s)
-        sources.append(asyncio.create_task(_guard("health", watch.run)))
-    beating = asyncio.create_task(settings.notifier.beat())
-    settings.notifier.ready(f"{len(configuration.rules)} rules.")
-    await stop.wait()
-    settings.notifier.stopping()
-    await move_away()
-    for source in sources:
-        source.cancel()
+    notifier = settings.notifier
+    carpd = partial(follow_carpd, settings.carpd, taken, runner.carpd_gone, opener(actions, CARPD))
+    hastd = partial(follow_hastd, settings.hastd, taken, restarted, opener(actions, HASTD))
+    named = (("carpd", carpd), ("hastd", hastd), ("network links", partial(follow_links, taken)))
+    sources = [asyncio.create_task(guard(name, source)) for name, source in named]
+    beating = asyncio.create_task(notifier.beat())
+    notifier.ready(f"{len(configuration.rules)} rules.")
+    ends = [asyncio.create_task(event.wait()) for event in (stop, lost)]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    notifier.stopping()
+    if not lost.is_set():
+        await actions.leave()
+    for task in (*sources, *ends):
+        task.cancel()
     await asyncio.gather(*sources, return_exceptions=True)
+    await actions.end()
     await runner.drain(STOP_S)
     beating.cancel()
+    if lost.is_set() and not stop.is_set():
+        raise ActionsLost("who runs the actions is gone; ended")
     _log.info("ended")
 
 
-async def _guard(name: str, follow: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Keep a source going whatever happens in it."""
-    while True:
-        try:
-            await follow()
-        except Exception as error:
-            _log.error("source %s failed: %s: %s; started again", name, type(error).__name__, error)
-        await asyncio.sleep(1.0)
-
-
-def _reload(runner: Runner, settings: Settings) -> None:
-    try:
-        configuration = settings.load()
-    except ConfigError as error:
-        _log.error("rules not changed: %s", error)
-        return
-    runner.rules = configuration.rules
-    _log.info("%d rules of %s, read again", len(configuration.rules), configuration.path)
-
-
-def _recording(take: Callable[[Event], None], path: str) -> Callable[[Event], None]:
+def _recording(take: Callable[[Event], None], file: TextIO) -> Callable[[Event], None]:
     def record(event: Event) -> None:
         try:
-            with Path(path).open("a") as file:
-                file.write(event.record() + "\n")
+            file.write(event.record() + "\n")
+            file.flush()
         except OSError as error:
-            _log.error("event not recorded in %s: %s", path, error.strerror)
+            _log.error("event not recorded in %s: %s", file.name, error.strerror)
         take(event)
 
     return record

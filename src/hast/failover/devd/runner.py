@@ -14,11 +14,12 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hast.config.devd_model import Rule
+from hast.daemon import elsewhere
 from hast.failover.devd.events import Event
 from hast.failover.devd.rules import choose, command, environment, variables
 
@@ -33,12 +34,35 @@ LEAVE_S = 150.0
 _log = logging.getLogger("hast.devd")
 
 
-class Runner:
-    """Takes events, picks rules, runs actions. Used from one event loop."""
+class Newer:
+    """Whether something else was asked for while an action runs. Said once, heard also by who listens later."""
 
-    def __init__(self, rules: Sequence[Rule], deadline_s: float) -> None:
+    def __init__(self) -> None:
+        self._said = False
+        self._listener: Callable[[], None] | None = None
+
+    def say(self) -> None:
+        said, self._said = self._said, True
+        if not said and self._listener is not None:
+            self._listener()
+
+    def listen(self, listener: Callable[[], None] | None) -> None:
+        """`listener` is called once, at once if it was said already; None: nobody listens any more."""
+        self._listener = listener
+        if self._said and listener is not None:
+            listener()
+
+
+Execute = Callable[[Rule, int, Event, Newer], Awaitable[int]]
+"""Runs the action of this number of a rule to its end; returns its exit code."""
+
+
+class Runner:
+    """Takes events, picks rules, has actions run by `execute`. Used from one event loop."""
+
+    def __init__(self, rules: Sequence[Rule], execute: Execute) -> None:
         self.rules = tuple(rules)
-        self.deadline_s = deadline_s
+        self.execute = execute
         self._queues: dict[tuple[str, str], _Queue] = {}
         self._last: dict[tuple[str, str], Event] = {}
 
@@ -98,7 +122,7 @@ class _Queue:
         self._runner = runner
         self._waiting: deque[tuple[Event, Rule]] = deque()
         self._running: Rule | None = None
-        self._newer: int | None = None
+        self._newer: Newer | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -122,20 +146,30 @@ class _Queue:
     def _tell_newer(self) -> None:
         newer = any(rule.actions != self._running.actions for _, rule in self._waiting) if self._running else False
         if newer and self._newer is not None:
-            os.eventfd_write(self._newer, 1)
+            self._newer.say()
 
     async def _work(self) -> None:
         while self._waiting:
             event, rule = self._waiting.popleft()
             self._running = rule
-            self._newer = os.eventfd(0, os.EFD_CLOEXEC)
+            self._newer = Newer()
             try:
                 self._tell_newer()
-                for action in rule.actions:
-                    await run_action(action, event, rule, self._runner.deadline_s, self._newer)
+                for number in range(len(rule.actions)):
+                    await self._runner.execute(rule, number, event, self._newer)
             finally:
-                os.close(self._newer)
                 self._newer = self._running = None
+
+
+async def run_here(deadline_s: float, rule: Rule, number: int, event: Event, newer: Newer) -> int:
+    """An `Execute` by this process."""
+    descriptor = os.eventfd(0, os.EFD_CLOEXEC)
+    newer.listen(lambda: os.eventfd_write(descriptor, 1))
+    try:
+        return await run_action(rule.actions[number], event, rule, deadline_s, descriptor)
+    finally:
+        newer.listen(None)
+        os.close(descriptor)
 
 
 async def run_action(action: str, event: Event, rule: Rule, deadline_s: float, newer: int | None = None) -> int:
@@ -159,9 +193,7 @@ async def run_command(
     started = time.monotonic()
     try:
         process = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-c",
-            text,
+            *elsewhere.through(["/bin/sh", "-c", text]),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

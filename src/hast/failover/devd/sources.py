@@ -10,12 +10,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from hast.failover.devd.events import Event, EventError, from_hastd, from_object, link
 
 Take = Callable[[Event], None]
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Open = Callable[[int | None], Awaitable[Stream]]
+"""Opens a stream of events, those after this number first."""
 
 RETRY_S = 0.5
 CARPD_GRACE_S = 2.5
@@ -29,15 +33,39 @@ class StreamError(Exception):
     """A stream that cannot be used; `str()` is one line."""
 
 
-async def follow_carpd(path: str, take: Take, gone: Callable[[], None] = lambda: None) -> None:
+async def open_carpd(path: str, since: int | None = None) -> Stream:
+    """carpd's events, the present state first. Raises OSError, TimeoutError."""
+    del since
+    return await _opened(path, json.dumps({"command": "events", "current": True}).encode() + b"\n")
+
+
+async def open_hastd(path: str, since: int | None = None) -> Stream:
+    """hastd's events, those after number `since` first. Raises OSError, TimeoutError."""
+    from hast.failover.hastd import encode_request
+
+    request: dict[str, Any] = {"command": "events"} | ({} if since is None else {"since": since})
+    return await _opened(path, encode_request(request))
+
+
+async def _opened(path: str, request: bytes) -> Stream:
+    async with asyncio.timeout(CONNECT_S):
+        reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE_BYTES)
+        writer.write(request)
+        await writer.drain()
+    return reader, writer
+
+
+async def follow_carpd(
+    path: str, take: Take, gone: Callable[[], None] = lambda: None, open_by: Open | None = None
+) -> None:
     """Events of carpd (docs/carpd.8.md). `current` events come first, after every connect.
 
-    `gone()` is called when carpd has been away for CARPD_GRACE_S.
+    `gone()` is called when carpd has been away for CARPD_GRACE_S. `open_by` opens the stream in place of `path`.
     """
-    request = json.dumps({"command": "events", "current": True}).encode() + b"\n"
+    opened = open_by or partial(open_carpd, path)
 
     async def once(connected: Callable[[], None]) -> None:
-        async for value in _lines(path, request):
+        async for value in _lines(opened(None)):
             if "system" in value:
                 _hand_over("carpd", from_object, value, take)
             elif value.get("error"):
@@ -48,20 +76,20 @@ async def follow_carpd(path: str, take: Take, gone: Callable[[], None] = lambda:
     await _for_ever(f"carpd ({path})", once, gone, CARPD_GRACE_S)
 
 
-async def follow_hastd(path: str, take: Take, restarted: Callable[[], None] = lambda: None) -> None:
+async def follow_hastd(
+    path: str, take: Take, restarted: Callable[[], None] = lambda: None, open_by: Open | None = None
+) -> None:
     """Events of hastd (docs/control.md). Those missed while away are fetched; nothing from before the first connect.
 
     `restarted()` is called when a new hastd answers, which has given all its roles up.
     """
-    from hast.failover.hastd import encode_request
-
+    opened = open_by or partial(open_hastd, path)
     seen: int | None = None
     pid: Any = None
 
     async def once(connected: Callable[[], None]) -> None:
         nonlocal seen, pid
-        request: dict[str, Any] = {"command": "events"} | ({} if seen is None else {"since": seen})
-        async for value in _lines(path, encode_request(request)):
+        async for value in _lines(opened(seen)):
             if "event" in value:
                 seen = value["seq"] if isinstance(value.get("seq"), int) else seen
                 _hand_over("hastd", from_hastd, value, take)
@@ -153,12 +181,9 @@ async def _for_ever(
         await asyncio.sleep(RETRY_S)
 
 
-async def _lines(path: str, request: bytes) -> AsyncIterator[dict[str, Any]]:
-    async with asyncio.timeout(CONNECT_S):
-        reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE_BYTES)
+async def _lines(opened: Awaitable[Stream]) -> AsyncIterator[dict[str, Any]]:
+    reader, writer = await opened
     try:
-        writer.write(request)
-        await writer.drain()
         while line := await _line(reader):
             try:
                 value = json.loads(line)

@@ -1,7 +1,8 @@
 """Keeps a record of changes that are about to be thrown away after a split brain: which extents, not their contents.
 
-Two files in the state directory: NAME.discarded-TIME.json, for people and programs (docs/formats.md), and .map, the
-map as it stood on the disk. Both are durable when `save` returns. Decides nothing.
+Two files in the folder `discarded` of the state directory, which is the workers' own: NAME.discarded-TIME.json, for
+people and programs (docs/formats.md), and .map, the map as it stood on the disk. Both are durable when `save` returns.
+Decides nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ MAX_SAME_SECOND = 100
 
 def save(discarded: Discarded, local: str) -> Path:
     """Write both files; returns the path of the JSON file. `local` is the provider's path. Raises OSError."""
-    directory = paths.make_state_directory()
+    directory = paths.make_state_directory() / "discarded"
+    directory.mkdir(mode=0o700, exist_ok=True)
     base = _free_name(directory, discarded.metadata.resource)
     mapsize = discarded.metadata.offset_bytes - MAP_OFFSET_BYTES
     _write(base.with_name(base.name + ".map"), discarded.image[:mapsize])

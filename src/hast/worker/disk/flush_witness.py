@@ -33,12 +33,10 @@ class Locker:
             end.setblocking(False)
         return cls([first.detach(), second.detach()])
 
-    def put(self, provider_fd: int) -> None:
-        """Leave another opening of this disk, if it can be had, in place of what was there."""
+    def put(self, witness: int) -> None:
+        """Leave this opening of the disk in place of what was there. Takes the descriptor; -1 leaves nothing."""
         self.drop()
-        try:
-            witness = os.open(f"/proc/self/fd/{provider_fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
+        if witness < 0:
             return
         with socket.socket(fileno=os.dup(self.ends[0])) as end:
             try:

@@ -8,7 +8,6 @@ nobody else; `run` is the supervisor's side.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import Any
 
@@ -44,7 +43,7 @@ def write(
             refuse_foreign(opened, name)
             sector_bytes = opened.sector_size_bytes
         finally:
-            os.close(opened.fd)
+            opened.close()
         media_bytes = mediasize_for(datasize_bytes, extentsize_bytes, sector_bytes) if datasize_bytes else 0
         if media_bytes > opened.size_bytes:
             return {"error": f"{path} is too small: {opened.size_bytes} bytes, and {media_bytes} are needed."}

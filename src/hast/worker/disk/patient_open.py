@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hast.replication.types import Metadata
@@ -24,13 +25,15 @@ class Found:
     error: Exception | None = None
 
 
-def open_and_read(path: str, resource: str, limit_s: float) -> Found:
+def open_and_read(
+    path: str, resource: str, limit_s: float, open_by: Callable[[str], OpenedProvider] = open_provider
+) -> Found:
     """`opened` alone when the metadata will not do; `error` says why something is missing. `limit_s`: 0 waits for ever.
 
     Raises NoAnswer.
     """
     found = Found()
-    thread = threading.Thread(target=_open_and_read, args=(path, resource, found), name="open", daemon=True)
+    thread = threading.Thread(target=_open_and_read, args=(path, resource, found, open_by), name="open", daemon=True)
     thread.start()
     thread.join(limit_s or None)
     if thread.is_alive():
@@ -40,9 +43,9 @@ def open_and_read(path: str, resource: str, limit_s: float) -> Found:
     return found
 
 
-def _open_and_read(path: str, resource: str, found: Found) -> None:
+def _open_and_read(path: str, resource: str, found: Found, open_by: Callable[[str], OpenedProvider]) -> None:
     try:
-        found.opened = open_provider(path)
+        found.opened = open_by(path)
         found.contents = read_metadata(found.opened, resource)
     except Exception as error:
         found.error = error

@@ -77,7 +77,7 @@ class LocalProvider:
         self._patience = Patience(disk_timeout_s)
         self._progress = Progress(opened.fd)
         self._pool = IoPool(call_soon_threadsafe, done, self._patience)
-        self._stores = StoreQueue(opened.fd, call_soon_threadsafe, self._store_done, self._patience)
+        self._stores = StoreQueue(opened.store_fd, call_soon_threadsafe, self._store_done, self._patience)
         self._done = done
         self._stored = stored
         self._mark = mark

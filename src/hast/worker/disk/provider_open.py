@@ -39,10 +39,20 @@ class OpenedProvider:
     size_bytes: int
     sector_size_bytes: int
     is_block_device: bool
+    store_fd: int
+    """A description of its own for the metadata: an error of writing back data pages is reported once per description,
+    and must reach a flush of the data even when a map write got it first."""
+    witness_fd: int = -1
+    """Another one, to be left for the next worker (`flush_witness.py`); -1 where it could not be had."""
+
+    def descriptors(self) -> list[int]:
+        """All of them, `fd` first."""
+        return [fd for fd in (self.fd, self.store_fd, self.witness_fd) if fd >= 0]
 
     def close(self) -> None:
         """Give it back unused."""
-        os.close(self.fd)
+        for fd in self.descriptors():
+            os.close(fd)
 
 
 def open_provider(path: str) -> OpenedProvider:
@@ -51,13 +61,23 @@ def open_provider(path: str) -> OpenedProvider:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         size_bytes, sector_size_bytes, is_block = _measure(fd)
+        store_fd = _again(fd, os.O_RDWR)
     except BlockingIOError:
         os.close(fd)
         raise ProviderError(f"Unable to lock {path}: it is in use by another process (another hastd?).", 66) from None
     except OSError as error:
         os.close(fd)
         raise ProviderError(f"Unable to use {path}: {error.strerror}.", 71) from None
-    return OpenedProvider(fd, path, size_bytes, sector_size_bytes, is_block)
+    try:
+        witness_fd = _again(fd, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        witness_fd = -1
+    return OpenedProvider(fd, path, size_bytes, sector_size_bytes, is_block, store_fd, witness_fd)
+
+
+def _again(fd: int, flags: int) -> int:
+    """The same disk, in another description."""
+    return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
 
 
 def _open_exclusively(path: str) -> int:

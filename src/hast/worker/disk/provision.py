@@ -30,10 +30,10 @@ def create(resource: Resource, extentsize_bytes: int = 0, keepdirty: int = 0, me
             _write(opened.fd, metadata)
         except OSError as error:
             raise ProviderError(f"Unable to write metadata to {resource.local}: {error.strerror}.", 74) from None
-        forget(paths.resource_file(resource.name, "flush"))
+        forget(paths.worker_file(resource.name, "flush"))
         return metadata
     finally:
-        os.close(opened.fd)
+        opened.close()
 
 
 def foresee(resource: Resource, extentsize_bytes: int = 0, keepdirty: int = 0, mediasize_bytes: int = 0) -> Metadata:

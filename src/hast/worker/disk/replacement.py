@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from hast.format import metadata as metadata_format
 from hast.format.constants import METADATA_SIZE_BYTES
@@ -11,9 +12,11 @@ from hast.replication.types import Metadata
 from hast.worker.disk.provider_open import OpenedProvider, ProviderError, open_provider
 
 
-def open_replacement(path: str, present: Metadata, write: bool) -> tuple[OpenedProvider, Metadata]:
+def open_replacement(
+    path: str, present: Metadata, write: bool, open_by: Callable[[str], OpenedProvider] = open_provider
+) -> tuple[OpenedProvider, Metadata]:
     """Open `path` for the copy that `present` describes. `write`: the metadata, too, durably. Raises ProviderError."""
-    opened = open_provider(path)
+    opened = open_by(path)
     try:
         check(opened, present)
         fresh = replacement_of(present)

@@ -38,7 +38,7 @@ def carry_out(order: str, name: str, path: str, reason: str) -> dict[str, Any]:
                 return _abandon(opened.fd, name, metadata)
             return _discard(opened.fd, path, metadata, image, reason)
         finally:
-            os.close(opened.fd)
+            opened.close()
     except ProviderError as error:
         return {"error": str(error)}
     except OSError as error:

@@ -19,7 +19,7 @@ from hast.worker.disk.last_close import last_close
 
 
 class StoreQueue:
-    """`stored(job, error)` is called in the reactor's thread, in order."""
+    """`stored(job, error)` is called in the reactor's thread, in order. Takes the descriptor."""
 
     def __init__(
         self,
@@ -28,9 +28,7 @@ class StoreQueue:
         stored: Callable[[Store, int], None],
         patience: Patience,
     ) -> None:
-        # A description of its own: an error of writing back data pages is reported once per description, and must
-        # reach a flush of the data even when a map write got it first.
-        self._fd = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        self._fd = fd
         self._stored = stored
         self._pool = IoPool(call_soon_threadsafe, lambda _batch: None, patience, threads=1)
         self._waiting: list[Store] = []

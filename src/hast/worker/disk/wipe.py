@@ -40,7 +40,7 @@ def opened(path: str) -> Iterator[Found]:
     try:
         yield _look(provider.fd, path, provider.size_bytes)
     finally:
-        os.close(provider.fd)
+        provider.close()
 
 
 def _look(fd: int, path: str, size_bytes: int) -> Found:

@@ -47,8 +47,13 @@ def channel_path(number: int) -> str:
     return f"/dev/ublkc{number}"
 
 
+def open_channel(number: int) -> int:
+    """As the only process; root's. Raises OSError."""
+    return os.open(channel_path(number), os.O_RDWR | os.O_CLOEXEC)
+
+
 class UblkQueue:
-    """Front end and client for the one queue of a device."""
+    """Front end and client for the one queue of a device, over its open channel, which it takes."""
 
     def __init__(
         self,
@@ -58,15 +63,14 @@ class UblkQueue:
         size_bytes: int,
         block_size_bytes: int,
         *,
-        number: int,
+        channel: int,
     ) -> None:
         self._reactor = reactor
         self._submit = submit
         self._size_bytes = size_bytes
         self._block_mask = block_size_bytes - 1
-        self._number = number
         self._memory = ReceiveMemory()
-        self._fd = -1
+        self._fd = channel
         self._ring: Ring | None = None
         self._descriptors: mmap.mmap | None = None
         self._waiting: deque[int] = deque()
@@ -77,10 +81,9 @@ class UblkQueue:
         """Reads, writes, flushes and zeroings received in all."""
 
     def start(self) -> None:
-        """Open the channel and offer every tag to the kernel. Raises OSError."""
+        """Offer every tag to the kernel. Raises OSError."""
         if not lock_memory():
             log.warning("cannot lock memory; under memory pressure the device may stall")
-        self._fd = os.open(channel_path(self._number), os.O_RDWR | os.O_CLOEXEC)
         size = QUEUE_DEPTH * ublk.DESCRIPTOR.size
         flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
         self._descriptors = mmap.mmap(self._fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, flags, mmap.PROT_READ)
@@ -191,7 +194,7 @@ class UblkQueue:
 
     def _lost(self) -> None:
         """The device was taken away: nothing more comes from it."""
-        log.info("ublk device %d is gone", self._number)
+        log.info("the ublk device is gone")
         self.close()
 
     # -- out
