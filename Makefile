@@ -27,7 +27,7 @@ help:
 	@echo 'make cover        branch coverage of format/ and replication/'
 	@echo 'make clean        remove what the above made'
 
-$(STAMP): packages.apt pyproject.toml scripts/setup
+$(STAMP): packages.apt pyproject.toml requirements.lock scripts/setup
 	@./scripts/setup
 
 setup: $(STAMP)
