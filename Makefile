@@ -1,14 +1,16 @@
 # Every target first does the set-up it needs (packages.apt, .venv); a second run finds it done.
 .POSIX:
 .DELETE_ON_ERROR:
-.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system deb man screenshots cover clean help
+.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system deb docs man screenshots cover compiled test-compiled fuzz clean help
 
 VENV = .venv/bin
 STAMP = .venv/.stamp
+COMPILED = $(shell find src/hast/format src/hast/replication -name "*.py")
 JOBS = 2
 SEEDS = 4000
 SEED_START = 0
-TORTURE = tests/lab tests/net tests/supervisor
+INPUTS = 2000000
+TORTURE = tests/lab tests/net tests/supervisor tests/watch
 KILLS = 125
 
 help:
@@ -19,12 +21,16 @@ help:
 	@echo 'make sim-defects  does the simulator notice seeded defects?  DEFECTS=id,... SEEDS=n'
 	@echo 'make torture      long fault injection in the lab, and what is too slow for make test'
 	@echo 'make endurance    kill, restart and upgrade under fio on a device, ext4, xfs and a pool (KILLS=n on each)'
-	@echo 'make test-kernel  the kernel nbd driver in a small virtual machine'
+	@echo 'make test-kernel  nbd, ublk and OpenZFS of a true kernel, in a virtual machine'
 	@echo 'make deb          Debian packages in dist/ (as root it installs what the build needs)'
+	@echo 'make docs         docs/problems.md and docs/diagrams.md, from the code'
 	@echo 'make man          manual pages in build/man'
 	@echo 'make screenshots  pictures of the page in docs/images'
 	@echo 'make test-system  packages, units and removal in booted Debians 12 and 13 (root)'
+	@echo 'make fuzz         hostile bytes to FUSE, NBD, lzf and TLS (INPUTS=n for each, SEED_START=seed)'
 	@echo 'make cover        branch coverage of format/ and replication/'
+	@echo 'make compiled     format/ and replication/ as machine code in build/compiled'
+	@echo 'make test-compiled  the tests of both rooms on it, and the simulator: the same histories as without'
 	@echo 'make clean        remove what the above made'
 
 $(STAMP): packages.apt pyproject.toml requirements.lock scripts/setup
@@ -65,6 +71,9 @@ test-kernel: $(STAMP)
 deb:
 	@./scripts/build-deb
 
+docs: $(STAMP)
+	@$(VENV)/python packaging/drawings.py
+
 man: $(STAMP)
 	@$(VENV)/python packaging/assemble.py build/share
 	@rm -rf build/man && mv build/share/man build/man
@@ -75,9 +84,22 @@ screenshots: $(STAMP)
 test-system: $(STAMP)
 	$(VENV)/pytest -m slow tests/system
 
+fuzz: $(STAMP)
+	@$(VENV)/python tests/fuzz/run.py --inputs $(INPUTS) --seed $(SEED_START)
+
 cover: $(STAMP)
 	$(VENV)/pytest -n $(JOBS) -q tests/format tests/replication -m 'not slow' \
 		--cov=hast.format --cov=hast.replication --cov-branch --cov-fail-under=95
+
+compiled: build/compiled/.stamp
+
+build/compiled/.stamp: $(STAMP) setup.py packaging/compiled.py $(COMPILED)
+	@rm -rf build/compiled
+	HAST_COMPILED=1 $(VENV)/python setup.py -q build --build-lib build/compiled
+	@touch $@
+
+test-compiled: compiled
+	PYTHONPATH=build/compiled $(VENV)/pytest -n $(JOBS) -q -m 'not slow' tests/format tests/replication tests/compiled
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* src/*.egg-info

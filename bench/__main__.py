@@ -14,7 +14,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.contestants import Contestant, hast_pair, hast_pair_with_tls, nbdkit_single, qemu_quorum, qemu_quorum_unix
+from bench.contestants import (
+    Contestant,
+    hast_from,
+    hast_pair,
+    hast_pair_with_tls,
+    nbdkit_single,
+    qemu_quorum,
+    qemu_quorum_unix,
+)
 from bench.jobs import JOBS, Job, run
 from hast.lab.processes import LabError
 
@@ -28,7 +36,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=4, help="length of one job")
     parser.add_argument("--only", action="append", help="job name; may be repeated")
     parser.add_argument(
-        "--contestant", action="append", help="hast, hast-tls, quorum, quorum-unix, single; default: the first two"
+        "--contestant",
+        action="append",
+        help="hast, hast=FOLDER (the package that lies there), hast-tls, quorum, quorum-unix, single; may be repeated",
     )
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     options = parser.parse_args()
@@ -40,12 +50,15 @@ def main() -> int:
         "single": nbdkit_single,
     }
     names = options.contestant or ["hast", "quorum"]
+    if unknown := [name for name in names if name not in makers and not name.startswith("hast=")]:
+        parser.error(f"no such contestant: {', '.join(unknown)}")
     jobs = [job for job in JOBS if not options.only or job.name in options.only]
     with tempfile.TemporaryDirectory(prefix="hast-bench-") as directory:
         contestants: list[Contestant] = []
         try:
             for name in names:
-                contestants.append(makers[name](Path(directory) / name))
+                make = hast_from(name) if name.startswith("hast=") else makers[name]
+                contestants.append(make(Path(directory) / str(len(contestants))))
             figures = measure(contestants, jobs, options.rounds, options.seconds)
         except LabError as error:
             print(f"bench: {error}", file=sys.stderr)

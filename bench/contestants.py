@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hast.lab.loopback import LoopbackPair
@@ -26,9 +27,9 @@ class Contestant:
     close: Callable[[], None]
 
 
-def hast_pair(directory: Path, secure: bool = False) -> Contestant:
+def hast_pair(directory: Path, name: str = "hast", secure: bool = False, source: Path | None = None) -> Contestant:
     """Two hastd on loopback, fullsync, `device none`, files; `secure`: with TLS. Raises LabError."""
-    pair = LoopbackPair(directory, size_bytes=SIZE_BYTES, secure=secure)
+    pair = LoopbackPair(directory, size_bytes=SIZE_BYTES, secure=secure, source=source)
 
     def close() -> None:
         pair.one.stop()
@@ -39,12 +40,20 @@ def hast_pair(directory: Path, secure: bool = False) -> Contestant:
     except LabError:
         close()
         raise
-    return Contestant("hast-tls" if secure else "hast", pair.one.nbd_uri("disk1"), close)
+    return Contestant(name, pair.one.nbd_uri("disk1"), close)
 
 
 def hast_pair_with_tls(directory: Path) -> Contestant:
     """The same under TLS 1.3. Raises LabError."""
-    return hast_pair(directory, secure=True)
+    return hast_pair(directory, "hast-tls", secure=True)
+
+
+def hast_from(name: str) -> Callable[[Path], Contestant]:
+    """`hast=FOLDER`: the pair over the package in another folder, a build or another commit's src/. Raises LabError."""
+    source = Path(name.partition("=")[2]).resolve()
+    if not (source / "hast" / "__init__.py").exists():
+        raise LabError(f"{source} holds no package hast")
+    return partial(hast_pair, name=name, source=source)
 
 
 def qemu_quorum(directory: Path) -> Contestant:

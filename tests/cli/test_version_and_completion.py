@@ -45,6 +45,8 @@ def test_a_command_tells_its_version(command: str) -> None:
         ("hastctl", "hastctl key", ["keygen"]),
         ("hastctl", "hastctl keygen --s", ["--show", "--switch"]),
         ("hastctl", "hastctl tru", ["trust"]),
+        ("hastctl", "hastctl expl", ["explain"]),
+        ("hastctl", "hastctl wait sy", ["synced"]),
         ("hastctl", "hastctl role se", ["secondary"]),
         ("carpctl", "carpctl stat", ["state", "status"]),
         ("carpctl", "carpctl state 1 ba", ["backup"]),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hast.config import carpconf, devdconf, failoverconf, hastconf
+from hast.config import carpconf, devdconf, failoverconf, hastconf, notifyconf
 from hast.config.host import Host
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -17,6 +17,7 @@ READERS: dict[str, Callable[[str, Host], object]] = {
     "carp.conf": lambda text, host: carpconf.parse(text, "carp.conf", host).groups,
     "failover.conf": lambda text, host: failoverconf.parse(text, "failover.conf"),
     "devd.conf": lambda text, host: devdconf.parse(text, "devd.conf").rules,
+    "hast-notify.conf": lambda text, host: notifyconf.parse(text, "hast-notify.conf").receivers,
 }
 EXAMPLES = [
     pytest.param(language, text, id=f"{page.name}-{number}")

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
+import stat
 import struct
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +20,7 @@ from hypothesis import strategies as st
 from ram_worker import RamNbd
 
 from hast.config.model import Device
-from hast.device import device, device_helper, nbd_helper
+from hast.device import attach_nbd, device, device_helper, nbd_helper
 from hast.device.attach_nbd import NbdAttachment, clean_up_nbd
 from hast.device.device import DeviceError
 from hast.device.nbd_dial import DialError, dial
@@ -90,6 +96,88 @@ def test_without_the_driver_attach_fails_in_one_line_and_close_undoes(
 
     asyncio.run(story())
     assert list((tmp_path / "run").iterdir()) == []
+
+
+class Kernel:
+    """Stands for the nbd driver behind netlink: what it was asked, and its answers, one a call."""
+
+    asked: ClassVar[list[tuple[int, bytes]]] = []
+    answers: ClassVar[list[Callable[[], object]]] = []
+
+    def call(self, command: int, body: bytes) -> dict[int, bytes]:
+        self.asked.append((command, body))
+        self.answers.pop(0)()
+        return {}
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Kernel]]:
+    """The driver, and no helper process."""
+    monkeypatch.setattr(nbd_helper, "Netlink", Kernel)
+    monkeypatch.setattr(attach_nbd, "run_helper", lambda *_: pytest.fail("a process of its own"))
+    monkeypatch.setenv("HAST_DEV", str(tmp_path / "dev"))
+    yield Kernel
+    Kernel.asked.clear()
+    Kernel.answers.clear()
+
+
+def fail_with(number: int) -> None:
+    raise OSError(number, os.strerror(number))
+
+
+def attached(export: RamNbd) -> NbdAttachment:
+    attachment = NbdAttachment("disk1", "disk1", str(export.path))
+    attachment._index = 3
+    return attachment
+
+
+def test_another_worker_is_handed_to_the_kernel_at_once_when_it_has_noticed_the_death_of_the_last(
+    export: RamNbd, kernel: type[Kernel]
+) -> None:
+    kernel.answers[:] = [partial(fail_with, errno.ENOSPC), lambda: None]
+    asyncio.run(attached(export).worker_replaced(1))
+    assert [command for command, _ in kernel.asked] == [nbd_helper.NBD_CMD_RECONFIGURE] * 2
+    found = nbd_helper.attributes(kernel.asked[1][1])
+    assert struct.unpack("=I", found[nbd_helper.NBD_ATTR_INDEX]) == (3,)
+    assert found[nbd_helper.NBD_ATTR_BACKEND_IDENTIFIER].startswith(b"hast:disk1:")
+
+
+def test_a_worker_that_the_kernel_does_not_take_is_told_with_the_reason(
+    export: RamNbd, kernel: type[Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attachment = attached(export)
+    kernel.answers[:] = [partial(fail_with, errno.EINVAL)]
+    with pytest.raises(DeviceError, match="Invalid argument"):
+        asyncio.run(attachment.worker_replaced(1))
+    monkeypatch.setattr(attach_nbd, "STEP_DEADLINE_S", 0.2)
+    kernel.answers[:] = [partial(fail_with, errno.ENOSPC)] * 20
+    with pytest.raises(DeviceError, match=r"no answer from the kernel within 0\.2 s"):
+        asyncio.run(attachment.worker_replaced(1))
+
+
+def test_a_kernel_that_never_answers_holds_up_nobody_and_no_descriptor_changes_under_it(
+    export: RamNbd, kernel: type[Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attach_nbd, "STEP_DEADLINE_S", 0.2)
+    goes_on, went_on = threading.Event(), threading.Event()
+    seen = []
+
+    def stuck() -> None:
+        goes_on.wait(10)
+        item = nbd_helper.attributes(nbd_helper.attributes(kernel.asked[0][1])[nbd_helper.NBD_ATTR_SOCKETS])
+        (descriptor,) = struct.unpack("=I", nbd_helper.attributes(item[nbd_helper.NBD_SOCK_ITEM])[1])
+        seen.append(stat.S_ISSOCK(os.fstat(descriptor).st_mode))
+        went_on.set()
+
+    kernel.answers[:] = [stuck]
+    with pytest.raises(DeviceError, match="no answer from the kernel"):
+        asyncio.run(attached(export).worker_replaced(1))
+    goes_on.set()
+    assert went_on.wait(10)
+    assert seen == [True]
 
 
 def test_the_helper_reports_errors_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -355,6 +355,22 @@ def test_backup_by_hand_hands_over_at_once_and_stays_so_in_spite_of_preempt() ->
     assert segment.masters() == [one]
 
 
+@pytest.mark.parametrize("order", [State.MASTER, State.BACKUP, None])
+def test_a_plan_of_an_order_by_hand_changes_nothing_and_tells_what_the_order_brings(order: State | None) -> None:
+    segment, one, two = pair()
+    before = [(len(host.log), host.vhid.ordered) for host in (one, two)]
+    moved = {State.MASTER: two, State.BACKUP: one}.get(order)
+    for host in (one, two):
+        told = host.vhid.foresee(order)
+        assert told
+        assert any("virtual addresses" in step for step in told) is (host is moved)
+    assert [(len(host.log), host.vhid.ordered) for host in (one, two)] == before
+    if moved is not None:
+        moved.order(order)
+        segment.run(5)
+        assert segment.masters() == [two]
+
+
 @pytest.mark.parametrize("preempt", [False, True])
 def test_master_by_hand_deposes_the_better_master_and_stays(preempt: bool) -> None:
     segment = Segment()

@@ -21,7 +21,7 @@ import pytest
 from hast.config.model import Arbiter as Configured
 from hast.config.model import ArbiterKind
 from hast.daemon import launch
-from hast.election.arbiter import Arbiter, ArbiterError, Lease, Refused, Verdict
+from hast.election.arbiter import Arbiter, ArbiterError, Lease, LeaseTable, Refused, Verdict
 from hast.failover import arbitration
 from hast.failover.arbiters import make
 from hast.failover.arbiters.etcd import EtcdArbiter
@@ -378,7 +378,7 @@ def test_a_primary_that_loses_peer_and_witness_freezes_then_steps_down_and_the_o
     asyncio.run(story())
 
 
-def test_a_primary_that_is_sole_goes_on_when_the_witness_dies_and_the_peer_stays_outdated(
+def test_a_primary_that_is_sole_holds_writes_while_the_witness_is_dead_and_the_peer_stays_outdated(
     witness: tuple[Process, int],
 ) -> None:
     process, port = witness
@@ -391,11 +391,12 @@ def test_a_primary_that_is_sole_goes_on_when_the_witness_dies_and_the_peer_stays
             process.signal(signal.SIGKILL)
             process.child.wait(5)
             await asyncio.sleep(1.6)
-            assert a.verdicts == []
+            assert [verdict for verdict, _ in a.verdicts] == [Verdict.FREEZE]
             process.restart()
             await asyncio.to_thread(wait_for_port, port)
             answer = await b.promote()
             assert isinstance(answer, Refused)
+            await until(lambda: a.verdicts[-1][0] is Verdict.SERVE, 5)
             a.peer_connected(True)
             a.peer_in_step()
             end = time.monotonic() + 5
@@ -490,7 +491,7 @@ def test_the_fence_program_is_not_run_when_the_arbiter_says_no(tmp_path: Path, w
             a._keeper.cancel()
             await asyncio.sleep(1.2)
             lease(await WitnessArbiter([target]).acquire("disk1", "b", 0))
-            assert "b holds it" in await a.outdate_peer()
+            assert "b holds the lease" in await a.outdate_peer()
             assert not (tmp_path / "fenced").exists()
 
     asyncio.run(story())
@@ -504,3 +505,61 @@ def test_state_of_a_witness_is_readable_json(tmp_path: Path) -> None:
     state = json.loads((tmp_path / "w.json").read_text())
     assert state["resources"]["d"]["holder"] == "a"
     assert state["witness"] == reply["witness"]
+
+
+class SilentArbiter:
+    """Answers as a true table until it is told to fall silent."""
+
+    def __init__(self) -> None:
+        self.table = LeaseTable()
+        self.silent = False
+
+    def _heard(self, answer: Lease | Refused) -> Lease | Refused:
+        if self.silent:
+            raise ArbiterError("no answer")
+        return answer
+
+    async def acquire(self, resource: str, node: str, epoch: int, force: bool = False) -> Lease | Refused:
+        return self._heard(self.table.acquire(resource, node, epoch, 1.2, time.monotonic(), force))
+
+    async def keepalive(self, lease: Lease) -> Lease | Refused:
+        return self._heard(self.table.keepalive(lease.resource, lease.node, lease.epoch, time.monotonic()))
+
+    async def record_outdated(self, lease: Lease, peer: str) -> Lease | Refused:
+        return self._heard(self.table.record_outdated(lease.resource, lease.node, lease.epoch, peer, time.monotonic()))
+
+    async def clear_outdated(self, lease: Lease, peer: str) -> Lease | Refused:
+        return self._heard(self.table.clear_outdated(lease.resource, lease.node, lease.epoch, time.monotonic()))
+
+    async def is_outdated(self, resource: str, node: str) -> bool:
+        return self.table.is_outdated(resource, node)
+
+    async def release(self, lease: Lease) -> None:
+        self.table.release(lease.resource, lease.node, lease.epoch)
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("confirms", [True, False])
+def test_a_fence_that_confirms_keeps_the_only_good_copy_serving_while_the_witness_is_silent(
+    tmp_path: Path, confirms: bool
+) -> None:
+    async def story() -> None:
+        calls = tmp_path / "calls"
+        path = script(tmp_path / "fence", f"echo >>{calls}; test ! -e {tmp_path}/on")
+        arbiter = SilentArbiter()
+        async with node("a", arbiter, path) as a:
+            lease(await a.promote())
+            assert await a.outdate_peer() is None
+            if not confirms:
+                (tmp_path / "on").touch()
+            arbiter.silent = True
+            await until(lambda: len(a.verdicts) >= 1 + confirms, 5)
+            assert [verdict for verdict, _ in a.verdicts] == [Verdict.FREEZE, Verdict.SERVE][: 1 + confirms]
+            await asyncio.sleep(0.7)
+            assert len(a.verdicts) == 1 + confirms
+            assert calls.read_text() == "\n\n"  # when it went alone, and once in the silence
+            arbiter.silent = False
+            await until(lambda: a.verdicts[-1][0] is Verdict.SERVE, 5)
+
+    asyncio.run(story())

@@ -83,4 +83,26 @@ def test_the_standing_of_a_primary_is_its_lease_and_what_it_may_do() -> None:
         await mine.demoted()
         assert mine.standing() is None
 
+
+def test_an_arbiter_that_does_not_answer_for_the_time_of_a_lease_is_told_once_and_once_when_it_is_back() -> None:
+    async def story() -> None:
+        arbiter = SlowArbiter()
+        mine = Arbitration("disk1", "a", arbiter, None, lambda verdict, why: None)
+        heard: list[bool] = []
+        mine.heard = heard.append
+        assert isinstance(await mine.promote(), Lease)
+        mine.peer_connected(True)
+        tenure = mine._tenure
+        assert tenure is not None
+        mine._judge()
+        tenure._answered_s -= 60.0
+        for _ in range(2):
+            mine._judge()
+        assert heard == [False]
+        tenure.answered(tenure.lease, _now())
+        for _ in range(2):
+            mine._judge()
+        assert heard == [False, True]
+        await mine.demoted()
+
     asyncio.run(story())

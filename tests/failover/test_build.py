@@ -35,8 +35,8 @@ def test_everything_in_its_order() -> None:
     made = stages_of(
         """
         service b service a
-        export iscsi iqn.x { lun 1 /dev/hast/d3 }
-        export nbd d4
+        export iscsi iqn.x { lun 1 /dev/hast/d3 initiator ALL }
+        export nbd d4 { allow ALL }
         pool one { resource d1 } pool two { resource d2 }
         resources d1 d2 d3 d4 d5 delay 2
         hook after-slave "x" hook after-master "y"
@@ -75,8 +75,8 @@ def test_pools_go_side_by_side_where_they_do_not_lie_on_each_other(pools: str, g
 
 
 def test_an_nbd_export_needs_no_device() -> None:
-    assert names(stages_of("resources d1 export nbd d1")) == [["role d1"], ["export nbd d1"]]
-    assert stages_of("resources d1 export nbd d1").switched_after == "role d1"
+    assert names(stages_of("resources d1 export nbd d1 { allow ALL }")) == [["role d1"], ["export nbd d1"]]
+    assert stages_of("resources d1 export nbd d1 { allow ALL }").switched_after == "role d1"
 
 
 def test_resources_alone_are_waited_for() -> None:

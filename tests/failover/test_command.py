@@ -214,6 +214,21 @@ def test_status_of_a_run_in_progress_is_75(node: Node, capsys: pytest.CaptureFix
     assert node.run("status") == 0
 
 
+def test_a_check_is_one_line_and_the_exit_codes_of_nagios(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    assert node.run("master") == 0
+    assert node.run("status", "--check") == 0
+    good = capsys.readouterr().out
+    assert good.startswith("FAILOVER OK - master, as it should be | parts=")
+    node.hastd.roles["disk2"] = "secondary"
+    assert node.run("status", "--check") == 2
+    bad = capsys.readouterr().out
+    assert bad.startswith("FAILOVER CRITICAL - master, not up: role disk2")
+    assert bad.endswith(" wrong=1;;0;0\n")
+    node.write("nonsense")
+    assert node.run("status", "--check") == 3
+    assert capsys.readouterr().out.startswith("FAILOVER UNKNOWN - ")
+
+
 def test_a_failure_hook_learns_what_failed(node: Node) -> None:
     told = node.directory / "told"
     node.write(

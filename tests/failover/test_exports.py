@@ -11,15 +11,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hast.config.failover_model import IscsiExport, Lun, NbdExport
+from hast.config.failover_model import FailoverConfiguration, IscsiExport, Lun, NbdExport
 from hast.failover.commands import Commands
 from hast.failover.exports.forwarder import main as forwarder_main
 from hast.failover.exports.forwarder import parse_address
-from hast.failover.exports.iscsi import IscsiTarget, parse_targets
+from hast.failover.exports.iscsi import IscsiTarget, parse_targets, read_account
 from hast.failover.exports.nbd import NbdOverTcp
+from hast.failover.exports.problems import export_problems
+from hast.failover.exports.virtual_address import virtual_addresses
 from hast.failover.part import Context, PartError
 
 MakeContext = Callable[..., Context]
@@ -58,7 +61,11 @@ def nbd_server(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def nbd(tmp_path: Path, nbd_server: Path, context: MakeContext) -> Iterator[tuple[NbdOverTcp, int]]:
     port = free_port()
-    part = NbdOverTcp(NbdExport("disk1", (f"127.0.0.1:{port}",), max_clients=2), nbd_server, tmp_path / "disk1.forward")
+    part = NbdOverTcp(
+        NbdExport("disk1", (f"127.0.0.1:{port}",), ("127.0.0.0/8",), max_clients=2),
+        nbd_server,
+        tmp_path / "disk1.forward",
+    )
     yield part, port
     part.down(context())
 
@@ -99,13 +106,56 @@ def test_clients_are_cut_off_at_once_and_no_more_than_allowed_come_in(
         client.close()
 
 
+def test_who_is_not_on_the_list_is_closed_unheard_and_takes_nobodys_place(
+    nbd: tuple[NbdOverTcp, int], nbd_server: Path, context: MakeContext, tmp_path: Path
+) -> None:
+    """Security finding 9: NBD was served to any host."""
+    part, port = nbd
+    part.up(context())
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", port), 5) as known:
+            assert known.recv(8) == b"NBDMAGIC"
+    other = NbdOverTcp(NbdExport("disk1", (f"127.0.0.1:{port}",), ("127.0.0.2", "::1")), nbd_server, part._record)
+    other.up(context())
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", port), 5) as stranger:
+            assert stranger.recv(8) == b""
+    with socket.create_connection(("127.0.0.1", port), 5, source_address=("127.0.0.2", 0)) as known:
+        assert known.recv(8) == b"NBDMAGIC"
+    assert other.ailment(context()) == ""
+
+
+def test_without_an_address_nothing_is_opened(nbd_server: Path, context: MakeContext, tmp_path: Path) -> None:
+    """Security finding 9: 0.0.0.0 was the default."""
+    part = NbdOverTcp(NbdExport("disk1", allow=("ALL",)), nbd_server, tmp_path / "r")
+    with pytest.raises(PartError, match="no address to listen on"):
+        part.up(context())
+    assert part.is_up(context()) is False
+    port = free_port()
+    part = NbdOverTcp(NbdExport("disk1", allow=("ALL",)), nbd_server, tmp_path / "r", (f"127.0.0.1:{port}",))
+    part.up(context())
+    assert subprocess.run(["nbdinfo", f"nbd://127.0.0.1:{port}"], capture_output=True, check=False).returncode == 0
+    part.down(context())
+
+
+def test_the_default_address_is_the_virtual_one(tmp_path: Path) -> None:
+    path = tmp_path / "carp.conf"
+    one = "vhid 1 { pass aaaaaaaa interface lo address 10.1.0.1/24 address fd00::1/64 resource disk1 }\n"
+    two = "vhid 2 { pass bbbbbbbb interface lo address 10.2.0.1/24 }\n"
+    path.write_text(one + two)
+    path.chmod(0o600)
+    assert virtual_addresses("disk1", path=str(path)) == ("10.1.0.1:10809", "[fd00::1]:10809")
+    assert virtual_addresses("other", path=str(path)) == ("10.1.0.1:10809", "[fd00::1]:10809", "10.2.0.1:10809")
+    assert virtual_addresses("other", path=str(tmp_path / "none")) == ()
+
+
 def test_other_settings_replace_the_running_forwarder(
     nbd: tuple[NbdOverTcp, int], nbd_server: Path, context: MakeContext, tmp_path: Path
 ) -> None:
     part, _ = nbd
     part.up(context())
     port = free_port()
-    other = NbdOverTcp(NbdExport("disk1", (f"127.0.0.1:{port}",)), nbd_server, tmp_path / "disk1.forward")
+    other = NbdOverTcp(NbdExport("disk1", (f"127.0.0.1:{port}",), ("ALL",)), nbd_server, tmp_path / "disk1.forward")
     assert other.is_up(context()) is None
     other.up(context())
     assert other.is_up(context()) is True
@@ -115,7 +165,7 @@ def test_other_settings_replace_the_running_forwarder(
 def test_a_port_in_use_is_named(nbd_server: Path, context: MakeContext, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        part = NbdOverTcp(NbdExport("disk1", (address,)), nbd_server, tmp_path / "r")
+        part = NbdOverTcp(NbdExport("disk1", (address,), ("ALL",)), nbd_server, tmp_path / "r")
         with pytest.raises(PartError, match=f"cannot listen on {address}"):
             part.up(context())
     assert part.is_up(context()) is False
@@ -217,8 +267,8 @@ def tgtd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         daemon.wait(10)
 
 
-def iscsi(path: Path, iqn: str = "iqn.2026-01.test.hast:storage") -> IscsiTarget:
-    return IscsiTarget(IscsiExport(iqn, (Lun(1, str(path)),), control_port=77))
+def iscsi(path: Path, iqn: str = "iqn.2026-01.test.hast:storage", **more: Any) -> IscsiTarget:
+    return IscsiTarget(IscsiExport(iqn, (Lun(1, str(path)),), control_port=77, **{"initiators": ("ALL",), **more}))
 
 
 def test_a_target_comes_and_goes_with_the_same_identity(tgtd: int, tmp_path: Path, context: MakeContext) -> None:
@@ -239,6 +289,66 @@ def test_a_target_comes_and_goes_with_the_same_identity(tgtd: int, tmp_path: Pat
         part.down(context())
     assert serials[0] == serials[1]
     assert part.is_up(context()) is False
+
+
+def logs_in(port: int, user: str = "", iqn: str = "iqn.2026-01.test.hast:storage") -> bool:
+    """Whether an initiator reaches the first unit. `user`: USER%PASSWORD."""
+    url = f"iscsi://{user}{'@' * bool(user)}127.0.0.1:{port}/{iqn}/1"
+    command = ["iscsi-inq", "-i", "iqn.2026-01.test.hast:client", url]
+    return subprocess.run(command, capture_output=True, check=False, timeout=20).returncode == 0
+
+
+def test_an_initiator_has_to_know_the_password(tgtd: int, tmp_path: Path, context: MakeContext) -> None:
+    """Security finding 9: iSCSI allowed everybody."""
+    disk, chap = tmp_path / "disk", tmp_path / "chap"
+    disk.write_bytes(bytes(1024 * 1024))
+    chap.write_text("storage twelve-chars\n")
+    chap.chmod(0o600)
+    part = iscsi(disk, chap=str(chap))
+    part.up(context())
+    assert part.is_up(context()) is True
+    assert iscsi(disk).is_up(context()) is None
+    assert not logs_in(tgtd)
+    assert not logs_in(tgtd, "storage%another-password")
+    assert logs_in(tgtd, "storage%twelve-chars")
+    part.down(context())
+    chap.write_text("storage another-one-4u\n")
+    part.up(context())
+    assert not logs_in(tgtd, "storage%twelve-chars")
+    assert logs_in(tgtd, "storage%another-one-4u")
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "error"),
+    [
+        ("storage twelve-chars", 0o644, "can be read by others"),
+        ("storage short", 0o600, "expected a user and a password of 12 to 16 characters"),
+        ("twelve-chars", 0o600, "expected a user and a password"),
+    ],
+)
+def test_a_password_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, mode: int, error: str) -> None:
+    chap = tmp_path / "chap"
+    chap.write_text(text)
+    chap.chmod(mode)
+    with pytest.raises(PartError, match=error):
+        read_account(str(chap))
+    conf = FailoverConfiguration("f", exports=(IscsiExport("iqn.a", (), chap=str(chap)),))
+    assert [error in problem for problem in export_problems(conf)] == [True]
+
+
+def test_only_listed_initiators_are_let_in(tgtd: int, tmp_path: Path, context: MakeContext) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(1024 * 1024))
+    for initiators, expected in {
+        (): False,
+        ("127.0.0.2", "iqn.2026-01.test.hast:other"): False,
+        ("127.0.0.0/8",): True,
+        ("iqn.2026-01.test.hast:client",): True,
+    }.items():
+        part = iscsi(disk, initiators=initiators)
+        part.up(context())
+        assert part.is_up(context()) is True
+        assert logs_in(tgtd) is expected, initiators
 
 
 def test_a_half_made_target_is_made_anew(tgtd: int, tmp_path: Path, context: MakeContext) -> None:

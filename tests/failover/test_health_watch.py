@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import time
@@ -12,6 +13,7 @@ import pytest
 from fake_hastd import FakeHastd
 
 from hast.cli.failover import main
+from hast.daemon.paths import parts_record
 from hast.failover import report
 from hast.failover.devd.events import Event
 from hast.failover.devd.health_watch import ConfigurationFile, HealthWatch
@@ -62,6 +64,7 @@ def test_a_service_that_ended_is_started_again(node: Node) -> None:
     assert node.kinds() == ["ILL", "WELL"]
     assert node.service.exists()
     assert node.events[0].variables["text"] == "service web: down"
+    assert json.loads(parts_record().read_text())["parts"]["service web"] is True
 
 
 def test_nobody_is_meddled_with_where_failover_never_ran_or_health_is_off(node: Node) -> None:

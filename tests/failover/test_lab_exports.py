@@ -16,8 +16,8 @@ ADDRESS = "10.10.10.180"
 IQN = "iqn.2026-01.test.hast:storage"
 FAILOVER_CONF = f"""
 resources disk1 disk2
-export nbd disk1 {{ listen {ADDRESS}:10809 }}
-export iscsi {IQN} {{ lun 1 /dev/hast/disk2 }}
+export nbd disk1 {{ listen {ADDRESS}:10809 allow 10.10.10.0/24 }}
+export iscsi {IQN} {{ lun 1 /dev/hast/disk2 initiator 10.10.10.0/24 }}
 """
 TIMEOUT_S = 60.0
 

@@ -134,6 +134,27 @@ def test_the_address_goes_before_the_services(
     assert seen == ["leave"]
 
 
+def test_a_plan_tells_the_hand_over_in_order_and_moves_nothing(
+    conf: Path, master: FakeHastd, carpd: FakeCarpd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(conf, "--plan") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "handed over:"
+    assert out[1] == "1. give the virtual addresses to the other host, which begins at once"
+    assert out[2].startswith("2. service pool: rm ")
+    assert "role secondary for resource disk1" in out[3]
+    assert out[-1].endswith("wait until the other host serves, at most 15 s")
+    assert (carpd.commands(), set(master.roles.values())) == ([], {"primary"})
+    assert (tmp_path / "pool").exists()
+    carpd.path.unlink()
+    assert run(conf, "--plan") == 2
+    out = capsys.readouterr().out.splitlines()
+    assert out[:2] == [
+        "ended without a successor:",
+        "1. say aloud: carpd does not answer: no other host is told to take over",
+    ]
+
+
 def test_without_a_whole_copy_it_stops_in_order_says_so_aloud_and_keeps_the_address(
     conf: Path, master: FakeHastd, carpd: FakeCarpd, shouted: list[str]
 ) -> None:

@@ -11,12 +11,13 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 META_PACKAGE = "linux-image-cloud-amd64"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-SOURCE = f"deb [signed-by={KEYRING}] http://deb.debian.org/debian bookworm-backports main"
+SOURCE = f"deb [signed-by={KEYRING}] http://deb.debian.org/debian bookworm-backports main contrib"
 FETCH_DEADLINE_S = 300
 NEEDED = ("apt-get", "apt-cache", "dpkg", "depmod")
 
@@ -67,17 +68,45 @@ def _unpacked(path: Path) -> Path:
     return plain
 
 
+class Backports:
+    """Packages of Debian 12's backports; apt works in `folder`, with its own sources. Methods raise MachineError."""
+
+    def __init__(self, folder: Path) -> None:
+        missing = [tool for tool in NEEDED if not shutil.which(tool)]
+        if missing:
+            raise MachineError(f"needs {', '.join(missing)}")
+        self._folder = folder
+        (folder / "lists" / "partial").mkdir(parents=True)
+        (folder / "sources.list").write_text(SOURCE + "\n")
+        options = {
+            "Dir::Etc::sourcelist": f"{folder}/sources.list",
+            "Dir::Etc::sourceparts": "-",
+            "Dir::State::lists": f"{folder}/lists",
+            "Dir::Cache": f"{folder}/cache",
+            "APT::Sandbox::User": "root",
+        }
+        self._options = [word for option, value in options.items() for word in ("-o", f"{option}={value}")]
+        run(["apt-get", *self._options, "-q", "update"], folder)
+
+    def depends(self, package: str) -> list[str]:
+        """What a package depends on directly."""
+        text = run(["apt-cache", *self._options, "depends", package], self._folder)
+        return [line.split()[-1] for line in text.splitlines() if "Depends:" in line]
+
+    def unpack(self, packages: Iterable[str], target: Path) -> None:
+        """Download these versions, `NAME` or `NAME/SUITE`, and unpack them into `target`."""
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._folder) as work:
+            run(["apt-get", *self._options, "-q", "download", *packages], Path(work))
+            for archive in Path(work).glob("*.deb"):
+                run(["dpkg", "-x", str(archive), str(target)], Path(work))
+
+
 def fetch(cache: Path) -> Kernel:
     """The kernel, downloaded once into `cache`. Raises MachineError."""
-    missing = [tool for tool in NEEDED if not shutil.which(tool)]
-    if missing:
-        raise MachineError(f"needs {', '.join(missing)}")
     unpacked = cache / "backports-kernel"
     if not unpacked.is_dir():
-        try:
-            _download(cache, unpacked)
-        except (StopIteration, ValueError, OSError, subprocess.SubprocessError) as error:
-            raise MachineError(f"cannot download {META_PACKAGE} of bookworm-backports: {error}") from None
+        _download(cache, unpacked)
     images = sorted(unpacked.glob("boot/vmlinuz-*"))
     if not images:
         raise MachineError(f"{unpacked} holds no kernel: remove it")
@@ -86,28 +115,23 @@ def fetch(cache: Path) -> Kernel:
 
 def _download(cache: Path, unpacked: Path) -> None:
     with tempfile.TemporaryDirectory(dir=cache) as work:
-        apt = Path(work)
-        (apt / "lists" / "partial").mkdir(parents=True)
-        (apt / "sources.list").write_text(SOURCE + "\n")
-        options = {
-            "Dir::Etc::sourcelist": f"{apt}/sources.list",
-            "Dir::Etc::sourceparts": "-",
-            "Dir::State::lists": f"{apt}/lists",
-            "Dir::Cache": f"{apt}/cache",
-            "APT::Sandbox::User": "root",
-        }
-        own = [word for option, value in options.items() for word in ("-o", f"{option}={value}")]
-        _run(["apt-get", *own, "-q", "update"], apt)
-        depends = _run(["apt-cache", *own, "depends", META_PACKAGE], apt)
-        package = next(line.split()[-1] for line in depends.splitlines() if "Depends: linux-image-" in line)
-        _run(["apt-get", *own, "-q", "download", package], apt)
-        (archive,) = apt.glob("*.deb")
-        _run(["dpkg", "-x", str(archive), f"{apt}/root"], apt)
-        release = package.removeprefix("linux-image-")
-        _run(["depmod", "-b", f"{apt}/root", release], apt)
-        os.rename(apt / "root", unpacked)
+        apt = Backports(Path(work) / "apt")
+        images = [name for name in apt.depends(META_PACKAGE) if name.startswith("linux-image-")]
+        if not images:
+            raise MachineError(f"{META_PACKAGE} of bookworm-backports names no kernel")
+        root = Path(work) / "root"
+        apt.unpack(images[:1], root)
+        run(["depmod", "-b", str(root), images[0].removeprefix("linux-image-")], root)
+        os.rename(root, unpacked)
 
 
-def _run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, check=True, timeout=FETCH_DEADLINE_S, capture_output=True, text=True)
+def run(command: list[str], folder: Path, timeout_s: float = FETCH_DEADLINE_S) -> str:
+    """What a program printed. Raises MachineError, with the end of what it said."""
+    try:
+        done = subprocess.run(command, cwd=folder, timeout=timeout_s, capture_output=True, text=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise MachineError(f"{command[0]}: {error}") from None
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines()[-1:]
+        raise MachineError(f"{' '.join(command)[-200:]}: exit {done.returncode}: {' '.join(said)}")
     return done.stdout

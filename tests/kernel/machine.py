@@ -16,7 +16,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kernels import MachineError
@@ -24,12 +24,17 @@ from kernels import MachineError
 TOOL_PACKAGES = ("qemu-system-x86", "busybox-static", "kmod")
 TOOLS = ("qemu-system-x86_64", "busybox", "dpkg", "apt-get", "ldd", "depmod", "mkfs.ext4", "e2fsck")
 INSTALL_DEADLINE_S = 600
+MEMORY_MIB = 768
+KERNEL_WORDS = (
+    "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on no_timer_check tsc=unstable clocksource=hpet"
+)
+"""On a busy host the emulated TSC is measured wrong, or found to be so later: the kernel then patches itself, which
+this qemu does not survive."""
 
 INIT = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
 /bin/busybox mount -t devtmpfs dev /dev
-/bin/busybox mount -t tmpfs tmp /tmp
 {insmod}
 export PATH=/sbin:/bin PYTHONPATH={search} HOME=/ PYTHONDONTWRITEBYTECODE=1 {environment}
 {python} {program}
@@ -66,9 +71,19 @@ def _imported_files(program: Path, search: Iterable[Path], modules: Iterable[str
     return sorted({Path(name) for name in json.loads(result.stdout)})
 
 
-def _libraries(binary: Path) -> list[Path]:
-    """Shared libraries of a binary, by the names it is linked with."""
-    output = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, timeout=30).stdout
+def tool(name: str) -> Path:
+    """A program of this machine. Raises MachineError."""
+    found = shutil.which(name)
+    if found is None:
+        raise MachineError(f"needs {name}")
+    return Path(found)
+
+
+def _libraries(binary: Path, folders: Iterable[Path] = ()) -> list[Path]:
+    """Shared libraries of a binary, by the names it is linked with; looked for in `folders` first."""
+    environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, folders))}
+    done = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, timeout=30, env=environment)
+    output = done.stdout
     return [Path(word) for line in output.splitlines() for word in line.split() if word.startswith("/")]
 
 
@@ -93,11 +108,11 @@ class Archive:
         executable = 0o755 if os.access(source, os.X_OK) else 0o644
         self.add(name or str(source), stat.S_IFREG | executable, source.read_bytes())
 
-    def add_binary(self, source: Path, name: str | None = None) -> None:
-        """A dynamically linked program or extension module with its libraries."""
+    def add_binary(self, source: Path, name: str | None = None, folders: Sequence[Path] = ()) -> None:
+        """A dynamically linked program or extension module with its libraries; those in `folders` go to /usr/lib."""
         self.add_file(source, name)
-        for library in _libraries(source):
-            self.add_file(library)
+        for library in _libraries(source, folders):
+            self.add_file(library, f"/usr/lib/{library.name}" if library.parent in folders else None)
 
     def add_module(self, source: Path) -> None:
         """A Python module with its byte code, so that the slow machine need not compile."""
@@ -127,13 +142,15 @@ def build_initramfs(
     program: Path,
     search: list[Path],
     modules: list[str],
-    tools: list[str],
+    tools: list[Path],
     drivers: list[Path],
     data: list[Path],
     environment: str,
+    library_folders: Sequence[Path] = (),
 ) -> bytes:
     """The machine's system. `program` is run by this interpreter, with `search` on its path, as root, after the kernel
-    modules `drivers` were loaded; the files `data` are where they are here."""
+    modules `drivers` were loaded; the files `data` are where they are here. `tools` need this machine's libraries,
+    and those in `library_folders`."""
     archive = Archive()
     for directory in ("proc", "sys", "dev", "tmp", "run", "mnt", "etc"):
         archive.add(directory, stat.S_IFDIR | 0o755)
@@ -141,10 +158,10 @@ def build_initramfs(
     archive.add_binary(python)
     for file in _imported_files(program, search, modules):
         archive.add_module(file)
-    for tool in tools:
-        archive.add_binary(Path(str(shutil.which(tool))).resolve(), f"/sbin/{tool}")
-    archive.add_file(Path(str(shutil.which("busybox"))).resolve(), "/bin/busybox")
-    for name in ("mount", "umount"):
+    for path in tools:
+        archive.add_binary(path.resolve(), f"/sbin/{path.name}", library_folders)
+    archive.add_file(tool("busybox").resolve(), "/bin/busybox")
+    for name in ("mount", "umount", "losetup", "ip", "mknod"):
         archive.add(f"/bin/{name}", stat.S_IFLNK | 0o777, b"busybox")
     for driver in drivers:
         archive.add_file(driver, f"/{driver.name}")
@@ -158,19 +175,25 @@ def build_initramfs(
     return archive.bytes()
 
 
-def run_machine(kernel: Path, initramfs: bytes, deadline_s: float) -> str:
-    """Boot, wait for power-off, return what the serial line said. At the deadline the machine is killed."""
+def run_machine(kernel: Path, initramfs: bytes, said: Path, deadline_s: float, memory_mib: int = MEMORY_MIB) -> str:
+    """Boot, wait for power-off, return what the serial line said; the file `said` has it as it comes.
+
+    At the deadline the machine is killed.
+    """
     with tempfile.NamedTemporaryFile(suffix=".initramfs") as image:
         image.write(initramfs)
         image.flush()
-        command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi"]
-        command += ["-cpu", "max,cx16=off", "-smp", "2", "-m", "768", "-nographic", "-no-reboot", "-nic", "none"]
+        command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max,cx16=off", "-smp", "2"]
+        command += ["-m", str(memory_mib), "-nographic", "-no-reboot", "-nic", "none"]
         command += ["-kernel", str(kernel), "-initrd", image.name]
-        command += ["-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        try:
-            output = process.communicate(timeout=deadline_s)[0]
-        except subprocess.TimeoutExpired:
-            process.kill()
-            output = process.communicate()[0] + b"\nthe machine did not power off in time\n"
-    return output.decode(errors="replace").replace("\r", "")
+        command += ["-append", KERNEL_WORDS]
+        with said.open("wb") as output:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            try:
+                process.wait(deadline_s)
+            except subprocess.TimeoutExpired:
+                output.write(b"\nthe machine did not power off in time\n")
+            finally:
+                process.kill()
+                process.wait()
+    return said.read_text(errors="replace").replace("\r", "")

@@ -1,4 +1,7 @@
-"""/dev/hast on the kernel's true nbd and ublk drivers, in a virtual machine. Slow; `make test-kernel` runs it."""
+"""/dev/hast on the kernel's true nbd and ublk drivers, and OpenZFS over it, in a virtual machine.
+
+Slow; `make test-kernel` runs it. What a machine says is in build/kernel-machine/*.log as it comes.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,20 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kernels import MachineError, fetch
-from machine import build_initramfs, ensure_tools, run_machine
+from kernels import Kernel, MachineError, fetch
+from machine import MEMORY_MIB, build_initramfs, ensure_tools, run_machine, tool
+from openzfs import Zfs, build
 
 import hast
 from hast.device.attach_ublk import fatal_bug
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 CACHE = REPOSITORY / "build" / "kernel-machine"
-DEADLINE_S = 400
+DEADLINE_S, POOL_DEADLINE_S = 400, 1100
 DRIVERS = {"nbd": ["nbd"], "ublk": ["ublk_drv"]}
+POOL_DRIVERS = ["loop", "dm_mod", "dm_flakey"]
+POOL_MEMORY_MIB = 3072
+POOL_ROUNDS = {"nbd": 1, "ublk": 3}
 HELPERS = ["hast.device.nbd_helper", "hast.device.device_helper", "hast.device.ublk_helper", "hast.worker.export.ublk"]
 LAZY = [
     "importlib.readers",
@@ -35,41 +42,66 @@ NOT_NEEDED = ("hast.sim", "hast.lab.", "hast.net", "hast.failover.devd")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-def run_inside(program: str, kind: str, modules: list[str], data: list[Path]) -> str:
-    """What a machine printed whose only program is this file beside us."""
+def kernel_or_skip() -> Kernel:
     CACHE.mkdir(parents=True, exist_ok=True)
     try:
         ensure_tools()
-        kernel = fetch(CACHE)
-        drivers = kernel.modules(*DRIVERS[kind])
+        return fetch(CACHE)
     except MachineError as error:
         pytest.skip(str(error))
+
+
+def run_inside(program: str, kind: str, modules: list[str], zfs: Zfs | None = None) -> str:
+    """What a machine printed whose only program is this file beside us; with ZFS it has what a pool needs."""
+    kernel = kernel_or_skip()
+    tools = [tool("mkfs.ext4"), tool("e2fsck")]
+    drivers = list(DRIVERS[kind])
+    if zfs is not None:
+        tools += [*zfs.programs, tool("dmsetup"), tool("fio")]
+        drivers += POOL_DRIVERS
     initramfs = build_initramfs(
         Path(__file__).with_name(program),
         [REPOSITORY / "src", REPOSITORY / "tests" / "support", Path(click.__file__).parents[1]],
         modules,
-        ["mkfs.ext4", "e2fsck"],
-        drivers,
-        data,
-        f"KIND={kind}",
+        tools,
+        kernel.modules(*drivers) + (zfs.modules if zfs else []),
+        sorted((REPOSITORY / "src" / "hast" / "config").glob("*.lark")),
+        f"KIND={kind} ROUNDS={POOL_ROUNDS[kind]}",
+        zfs.library_folders if zfs else (),
     )
-    output = run_machine(kernel.image, initramfs, DEADLINE_S)
+    memory_mib, deadline_s = (POOL_MEMORY_MIB, POOL_DEADLINE_S) if zfs else (MEMORY_MIB, DEADLINE_S)
+    said = CACHE / f"{Path(program).stem}-{kind}.log"
+    output = run_machine(kernel.image, initramfs, said, deadline_s, memory_mib)
     print(output)
     if kind == "ublk" and "BUG: kernel" in output and fatal_bug(kernel.release):
         pytest.xfail(f"the machine crashed: {fatal_bug(kernel.release)}")
     return output
 
 
+def hastd_modules() -> list[str]:
+    found = (each.name for each in pkgutil.walk_packages(hast.__path__, "hast."))
+    return [name for name in found if not name.startswith(NOT_NEEDED) and not name.endswith("__main__")] + LAZY
+
+
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_the_kernels_device_works_and_outlives_its_worker(kind: str) -> None:
-    output = run_inside("inside.py", kind, ["ram_worker", *HELPERS], [])
+    output = run_inside("inside.py", kind, ["ram_worker", *HELPERS])
     assert f"KERNEL {kind.upper()}: ALL STEPS PASSED" in output, output
 
 
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_users_of_a_true_hastd_see_a_pause_and_no_error(kind: str) -> None:
-    found = (each.name for each in pkgutil.walk_packages(hast.__path__, "hast."))
-    modules = [name for name in found if not name.startswith(NOT_NEEDED) and not name.endswith("__main__")]
-    grammars = sorted((REPOSITORY / "src" / "hast" / "config").glob("*.lark"))
-    output = run_inside("inside_hastd.py", kind, [*modules, *LAZY], grammars)
+    output = run_inside("inside_hastd.py", kind, hastd_modules())
     assert f"HASTD OVER {kind.upper()}: ALL STEPS PASSED" in output, output
+
+
+@pytest.mark.timeout(5400)
+@pytest.mark.parametrize("kind", DRIVERS)
+def test_an_openzfs_pool_outlives_workers_hastd_and_disks_and_moves_to_the_other_node(kind: str) -> None:
+    """The first run compiles OpenZFS."""
+    try:
+        zfs = build(CACHE, kernel_or_skip())
+    except MachineError as error:
+        pytest.skip(str(error))
+    output = run_inside("inside_pool.py", kind, hastd_modules(), zfs)
+    assert f"POOL OVER {kind.upper()}: ALL STEPS PASSED" in output, output

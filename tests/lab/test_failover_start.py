@@ -12,7 +12,7 @@ from hast.lab.host import Host
 
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-lab")]
 
-EVERYWHERE = f"resources disk1\nexport nbd disk1 {{ listen 0.0.0.0:{PORT} }}\n"
+EVERYWHERE = f"resources disk1\nexport nbd disk1 {{ listen 0.0.0.0:{PORT} allow ALL }}\n"
 OWN_ADDRESS = {"hast1": "10.10.10.181", "hast2": "10.10.10.182"}
 PAUSE_S = 0.8
 """Less than any change of roles takes with its client; more than a busy machine holds a writer up."""

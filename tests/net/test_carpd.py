@@ -99,6 +99,8 @@ def test_cable_pull_moves_the_addresses_within_four_seconds_and_back_only_by_han
     one.cable(True)
     time.sleep(4.0)
     assert (one.state(), other.state()) == ("BACKUP", "MASTER")
+    planned = other.carpctl("state", "1", "backup", "--plan")
+    assert (planned.returncode, "2. take the virtual addresses away here" in planned.stdout) == (0, True)
     done = other.carpctl("state", "1", "backup")
     assert done.returncode == 0, done.stderr
     wait_for(lambda: one.has() and not other.has(), 1.5, "the switch by hand")

@@ -52,7 +52,8 @@ def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "at_most"), [("hastd", 85), ("hast-devd", 88), ("carpd", 25), ("hast-witness", 15), ("hast-monitor", 15)]
+    ("unit", "at_most"),
+    [("hastd", 85), ("hast-devd", 88), ("carpd", 25), ("hast-witness", 15), ("hast-monitor", 15), ("hast-notify", 68)],
 )
 def test_a_unit_is_no_more_exposed_than_it_must_be(unit: str, at_most: int) -> None:
     path = ROOT / "packaging" / "systemd" / f"{unit}.service"

@@ -7,26 +7,33 @@ from driver import SECTOR, Rig
 
 from hast.replication import pace
 from hast.replication.latency import LOCAL, PEER
-from hast.replication.pace import LEAST, WINDOW_S, Comparison, Pace
+from hast.replication.pace import LEAST, WINDOW_S, Comparison, Pace, Slow
 from hast.replication.types import Request
 
 FAST_S, SLOW_S = 0.002, 0.3
 
 
-class Measured(Comparison):
+class Measured:
     """Windows at once."""
 
-    now = 0.0
+    def __init__(self, operation: str) -> None:
+        self.comparison = Comparison(operation)
+        self.now = 0.0
+
+    @property
+    def verdict(self) -> Slow | None:
+        return self.comparison.verdict
 
     def window(self, local_s: float, peer_s: float, count: int = LEAST, seconds: float = WINDOW_S) -> str:
         """One full window; which copy is called slow after it."""
-        self.look(self.now)
+        comparison = self.comparison
+        comparison.look(self.now)
         for _ in range(count):
-            self.local.add(local_s)
-            self.peer.add(peer_s)
+            comparison.local.add(local_s)
+            comparison.peer.add(peer_s)
         self.now += seconds
-        self.look(self.now)
-        return "" if self.verdict is None else self.verdict.copy
+        comparison.look(self.now)
+        return "" if comparison.verdict is None else comparison.verdict.copy
 
 
 @pytest.mark.parametrize(("local_s", "peer_s", "copy"), [(SLOW_S, FAST_S, LOCAL), (FAST_S, SLOW_S, PEER)])
@@ -74,7 +81,7 @@ def test_another_disk_begins_with_a_clean_record() -> None:
     measured = Measured("write")
     for _ in range(2):
         measured.window(SLOW_S, FAST_S)
-    measured.reset()
+    measured.comparison.reset()
     assert measured.verdict is None
     assert measured.window(SLOW_S, FAST_S) == ""
 

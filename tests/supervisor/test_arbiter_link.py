@@ -25,6 +25,7 @@ class FakeDealings:
 
     def __init__(self, changed: Callable[[Verdict, str], None]) -> None:
         self.changed = changed
+        self.heard: Callable[[bool], None] = lambda reached: None
         self.said: list[Any] = []
         self.reasons: list[str | None] = []
         self.refusal: Refused | None = None
@@ -55,7 +56,8 @@ class Bench:
         self.stepped_down: list[str] = []
         self.dealings: FakeDealings | None = None
         self.fail = False
-        self.link = ArbiterLink(RESOURCE, self.make, self.tell, self.stepped_down.append)
+        self.heard: list[bool] = []
+        self.link = ArbiterLink(RESOURCE, self.make, self.tell, self.stepped_down.append, self.heard.append)
 
     def make(self, resource: Resource, changed: Callable[[Verdict, str], None]) -> FakeDealings:
         self.dealings = FakeDealings(changed)

@@ -156,15 +156,33 @@ def test_token_works_only_once(secondary: Daemon) -> None:
         assert secondary.status()["workerpid"] == worker
 
 
-def test_new_first_connection_replaces_the_old_worker(secondary: Daemon) -> None:
+def test_message_1_alone_leaves_the_live_connection_and_its_worker_alone(secondary: Daemon) -> None:
+    """Security finding 6: one packet each 0.5 s kept a pair degraded."""
+    secondary.order("disk1", events=["connect"])
+    a, _version, reply = hello(secondary)
+    with a, second_hello(secondary, token_of(reply)):
+        worker = wait_for(lambda: secondary.status()["workerpid"], "worker")
+        for _ in range(5):
+            hello(secondary)[0].close()
+        again, _version, _second = hello(secondary)
+        with again, second_hello(secondary, bytes(16)) as wrong:
+            assert "errmsg" in receive(wrong)[1]
+            assert secondary.status()["workerpid"] == worker
+        assert [event["event"] for event in secondary.status()["history"]] == ["role", "connect"]
+
+
+def test_message_3_with_the_token_replaces_the_live_connection(secondary: Daemon) -> None:
+    """The primary is back, and its former connection is not known to be dead here."""
     a, _version, reply = hello(secondary)
     b = second_hello(secondary, token_of(reply))
     with a, b:
         worker = wait_for(lambda: secondary.status()["workerpid"], "worker")
         again, _version, second = hello(secondary)
-        with again, second_hello(secondary, token_of(second)):
-            assert not alive(worker)
-            wait_for(lambda: secondary.status()["workerpid"] not in (0, worker), "new worker")
+        with again:
+            assert alive(worker)
+            with second_hello(secondary, token_of(second)):
+                wait_for(lambda: secondary.status()["workerpid"] not in (0, worker), "new worker")
+                assert not alive(worker)
 
 
 def test_new_first_connection_closes_a_half_open_one(standing_daemon: Daemon) -> None:

@@ -87,6 +87,7 @@ class Bench:
             take_role=self.roles.append,
             peer_gone=self.gone.append,
             step_down=lambda _reason: None,
+            arbiter_heard=lambda _reached: None,
         )
 
     def secondary_ends(self, stop: Callable[[], Coroutine[Any, Any, bool]]) -> None:

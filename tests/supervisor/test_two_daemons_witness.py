@@ -131,3 +131,21 @@ def test_connected_primary_without_hastd_needs_no_lease_and_asks_before_it_goes_
     one.start()
     assert write.wait(20) == 0
     assert '"sole": "' in (one.directory / "witness.json").read_text()
+
+
+@pytest.mark.slow
+def test_a_witness_that_is_silent_while_both_are_connected_is_told_and_so_is_its_return(
+    trio: tuple[Daemon, Daemon, WitnessProcess],
+) -> None:
+    one, _two, witness = trio
+    assert witness.process is not None
+
+    def heard() -> list[str]:
+        return [each["event"] for each in one.status()["history"] if each["event"].startswith("arbiter-")]
+
+    assert heard() == []
+    witness.process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: heard() == ["arbiter-lost"], "the loss to be told", 30)
+    assert writer(one, "0x66").wait(20) == 0, "a connected pair does not need it"
+    witness.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: heard() == ["arbiter-lost", "arbiter-back"], "its return to be told", 30)

@@ -73,7 +73,7 @@ def serve(control: socket.socket, name: str, orders: dict[str, Any]) -> int:
         if message["do"] == "status" and not orders.get("ignore_status"):
             status = {"status": "degraded", "dirty": 0, "extentsize": 2097152, "keepdirty": 64, "datasize": 1 << 20}
             messages.send(control, {"reply": message["id"], "status": status | orders.get("status", {})})
-        elif message["do"] in ("reload", "sync-rate", "answer", "freeze", "thaw", "leave"):
+        elif message["do"] in ("reload", "sync-rate", "answer", "freeze", "thaw", "leave", "may-change-disk"):
             messages.send(control, {"reply": message["id"], "error": None})
         elif message["do"] == "withhold":
             messages.send(control, {"reply": message["id"], "error": None, "quiet": True})

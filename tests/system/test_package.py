@@ -68,15 +68,17 @@ class TestLife:
             "carpctl",
             "hast-devd",
             "failover",
+            "hast-notify",
             "hast-witness",
             "hast-monitor",
         ):
             assert re.fullmatch(rf"{command} \d\S+\n", system.run(f"{command} --version").stdout)
             assert "NAME" in system.run(f"man {command}").stdout
-        for page in ("hast.conf", "carp.conf", "failover.conf", "hast-devd.conf"):
+        for page in ("hast.conf", "carp.conf", "failover.conf", "hast-devd.conf", "hast-notify.conf"):
             system.run(f"man 5 {page}")
 
     def test_an_unconfigured_machine_starts_nothing_but_the_witness(self, system: System) -> None:
+        until(system, "systemctl is-active -q hast-witness")
         states = [property_of(system, unit, "ActiveState") for unit in SERVICES]
         assert states == ["inactive", "inactive", "inactive", "active"], journal(system)
 
@@ -106,8 +108,21 @@ class TestLife:
         assert 'hast_resource_role{node="hast1",resource="disk1",role="primary"} 1.0' in page
         assert "process_cpu_seconds_total" in page
 
+    def test_a_user_that_may_only_look_tells_of_the_fail_over(self, system: System) -> None:
+        assert property_of(system, "hast-notify", "ActiveState") == "inactive"
+        system.tell("/etc/hast-notify.conf", 'command "cat >>/var/lib/hast-notify/told" { gather 0 }')
+        system.run("chown root:hast-notify /etc/hast-notify.conf && chmod 640 /etc/hast-notify.conf")
+        assert system.run("stat -c %G:%a /run/hast/observe.sock").stdout == "hast:660\n"
+        system.run("systemctl start hast-notify")
+        assert property_of(system, "hast-notify", "User") == "hast-notify"
+        until(system, """grep -q '"seq": [0-9]' /var/lib/hast-notify/state.json""")
+        system.run("failover slave; failover master")
+        until(system, "grep -q failover-done /var/lib/hast-notify/told")
+        until(system, "journalctl -t hast-notify HAST_EVENT=failover-done -o cat | grep -q 'failover master of disk1'")
+
     def test_nothing_that_a_unit_forbids_is_needed(self, system: System) -> None:
-        told = system.run("journalctl -b -o cat -u carpd -u hast-witness -u hast-monitor -u hast-devd -u hastd").stdout
+        units = ("carpd", "hast-witness", "hast-monitor", "hast-devd", "hastd", "hast-notify")
+        told = system.run(f"journalctl -b -o cat {' '.join(f'-u {unit}' for unit in units)}").stdout
         assert not re.findall(r".*(?:Read-only file system|Operation not permitted|Permission denied).*", told)
 
     @pytest.mark.parametrize("unit", ["hastd", "hast-devd", "hast-witness", "hast-monitor", "carpd"])

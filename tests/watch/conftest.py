@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from daemon_fixtures import make_daemon
+from daemon_fixtures import daemon, make_daemon
 
-__all__ = ["make_daemon"]
+__all__ = ["daemon", "make_daemon"]

@@ -58,8 +58,11 @@ def secure(make_daemon: MakeDaemon) -> Iterator[Pair]:
 
 
 def test_a_report_holds_both_nodes_and_says_so_when_the_other_does_not_answer(secure: Pair) -> None:
+    found = {"time": 5.0, "parts": {"pool zhast": True}}
+    (secure.two.run_directory / "failover.parts").write_text(json.dumps(found))
     reply = question(secure.one, {"command": "report", "peer": True})
     (peer,) = reply["peers"]
+    assert (reply["node"]["parts"], peer["node"]["parts"]) == (None, found)
     assert reply["node"]["resources"][0]["role"] == "primary"
     assert (peer["error"], peer["resources"]) == (None, ["disk1"])
     assert peer["node"]["resources"][0]["role"] == "secondary"

@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     state = commands.add_parser("state", help="make a vhid master or backup by hand, or end that")
     state.add_argument("vhid", type=_vhid, metavar="VHID[@INTERFACE]")
     state.add_argument("state", choices=["master", "backup", "auto"])
+    state.add_argument("--plan", action="store_true", help="say what would happen, and do nothing")
     demote = commands.add_parser("demote", help="add to advskew of every vhid of this host")
     demote.add_argument("amount", type=int, nargs="?", default=240)
     undemote = commands.add_parser("undemote", help="end what demote began")
@@ -83,7 +84,8 @@ def _run(arguments: argparse.Namespace) -> int:
             return _events(path, arguments)
         case "state":
             number, interface = arguments.vhid
-            request = {"command": "state", "vhid": number, "interface": interface, "state": arguments.state}
+            word = "plan-state" if arguments.plan else "state"
+            request = {"command": word, "vhid": number, "interface": interface, "state": arguments.state}
         case "demote":
             request = {"command": "demote", "amount": arguments.amount}
         case _:
@@ -91,6 +93,8 @@ def _run(arguments: argparse.Namespace) -> int:
     reply = _ask(path, request)
     if arguments.json:
         print(json.dumps(reply))
+    elif "steps" in reply:
+        print("\n".join(f"{number}. {step}" for number, step in enumerate(reply["steps"], 1)))
     elif "demotion" in reply:
         print(f"demotion: {reply['demotion']}")
     return 0

@@ -22,6 +22,7 @@ COMMANDS = (
     "carpd",
     "carpctl",
     "hast-devd",
+    "hast-notify",
     "hast-witness",
     "hast-monitor",
     "failover",

@@ -24,6 +24,7 @@ EXIT_USAGE = 64
 EXIT_UNAVAILABLE = 69
 EXIT_SYSTEM = 71
 EXIT_GAVE_WAY = 75
+EXIT_CONFIG = 78
 REASON_VARIABLE = "HAST_EVENT_reason"
 """From hast-devd: why carpd's state changed."""
 NEWER_VARIABLE = "HAST_DEVD_NEWER_FD"
@@ -40,13 +41,19 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Exit codes: 0 done, 1 failed, 64 usage, 69 hastd, 71 system, 72 and 78 file, 75 gave way.
 
-    Of `status`: 0 as it should be, 1 not so, 75 a run is in progress.
+    Of `status`: 0 as it should be, 1 not so, 75 a run is in progress; with `--check` 0 to 3, as Nagios reads them.
     Of `leave`: 0 handed over or nothing to do, 1 something could not be taken down, 2 stopped without a successor.
     """
     from hast.cli import completion
 
     completion.answer("failover", _parser)
     options = _parser().parse_args(argv)
+    if options.verb == "status" and options.check:
+        return _status_check(options)
+    return _carry_out(options)
+
+
+def _carry_out(options: argparse.Namespace) -> int:
     from hast.config.model import ConfigError
     from hast.daemon.paths import run_directory
     from hast.failover.hastd import HastdError
@@ -58,9 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from hast.config.failoverconf import load
 
         if options.verb == "check":
-            load(options.config)
-            print(f"{options.config}: ok")
-            return 0
+            return _check(load(options.config))
         if options.verb in ("master", "slave") and not options.plan:
             files = RunFiles(run_directory())
             return _run(_load_or_remember(options.config, files), files, options)
@@ -87,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", "--config", default="/etc/failover.conf", help="configuration (default: %(default)s)")
     parser.add_argument("-p", "--plan", action="store_true", help="print what would be done and do nothing")
     parser.add_argument("-j", "--json", action="store_true", help="status as JSON")
+    parser.add_argument("--check", action="store_true", help="status as one line for Nagios, exit code 0-3")
     parser.add_argument("-l", "--log", help="also write log lines to this file (default: $HAST_SYSLOG)")
     parser.add_argument("-r", "--repair", action="store_true", help="do nothing unless this verb was asked last")
     leave = parser.add_argument_group("leave")
@@ -95,6 +101,17 @@ def _parser() -> argparse.ArgumentParser:
     leave.add_argument("--hastd", metavar="SOCKET", help="control socket of hastd (default: as failover.conf says)")
     leave.add_argument("--carpd", metavar="SOCKET", help="control socket of carpd (default: as carp.conf says)")
     return parser
+
+
+def _check(configuration: FailoverConfiguration) -> int:
+    from hast.failover.exports.problems import export_problems
+
+    problems = export_problems(configuration)
+    for problem in problems:
+        print(f"failover: {problem}", file=sys.stderr)
+    if not problems:
+        print(f"{configuration.path}: ok")
+    return EXIT_CONFIG if problems else 0
 
 
 def _leave(options: argparse.Namespace) -> int:
@@ -123,6 +140,10 @@ def _leave(options: argparse.Namespace) -> int:
     )
     os.chdir("/")
     leaving = Leaving(request, files, log, _told_to_end())
+    if options.plan:
+        decision, lines = leaving.foresee()
+        print("\n".join([f"{decision.way}:", *(f"{number}. {line}" for number, line in enumerate(lines, 1))]))
+        return EXIT_ALONE if decision.reasons else 0
     started = time.monotonic()
     try:
         outcome = leaving.execute()
@@ -265,6 +286,39 @@ def _status(configuration: FailoverConfiguration, files: RunFiles, as_json: bool
         blind = [name for name, part in stages.parts.items() if part.blind]
         print("\n".join(status_lines(last, pid, states, blind, found)))
     return 0 if found.good else EXIT_GAVE_WAY if found.running else EXIT_FAILED
+
+
+def _status_check(options: argparse.Namespace) -> int:
+    """One line, and 0 OK, 1 WARNING (a run is in progress), 2 CRITICAL, 3 UNKNOWN (nobody can look)."""
+    from hast.config.failoverconf import load
+    from hast.config.model import ConfigError
+    from hast.daemon.paths import run_directory
+    from hast.failover.build import build
+    from hast.failover.former import leftover, remembered
+    from hast.failover.hastd import HastdError
+    from hast.failover.report import last_run, look, verdict
+    from hast.failover.state import RunFiles, StateError
+    from hast.watch import check
+    from hast.watch.catalogue import Level
+
+    try:
+        configuration = load(options.config)
+        files = RunFiles(run_directory())
+        last, pid = last_run(files)
+        stages = build(configuration, remembered(last), left=leftover(configuration, last))
+        states = look(stages, files)
+    except (ConfigError, HastdError, StateError) as error:
+        print(check.line("FAILOVER", Level.UNKNOWN, str(error)))
+        return Level.UNKNOWN
+    found = verdict(last, pid, stages, states)
+    level = Level.OK if found.good else Level.WARNING if found.running else Level.CRITICAL
+    reasons = [f"{name}: {states[name]}" for name in found.wrong if isinstance(states[name], str)]
+    figures = [
+        check.figure("parts", str(len(states)), None, 0),
+        check.figure("wrong", str(len(found.wrong)), None if found.running else 0, 0),
+    ]
+    print(check.line("FAILOVER", level, "; ".join([str(found), *reasons]), figures))
+    return level
 
 
 if __name__ == "__main__":

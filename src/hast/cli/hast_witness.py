@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from pathlib import Path
 
 from hast.cli import completion
@@ -140,8 +141,8 @@ def _run(arguments: argparse.Namespace) -> int:
     state = StateFile(_state_path(arguments))
     nodes_path = arguments.nodes or DEFAULT_WITNESS_NODES
     nodes = _nodes(nodes_path, needed=arguments.nodes is not None)
-    known = Witness(state, 0.0)
-    if nodes is None and known.knows_pairs:
+    witness = Witness(state, time.monotonic())
+    if nodes is None and witness.knows_pairs:
         text = f"{state.path} remembers pairs that have keys, and there is no {nodes_path}"
         raise StateError(f"{text}: write it, or move the state file away to believe everybody from now on")
     key_trouble = _make_key(state.path.parent, needed=nodes is not None)
@@ -156,7 +157,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if key_trouble:
             _log.warning("%s.", key_trouble)
         try:
-            asyncio.run(_serve(state, (host, port), nodes, nodes_path, notifier))
+            asyncio.run(_serve(witness, state.path.parent, (host, port), nodes, nodes_path, notifier))
         finally:
             logs.flush()
     finally:
@@ -181,14 +182,14 @@ def _make_key(directory: Path, *, needed: bool) -> str:
 
 
 async def _serve(
-    state: StateFile, where: tuple[str, int], nodes: Nodes | None, nodes_path: str, notifier: Notifier
+    witness: Witness, directory: Path, where: tuple[str, int], nodes: Nodes | None, nodes_path: str, notifier: Notifier
 ) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     _allow_descriptors()
-    server = await WitnessServer(Witness(state, loop.time()), nodes, state.path.parent).start(*where)
+    server = await WitnessServer(witness, nodes, directory).start(*where)
     loop.add_signal_handler(signal.SIGHUP, _reload, server, nodes_path)
     _tell_whom(server)
     beating = loop.create_task(notifier.beat())

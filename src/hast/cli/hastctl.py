@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from hast.cli import completion
-from hast.cli.session import DISK_TIMEOUT_S, STATUS_TIMEOUT_S, Failure, Session, say_error
+from hast.cli import completion, watching
+from hast.cli.group import EX_USAGE, NAMES, REQUIRED_NAMES, cli, command, providers, resource_names, session_of
+from hast.cli.plan import PLAN, create_plan, show_plan
+from hast.cli.session import DISK_TIMEOUT_S, STATUS_TIMEOUT_S, Failure, say_error
 
 if TYPE_CHECKING:
     from hast.config.model import Configuration
 
-DEFAULT_CONFIG = "/etc/hast.conf"
-EX_USAGE = 64
+__all__ = ["cli", "main", "run", "watching"]
 EX_DATAERR = 65
 EX_IOERR = 74
 EX_CONFIG = 78
@@ -34,79 +35,6 @@ NO_WAIT_TIMEOUT_S = 10.0
 def first_code(entries: Sequence[dict[str, Any]]) -> int:
     """Exit code of a command over several resources: the first error, else 0."""
     return next((int(entry.get("code") or 1) for entry in entries if entry.get("error")), 0)
-
-
-def _remember_config(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        context.ensure_object(dict)["config"] = value
-
-
-def _count_debug(context: click.Context, _parameter: click.Parameter, value: int) -> None:
-    found = context.ensure_object(dict)
-    found["debug"] = found.get("debug", 0) + value
-
-
-def _help(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    if value and not context.resilient_parsing:
-        click.echo(context.get_help(), err=True)
-        context.exit(EX_USAGE)
-
-
-def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    if value and not context.resilient_parsing:
-        from hast.cli import version
-
-        print(version.line("hastctl"))
-        context.exit(0)
-
-
-def _resource_names(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """For the shell's completion; nothing when the configuration cannot be read."""
-    try:
-        names = list(_session(context).configuration().resources)
-    except Failure:
-        return []
-    return [name for name in (*names, "all") if name.startswith(incomplete)]
-
-
-def _providers(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-    from click.shell_completion import CompletionItem
-
-    if "/" in incomplete:
-        return [CompletionItem(incomplete, type="file")]
-    return [name for name in _resource_names(context, parameter, incomplete) if name != "all"]
-
-
-_NAMES = click.argument("names", nargs=-1, shell_complete=_resource_names)
-_REQUIRED_NAMES = click.argument("names", nargs=-1, required=True, shell_complete=_resource_names)
-
-
-def _common(function: Callable[..., Any]) -> Callable[..., Any]:
-    """-c, -d and -h, which every command and hastctl itself take."""
-    for option in (
-        click.option("-c", "config", metavar="CONFIG", expose_value=False, callback=_remember_config, help="hast.conf"),
-        click.option("-d", "debug", count=True, expose_value=False, callback=_count_debug, help="Show the dialogue."),
-        click.option("-h", "--help", is_flag=True, expose_value=False, is_eager=True, callback=_help, help="Usage."),
-    ):
-        function = option(function)
-    return function
-
-
-def _session(context: click.Context) -> Session:
-    options = context.ensure_object(dict)
-    return Session(options.get("config") or DEFAULT_CONFIG, options.get("debug", 0))
-
-
-@click.group(add_help_option=False, context_settings={"max_content_width": 100})
-@_common
-@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="The version.")
-def cli() -> None:
-    """Control HAST resources of this node through hastd."""
-
-
-def _command(function: Callable[..., Any]) -> click.Command:
-    name = function.__name__.rstrip("_").replace("_", "-")
-    return cli.command(name, add_help_option=False)(click.pass_context(_common(function)))
 
 
 # --- commands that change something ---------------------------------------------------------------------------------
@@ -124,17 +52,20 @@ def _size(label: str) -> Callable[[click.Context, click.Parameter, str | None], 
     return read
 
 
-@_command
+@command
 @click.option("-e", "extentsize", metavar="SIZE", callback=_size("extentsize"), help="Extent size, default 2M.")
 @click.option("-k", "keepdirty", metavar="N", callback=_size("keepdirty"), help="Extents kept dirty, default 64.")
 @click.option("-m", "mediasize", metavar="SIZE", callback=_size("mediasize"), help="Use less than the provider.")
-@_REQUIRED_NAMES
-def create(context: click.Context, names: tuple[str, ...], extentsize: int, keepdirty: int, mediasize: int) -> None:
+@REQUIRED_NAMES
+@PLAN
+def create(
+    context: click.Context, names: tuple[str, ...], extentsize: int, keepdirty: int, mediasize: int, plan: bool
+) -> None:
     """Initialize the local providers of NAMES. Metadata and map are overwritten, data is not touched."""
     from hast.worker.disk import provision
     from hast.worker.disk.provider_open import ProviderError
 
-    session = _session(context)
+    session = session_of(context)
     configuration = session.configuration()
     in_use = _used_by_daemon(configuration)
     exit_code = 0
@@ -145,7 +76,10 @@ def create(context: click.Context, names: tuple[str, ...], extentsize: int, keep
             resource = configuration.resources[name]
             if resource.local in in_use:
                 raise ProviderError(in_use[resource.local], 66)
-            provision.create(resource, extentsize, keepdirty, mediasize)
+            if plan:
+                _print(create_plan(resource, provision.foresee(resource, extentsize, keepdirty, mediasize)))
+            else:
+                provision.create(resource, extentsize, keepdirty, mediasize)
         except ProviderError as error:
             say_error(str(error))
             exit_code = exit_code or error.exit_code
@@ -169,34 +103,38 @@ def _used_by_daemon(configuration: Configuration) -> dict[str, str]:
     }
 
 
-@_command
+@command
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.argument("targets", metavar="NAME|PATH ...", nargs=-1, required=True, shell_complete=_providers)
-def wipe(context: click.Context, targets: tuple[str, ...], yes: bool) -> None:
+@click.argument("targets", metavar="NAME|PATH ...", nargs=-1, required=True, shell_complete=providers)
+@PLAN
+def wipe(context: click.Context, targets: tuple[str, ...], yes: bool, plan: bool) -> None:
     """Remove metadata and map from local providers, after saying what is on them. Data is not touched."""
     from hast.cli.wipe import run
 
-    session = _session(context)
+    session = session_of(context)
     try:
         used = _used_by_daemon(session.configuration())
     except Failure:
         used = {}
-    context.exit(run(session, targets, yes, used))
+    context.exit(run(session, targets, yes, used, plan))
 
 
-@_command
+@command
 @click.argument("new_role", metavar="init|primary|secondary", type=click.Choice(["init", "primary", "secondary"]))
-@_REQUIRED_NAMES
+@REQUIRED_NAMES
 @click.option("--force", is_flag=True, help="Take an inconsistent or outdated copy; take a device from its users.")
 @click.option("--wait/--no-wait", default=True, help="Return when the role is true (default), or at once.")
 @click.option("--timeout", default=ROLE_TIMEOUT_S, metavar="SECONDS", type=click.FloatRange(min=0.1, max=3600))
+@PLAN
 def role(
-    context: click.Context, new_role: str, names: tuple[str, ...], force: bool, wait: bool, timeout: float
+    context: click.Context, new_role: str, names: tuple[str, ...], force: bool, wait: bool, timeout: float, plan: bool
 ) -> None:
     """Change the role of NAMES, or of all. Exit code 0 means: the role is true and a primary's device is there."""
     request: dict[str, Any] = {"command": "role", "role": new_role, "resources": list(names)}
     request |= {"force": force, "wait": wait, "timeout_s": timeout}
-    reply = _session(context).ask(request, timeout + REPLY_MARGIN_S if wait else NO_WAIT_TIMEOUT_S)
+    if plan:
+        context.exit(show_plan(session_of(context), request))
+    reply = session_of(context).ask(request, timeout + REPLY_MARGIN_S if wait else NO_WAIT_TIMEOUT_S)
     entries = reply.get("resources") or []
     for entry in entries:
         if entry.get("error"):
@@ -211,14 +149,21 @@ def _in_words(entry: dict[str, Any]) -> str:
     return f"Received error 1 from hastd: {entry['error']}" if entry.get("code") == 1 else str(entry["error"])
 
 
-@_command
-@_REQUIRED_NAMES
+@command
+@REQUIRED_NAMES
 @click.option("--discard-local", is_flag=True, help="Throw this node's changes away at the next connection.")
 @click.option("--abandon", is_flag=True, help="Take that order back, while it was not carried out.")
 @click.option("--force", is_flag=True, help="Give the order though no split brain is known here.")
 @click.option("--json", "as_json", is_flag=True, help="The results, as docs/control.md describes.")
+@PLAN
 def resolve(
-    context: click.Context, names: tuple[str, ...], discard_local: bool, abandon: bool, force: bool, as_json: bool
+    context: click.Context,
+    names: tuple[str, ...],
+    discard_local: bool,
+    abandon: bool,
+    force: bool,
+    as_json: bool,
+    plan: bool,
 ) -> None:
     """Resolve a split brain of NAMES. Run it on the node whose changes are to be lost; a map of them is kept."""
     from hast.cli import output
@@ -228,7 +173,9 @@ def resolve(
         raise Failure(text, EX_USAGE)
     order = "discard" if discard_local else "abandon"
     request = {"command": "resolve", "order": order, "resources": list(names), "force": force}
-    entries = _session(context).ask(request, RESOLVE_TIMEOUT_S).get("resources") or []
+    if plan:
+        context.exit(show_plan(session_of(context), request))
+    entries = session_of(context).ask(request, RESOLVE_TIMEOUT_S).get("resources") or []
     if as_json:
         _print_json(entries)
     for entry in entries:
@@ -239,9 +186,9 @@ def resolve(
     context.exit(first_code(entries))
 
 
-@_command
+@command
 @click.argument("rate", metavar="RATE")
-@_REQUIRED_NAMES
+@REQUIRED_NAMES
 def sync_rate(context: click.Context, rate: str, names: tuple[str, ...]) -> None:
     """Limit synchronization of NAMES, or of all, to RATE bytes per second (50M); 0 or off removes the limit."""
     from hast.format.geometry import parse_size
@@ -253,9 +200,11 @@ def sync_rate(context: click.Context, rate: str, names: tuple[str, ...]) -> None
     _order(context, names, STATUS_TIMEOUT_S, command="sync-rate", bytes_s=bytes_s)
 
 
-def _order(context: click.Context, names: Sequence[str], limit_s: float, **request: Any) -> None:
+def _order(context: click.Context, names: Sequence[str], limit_s: float, plan: bool = False, **request: Any) -> None:
     """Have hastd do this to each; complains of those that could not be done, and ends with the first one's code."""
-    entries = _session(context).ask({"resources": list(names), **request}, limit_s).get("resources") or []
+    if plan:
+        context.exit(show_plan(session_of(context), {"resources": list(names), **request}))
+    entries = session_of(context).ask({"resources": list(names), **request}, limit_s).get("resources") or []
     for entry in entries:
         if entry.get("error"):
             say_error(f"[{entry['name']}] {entry['error']}")
@@ -264,30 +213,33 @@ def _order(context: click.Context, names: Sequence[str], limit_s: float, **reque
         context.exit(code)
 
 
-@_command
-@_REQUIRED_NAMES
-def detach(context: click.Context, names: tuple[str, ...]) -> None:
+@command
+@REQUIRED_NAMES
+@PLAN
+def detach(context: click.Context, names: tuple[str, ...], plan: bool) -> None:
     """Take the local disks of NAMES out of service for planned work; a primary goes on with the other host's copy."""
-    _order(context, names, DISK_TIMEOUT_S, command="detach")
+    _order(context, names, DISK_TIMEOUT_S, plan, command="detach")
 
 
-@_command
-@_REQUIRED_NAMES
-def attach(context: click.Context, names: tuple[str, ...]) -> None:
+@command
+@REQUIRED_NAMES
+@PLAN
+def attach(context: click.Context, names: tuple[str, ...], plan: bool) -> None:
     """Take the local disks of NAMES into service again; they take what they lack from the other host."""
-    _order(context, names, DISK_TIMEOUT_S, command="attach")
+    _order(context, names, DISK_TIMEOUT_S, plan, command="attach")
 
 
-@_command
-@click.argument("name", shell_complete=_resource_names)
+@command
+@click.argument("name", shell_complete=resource_names)
 @click.argument("path", type=click.Path())
-def replace(context: click.Context, name: str, path: str) -> None:
+@PLAN
+def replace(context: click.Context, name: str, path: str, plan: bool) -> None:
     """Put the disk PATH in the place of NAME's local disk while it serves; PATH is overwritten with the other copy."""
-    _order(context, [name], DISK_TIMEOUT_S, command="replace", path=path)
+    _order(context, [name], DISK_TIMEOUT_S, plan, command="replace", path=path)
     print(f"{name} uses {path} now. Write it into hast.conf (local {path}), before hastd is started again.")
 
 
-@_command
+@command
 @click.option("--show", is_flag=True, help="Print the fingerprint of the key that is there.")
 @click.option("--next", "following", is_flag=True, help="Make the key that this node is to change to.")
 @click.option("--switch", is_flag=True, help="Change to that key.")
@@ -300,24 +252,24 @@ def keygen(context: click.Context, show: bool, following: bool, switch: bool) ->
     if show:
         _print(keys.show())
     elif switch:
-        _print(keys.switch(_session(context)))
+        _print(keys.switch(session_of(context)))
     else:
-        _print(keys.make(_session(context), following=following))
+        _print(keys.make(session_of(context), following=following))
 
 
-@_command
+@command
 def reload(context: click.Context) -> None:
     """Make hastd read its configuration again and wait for it; on an error the old one stays."""
-    _session(context).ask({"command": "reload"}, ROLE_TIMEOUT_S)
+    session_of(context).ask({"command": "reload"}, ROLE_TIMEOUT_S)
 
 
-@_command
+@command
 @click.option("--timeout", "limit_s", type=click.FloatRange(min=1), default=600.0, show_default=True, help="Seconds.")
 def upgrade(context: click.Context, limit_s: float) -> None:
     """Replace hastd and its workers by the code that is installed now; devices see a pause, never an error."""
     from hast.cli import upgrade as upgrading
 
-    print(upgrading.run(_session(context), limit_s))
+    print(upgrading.run(session_of(context), limit_s))
 
 
 # --- commands that show something -------------------------------------------------------------------------------------
@@ -328,19 +280,39 @@ def _print(lines: Sequence[str]) -> None:
         print("\n".join(lines))
 
 
-@_command
-@_NAMES
+@command
+@NAMES
 @click.option("--table", is_flag=True, help="One line a resource.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, as docs/control.md describes.")
 @click.option("--watch", is_flag=True, help="Show it again and again, with a progress bar while synchronizing.")
 @click.option("--interval", default=1.0, metavar="SECONDS", type=click.FloatRange(min=0.1, max=3600))
+@click.option("--both", is_flag=True, help="The other node's side as well, and what is wrong on either.")
+@click.option("--check", is_flag=True, help="One line for Nagios and its like; exit code 0 to 3.")
+@click.option("--degraded-critical", default="1h", metavar="TIME", help="With --check: 90s, 5m, 1h (default) or never.")
+@click.option("--at-risk-critical", metavar="SIZE", help="With --check: bytes on one node alone, such as 1G.")
 def status(
-    context: click.Context, names: tuple[str, ...], table: bool, as_json: bool, watch: bool, interval: float
+    context: click.Context,
+    names: tuple[str, ...],
+    table: bool,
+    as_json: bool,
+    watch: bool,
+    interval: float,
+    both: bool,
+    check: bool,
+    degraded_critical: str,
+    at_risk_critical: str | None,
 ) -> None:
     """Show role, state and peer of NAMES, of all by default."""
     from hast.cli import output
 
-    session = _session(context)
+    if check:
+        _check(context, names, degraded_critical, at_risk_critical)
+    if both:
+        from hast.cli.look import status_of_both
+
+        _print(status_of_both(names, as_json))
+        return
+    session = session_of(context)
     if watch:
         from hast.cli.watch import watch as run
 
@@ -358,14 +330,25 @@ def status(
     context.exit(first_code(entries))
 
 
-@_command
-@_NAMES
+def _check(context: click.Context, names: tuple[str, ...], degraded: str, at_risk: str | None) -> NoReturn:
+    from hast.cli.look import checked
+
+    try:
+        code, line = checked(names, degraded, at_risk)
+    except ValueError as error:
+        raise Failure(str(error), EX_USAGE) from None
+    print(line)
+    context.exit(code)
+
+
+@command
+@NAMES
 @click.option("--json", "as_json", is_flag=True, help="Everything, as docs/control.md describes.")
 def list_(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
     """Show everything about NAMES, of all by default: as status, and statistics."""
     from hast.cli import output
 
-    entries = _session(context).status(names)
+    entries = session_of(context).status(names)
     if as_json:
         _print_json(entries)
     else:
@@ -379,15 +362,15 @@ def _print_json(entries: Sequence[dict[str, Any]]) -> None:
     print(json.dumps({"resources": list(entries)}, indent=2))
 
 
-@_command
-@_NAMES
+@command
+@NAMES
 def dump(context: click.Context, names: tuple[str, ...]) -> None:
     """Show the metadata on the local providers of NAMES, of all by default; hastd is not needed."""
     from hast.cli import output
     from hast.worker.disk import provision
     from hast.worker.disk.provider_open import ProviderError
 
-    configuration = _session(context).configuration()
+    configuration = session_of(context).configuration()
     wanted = list(configuration.resources) if not names or names[0] == "all" else list(names)
     exit_code = 0
     for name in wanted:
@@ -401,7 +384,7 @@ def dump(context: click.Context, names: tuple[str, ...]) -> None:
     context.exit(exit_code)
 
 
-@_command
+@command
 def events(context: click.Context) -> None:
     """Print what happens to the resources, one JSON object a line, until interrupted."""
     import json
@@ -409,27 +392,27 @@ def events(context: click.Context) -> None:
     from hast.cli.client import ControlError
 
     try:
-        for event in _session(context).client().events():
+        for event in session_of(context).client().events():
             print(json.dumps(event), flush=True)
     except ControlError as error:
         raise Failure(str(error), error.exit_code) from None
 
 
-@_command
-@click.argument("target", metavar="[ADDRESS|RESOURCE]", required=False, shell_complete=_resource_names)
+@command
+@click.argument("target", metavar="[ADDRESS|RESOURCE]", required=False, shell_complete=resource_names)
 def trust(context: click.Context, target: str | None) -> None:
     """Show the fingerprint of the other node's key and compare it with hast.conf; nothing is written."""
     from hast.cli.trust import run
 
-    context.exit(run(_session(context), target))
+    context.exit(run(session_of(context), target))
 
 
-@_command
+@command
 def check(context: click.Context) -> None:
     """Check the configuration file without touching anything."""
     from hast.cli import output
 
-    session = _session(context)
+    session = session_of(context)
     configuration = session.configuration()
     if not configuration.resources:
         raise Failure(output.checked(session.config_path, 0), EX_CONFIG)
@@ -438,9 +421,9 @@ def check(context: click.Context) -> None:
         from hast.device.device import survey
 
         print(output.device_taken(survey()))
-    from hast.cli.check import link_findings
+    from hast.cli.check import export_findings, link_findings
 
-    found = link_findings(configuration)
+    found = [*link_findings(configuration), *export_findings()]
     for finding in found:
         say_error(f"{'error' if finding.is_error else 'warning'}: {finding.text}")
     context.exit(EX_CONFIG if any(finding.is_error for finding in found) else 0)

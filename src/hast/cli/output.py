@@ -6,11 +6,11 @@ Pure: objects of docs/control.md in, lines out.
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterable
 from typing import Any
 
 from hast.format.geometry import human_size
+from hast.watch.words import duration, moment, percent
 
 _BAR_WIDTH = 30
 _STATUS_WIDTH = 9
@@ -37,34 +37,6 @@ def device_taken(survey: Iterable[tuple[str, str]]) -> str:
 def sized(size_bytes: int) -> str:
     """`2097152 (2.0MB)`."""
     return f"{size_bytes} ({human_size(size_bytes)})"
-
-
-def duration(seconds: float | None) -> str:
-    """`1h 02m`, `3m 05s`, `12s`, or `unknown`."""
-    if seconds is None:
-        return "unknown"
-    whole = max(0, round(seconds))
-    if whole >= 86400:
-        return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
-    if whole >= 3600:
-        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-    return f"{whole // 60}m {whole % 60:02d}s" if whole >= 60 else f"{whole}s"
-
-
-def moment(seconds: int) -> str:
-    """Seconds since 1970 as local time; the other node's word for it need not make sense."""
-    try:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-    except (OverflowError, ValueError, OSError):
-        return f"second {seconds}"
-
-
-def percent(sync: dict[str, Any]) -> float:
-    """How much of a synchronisation is done; 100 only when all of it is."""
-    total, done = int(sync.get("total_bytes") or 0), int(sync.get("done_bytes") or 0)
-    if total <= 0 or done >= total:
-        return 100.0
-    return min(99.9, max(0.0, 100.0 * done / total))
 
 
 def _failed(entry: dict[str, Any]) -> list[str]:

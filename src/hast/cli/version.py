@@ -6,11 +6,13 @@ import argparse
 
 
 def line(program: str) -> str:
-    """`hastctl 0.1.0`."""
+    """`hastctl 0.1.0`, and `compiled` behind it where it is."""
     from importlib.metadata import PackageNotFoundError, version
 
+    from hast.daemon.release import is_compiled
+
     try:
-        return f"{program} {version('hast')}"
+        return f"{program} {version('hast')}{' compiled' if is_compiled() else ''}"
     except PackageNotFoundError:
         return f"{program} (not installed)"
 

@@ -21,8 +21,10 @@ EX_NOINPUT = 66
 REFUSED = 1
 
 
-def run(session: Session, targets: Sequence[str], yes: bool, used: Mapping[str, str]) -> int:
+def run(session: Session, targets: Sequence[str], yes: bool, used: Mapping[str, str], plan: bool = False) -> int:
     """Wipe each target, a path when it holds a slash, else a resource's name. `used`: paths in use, and why.
+
+    `plan`: say what would be done, and do nothing.
 
     Returns the exit code: the first failure's, 1 where the answer was no.
     """
@@ -34,7 +36,7 @@ def run(session: Session, targets: Sequence[str], yes: bool, used: Mapping[str, 
             if reason:
                 raise ProviderError(reason, EX_NOINPUT)
             with opened(path) as found:
-                done = _one(found, yes)
+                done = _one(found, yes, plan)
             exit_code = exit_code or (0 if done else REFUSED)
         except (ProviderError, Failure) as error:
             say_error(str(error))
@@ -48,12 +50,15 @@ def _local(configuration: Configuration, name: str) -> str:
     return configuration.resources[name].local
 
 
-def _one(found: Found, yes: bool) -> bool:
+def _one(found: Found, yes: bool, plan: bool) -> bool:
     offset = found.metadata.offset_bytes
     lines = [f"{found.path}:", *(f"  {line}" for line in output.dump_block(found.metadata))]
     if found.marked_extents:
         lines.append(f"      marked: {found.marked_extents} extents that the other node may lack")
     print("\n".join(lines), flush=True)
+    if plan:
+        print(f"  1. overwrite metadata and map, the first {offset} bytes, with zeros; the data stays where it is")
+        return True
     question = f"Remove metadata and map? The data stays where it is, from byte {offset} on."
     if not yes and not click.confirm(question):
         say_error(f"Nothing wiped on {found.path}.")

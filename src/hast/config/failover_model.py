@@ -17,6 +17,8 @@ EXPORT_TIMEOUT_S = 20.0
 HOOK_TIMEOUT_S = 60.0
 DEVICE_WAIT_S = 30.0
 NBD_PORT = 10809
+EVERYBODY = "ALL"
+"""In a list of clients or initiators."""
 HEALTH_S = 5.0
 
 
@@ -78,11 +80,27 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class NbdTls:
+    """How NBD clients are met in TLS: by certificates, or by keys that both have (PSK)."""
+
+    certificates: str = ""
+    """Directory with ca-cert.pem, server-cert.pem, server-key.pem, as qemu and nbdkit have them."""
+    psk: str = ""
+    """File with lines USER:KEY, as psktool writes it."""
+    verify_peer: bool = True
+    """A client has to show a certificate that the authority of ca-cert.pem signed."""
+
+
+@dataclass(frozen=True, slots=True)
 class NbdExport:
     """One resource served as NBD over TCP."""
 
     resource: str
-    listen: tuple[str, ...] = (f"0.0.0.0:{NBD_PORT}",)
+    listen: tuple[str, ...] = ()
+    """Empty: the virtual addresses of carp.conf."""
+    allow: tuple[str, ...] = ()
+    """Addresses and networks of clients, or ALL."""
+    tls: NbdTls | None = None
     max_clients: int = 16
     timeout_s: float = EXPORT_TIMEOUT_S
 
@@ -101,8 +119,10 @@ class IscsiExport:
 
     iqn: str
     luns: tuple[Lun, ...]
-    initiators: tuple[str, ...] = ("ALL",)
-    """Addresses of initiators that may log in, or ALL."""
+    initiators: tuple[str, ...] = ()
+    """Addresses, networks and names of initiators that may log in, or ALL."""
+    chap: str | None = None
+    """File with the line USER PASSWORD that initiators have to know."""
     control_port: int = 0
     """Which tgtd, as `tgtadm -C`."""
     timeout_s: float = EXPORT_TIMEOUT_S

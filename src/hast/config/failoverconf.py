@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from hast.config import syntax
 from hast.config.failover_model import (
+    EVERYBODY,
     EXPORT_TIMEOUT_S,
     FailoverConfiguration,
     Hook,
@@ -23,6 +25,7 @@ from hast.config.failover_model import (
     IscsiExport,
     Lun,
     NbdExport,
+    NbdTls,
     Pool,
     PoolKind,
     Service,
@@ -53,7 +56,10 @@ _POOL_KEYS = {
     PoolKind.FILESYSTEM: ("type", "resource", "mount", "fstype", "options", "device", "fsck", "kill", "timeout"),
 }
 _SERVICE_KEYS = ("start", "stop", "status", "timeout")
-_EXPORT_KEYS = {"nbd": ("listen", "clients", "timeout"), "iscsi": ("lun", "initiator", "control-port", "timeout")}
+_EXPORT_KEYS = {
+    "nbd": ("listen", "allow", "tls-certificates", "tls-psk", "verify-peer", "clients", "timeout"),
+    "iscsi": ("lun", "initiator", "chap", "control-port", "timeout"),
+}
 
 Values = Sequence[Token]
 Settings = Mapping[str, tuple[Token, Values]]
@@ -212,24 +218,58 @@ class _Reader:
         if "timeout" in settings:
             timeout_s = self._seconds(*settings["timeout"], least=1)
         if kind == "nbd":
-            return self._nbd(name, settings, timeout_s)
+            return self._nbd(item, name, settings, timeout_s)
+        return self._iscsi(item, name, settings, timeout_s)
+
+    def _iscsi(self, item: Tree[Token], name: str, settings: Settings, timeout_s: float) -> IscsiExport:
         if "lun" not in settings:
             raise self._error(item, f"export '{name}' needs at least one `lun NUMBER PATH`.")
         luns = self._luns(item, *settings["lun"])
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = {"initiators": (EVERYBODY,)}
         if "initiator" in settings:
             extra["initiators"] = tuple(map(_text, settings["initiator"][1]))
+        elif "chap" not in settings:
+            raise self._error(item, f"export '{name}' is for nobody: it needs `initiator ADDRESS ...` or `chap FILE`.")
+        if "chap" in settings:
+            extra["chap"] = self._absolute(*settings["chap"])
         if "control-port" in settings:
             extra["control_port"] = self._integer(*settings["control-port"], 0, 65535)
         return IscsiExport(name, luns, timeout_s=timeout_s, **extra)
 
-    def _nbd(self, name: str, settings: Settings, timeout_s: float) -> NbdExport:
-        extra: dict[str, Any] = {}
+    def _nbd(self, item: Tree[Token], name: str, settings: Settings, timeout_s: float) -> NbdExport:
+        tls = self._tls(item, name, settings)
+        extra: dict[str, Any] = {"tls": tls, "allow": (EVERYBODY,)}
         if "listen" in settings:
             extra["listen"] = tuple(map(_text, settings["listen"][1]))
+        if "allow" in settings:
+            extra["allow"] = tuple(self._clients(value) for value in settings["allow"][1])
+        elif tls is None or not (tls.verify_peer or tls.psk):
+            raise self._error(item, f"export '{name}' is for nobody: it needs `allow ADDRESS ...` or keys of clients.")
         if "clients" in settings:
             extra["max_clients"] = self._integer(*settings["clients"], 1, 1000)
         return NbdExport(name, timeout_s=timeout_s, **extra)
+
+    def _tls(self, item: Tree[Token], name: str, settings: Settings) -> NbdTls | None:
+        given = [key for key in ("tls-certificates", "tls-psk") if key in settings]
+        if len(given) == 2:
+            raise self._error(item, f"export '{name}' has both `tls-certificates` and `tls-psk`; remove one.")
+        if "verify-peer" in settings and given != ["tls-certificates"]:
+            raise self._error(settings["verify-peer"][0], "`verify-peer` belongs to `tls-certificates`.")
+        if not given:
+            return None
+        path = self._absolute(*settings[given[0]])
+        if given == ["tls-psk"]:
+            return NbdTls(psk=path)
+        verify = self._switch(*settings["verify-peer"]) if "verify-peer" in settings else True
+        return NbdTls(certificates=path, verify_peer=verify)
+
+    def _clients(self, value: Token) -> str:
+        text = _text(value)
+        try:
+            return text if text == EVERYBODY else str(ip_network(text))
+        except ValueError:
+            wanted = "an address, a network such as 192.168.100.0/24, or ALL"
+            raise self._error(value, f"found '{text}'; expected {wanted}.") from None
 
     def _luns(self, item: Tree[Token], token: Token, values: Values) -> tuple[Lun, ...]:
         if len(values) % 2:
@@ -267,7 +307,7 @@ class _Reader:
         for child in rest:
             assert isinstance(child, Tree)
             key, values = _split(child)
-            if str(key) in settings and str(key) not in ("resource", "lun", "listen", "initiator"):
+            if str(key) in settings and str(key) not in ("resource", "lun", "listen", "initiator", "allow"):
                 raise self._error(key, f"'{key}' stands twice in this block; remove one.")
             _first, known = settings.setdefault(str(key), (key, []))
             known.extend(values)

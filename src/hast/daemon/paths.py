@@ -81,6 +81,11 @@ def failover_record() -> Path:
     return run_directory() / "failover.state"
 
 
+def parts_record() -> Path:
+    """What hast-devd(8) last found of pools, services and exports."""
+    return run_directory() / "failover.parts"
+
+
 def make_run_directory() -> Path:
     """Create the run directory, readable by all, writable by the owner. Raises OSError."""
     directory = run_directory()

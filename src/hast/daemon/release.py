@@ -13,17 +13,22 @@ from hast import __version__
 
 _ROOMS = ("format", "config", "election", "replication", "daemon", "worker")
 """What a worker is made of."""
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 def _digest() -> str:
     """Of names, sizes and times: reading every file would cost more than a start may."""
-    root = Path(__file__).resolve().parent.parent
     known = hashlib.sha256()
     for room in _ROOMS:
-        for path in sorted((root / room).rglob("*.py")):
+        for path in sorted(each for each in (_ROOT / room).rglob("*") if each.suffix in (".py", ".so")):
             status = path.stat()
-            known.update(f"{path.relative_to(root)} {status.st_size} {status.st_mtime_ns}\n".encode())
+            known.update(f"{path.relative_to(_ROOT)} {status.st_size} {status.st_mtime_ns}\n".encode())
     return known.hexdigest()[:12]
+
+
+def is_compiled() -> bool:
+    """Whether the rooms without I/O are machine code here (docs/performance.md, "Compiled")."""
+    return any((_ROOT / "replication").glob("writes.*.so"))
 
 
 RELEASE = f"{__version__}+{_digest()}"

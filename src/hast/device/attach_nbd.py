@@ -7,15 +7,19 @@ identifier, kept by the kernel with the device, tells whose it is.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 import secrets
+import socket
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hast.daemon import paths
+from hast.daemon.in_thread import in_thread
+from hast.device import nbd_helper
 from hast.device.device_steps import (
     DeviceError,
     Record,
@@ -31,6 +35,7 @@ from hast.device.nbd_dial import DialError, Dialled, dial
 DEAD_TIMEOUT_S = 60
 """How long the kernel lets I/O wait for another connection after one died."""
 STEP_DEADLINE_S = 10.0
+UNNOTICED_PAUSE_S = 0.05
 IDENTIFIER_SINCE_KERNEL = (5, 14)
 
 _command = partial(helper_command, "nbd_helper.py")
@@ -116,13 +121,25 @@ class NbdAttachment:
         if self._index < 0:
             return
         dialled = await self._dial()
-        try:
-            command = _command("reconfigure", self._index, dialled.socket.fileno(), self._identifier)
-            await run_helper(command, STEP_DEADLINE_S, [dialled.socket.fileno()])
-        except DeviceError as error:
-            raise DeviceError(f"Unable to reconnect {self._link}: {error}.") from None
-        finally:
-            dialled.socket.close()
+        with dialled.socket:
+            try:
+                async with asyncio.timeout(STEP_DEADLINE_S):
+                    while not await self._hand_over(dialled.socket):
+                        await asyncio.sleep(UNNOTICED_PAUSE_S)
+            except (OSError, TimeoutError) as error:
+                reason = getattr(error, "strerror", None) or f"no answer from the kernel within {STEP_DEADLINE_S:g} s"
+                raise DeviceError(f"Unable to reconnect {self._link}: {reason}.") from None
+
+    async def _hand_over(self, connection: socket.socket) -> bool:
+        """In a thread: users of the device wait, and a new process would take most of that time; on a busy host it came
+        too late. The command does not touch the device. A stuck thread is left behind, with a descriptor of its own."""
+        index, identifier, own = self._index, self._identifier, connection.dup()
+
+        def call() -> bool:
+            with own:
+                return nbd_helper.reconfigure(index, own.fileno(), identifier)
+
+        return await in_thread(call, STEP_DEADLINE_S)
 
     async def _dial(self) -> Dialled:
         try:

@@ -2,9 +2,9 @@
 
 Run by its path with the bare interpreter, standard library only, and given a deadline. Prints one JSON object; on
 failure one line on stderr, exit code 1. The kernel adopts connected sockets on which the handshake is done.
+`reconfigure` alone is called in a thread of the supervisor: users of the device wait for it.
 
     nbd_helper.py connect FD SIZE_BYTES BLOCK_BYTES SERVER_FLAGS DEAD_TIMEOUT_S IDENTIFIER    {"index": 3}
-    nbd_helper.py reconfigure INDEX FD IDENTIFIER    a new connection in place of the one that died
     nbd_helper.py disconnect INDEX             users of the device get errors
 """
 
@@ -17,7 +17,6 @@ import socket
 import stat
 import struct
 import sys
-import time
 
 NETLINK_GENERIC = 16
 NLMSG_ERROR = 2
@@ -47,8 +46,6 @@ NBD_CFLAG_DESTROY_ON_DISCONNECT = 1
 NETLINK_HEADER = struct.Struct("=IHHII")
 GENERIC_HEADER = struct.Struct("=BBxx")
 ATTRIBUTE = struct.Struct("=HH")
-RECONFIGURE_ATTEMPTS = 40
-RECONFIGURE_PAUSE_S = 0.1
 IO_TIMEOUT_MS = 1000
 
 
@@ -95,6 +92,9 @@ class Netlink:
         name = attribute(CTRL_ATTR_FAMILY_NAME, b"nbd\0")
         answer = self._call(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, name)
         self._family = int(struct.unpack("=H", answer[CTRL_ATTR_FAMILY_ID])[0])
+
+    def close(self) -> None:
+        self._socket.close()
 
     def call(self, command: int, body: bytes) -> dict[int, bytes]:
         """Send a command, return the attributes of what came back. Raises OSError."""
@@ -159,20 +159,20 @@ def _make_node(index: int) -> None:
         pass
 
 
-def reconfigure(arguments: list[str]) -> dict[str, object]:
-    """Repeats until the kernel has noticed that the old connection is dead."""
-    index, descriptor = (int(text) for text in arguments[:2])
-    identifier = attribute(NBD_ATTR_BACKEND_IDENTIFIER, arguments[2].encode() + b"\0")
+def reconfigure(index: int, descriptor: int, identifier: str) -> bool:
+    """A new connection in place of the one that died. False: the kernel has not noticed yet that it is dead. Raises
+    OSError."""
+    body = u32(NBD_ATTR_INDEX, index) + attribute(NBD_ATTR_BACKEND_IDENTIFIER, identifier.encode() + b"\0")
     netlink = Netlink()
-    for attempt in range(RECONFIGURE_ATTEMPTS):
-        try:
-            netlink.call(NBD_CMD_RECONFIGURE, u32(NBD_ATTR_INDEX, index) + identifier + sockets(descriptor))
-            break
-        except OSError as error:
-            if error.errno != errno.ENOSPC or attempt == RECONFIGURE_ATTEMPTS - 1:
-                raise
-            time.sleep(RECONFIGURE_PAUSE_S)
-    return {}
+    try:
+        netlink.call(NBD_CMD_RECONFIGURE, body + sockets(descriptor))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return False
+    finally:
+        netlink.close()
+    return True
 
 
 def disconnect(arguments: list[str]) -> dict[str, object]:
@@ -185,7 +185,7 @@ def disconnect(arguments: list[str]) -> dict[str, object]:
 
 
 def main(arguments: list[str]) -> int:
-    commands = {"connect": connect, "reconfigure": reconfigure, "disconnect": disconnect}
+    commands = {"connect": connect, "disconnect": disconnect}
     try:
         print(json.dumps(commands[arguments[0]](arguments[1:])))
     except OSError as error:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from hast.election.adoption import Claim, Start, at_start
+from hast.election.carp_plan import by_hand_steps
 from hast.election.carp_types import (
     TABLE,
     Address,
@@ -178,8 +179,9 @@ class Vhid:
 
     def by_hand(self, order: State | None, now: float) -> str | None:
         """`carpctl state`: MASTER, BACKUP, or None for automatic. None when done, else why it cannot be."""
-        if self.state is State.INIT:
-            return f"{self.settings.label} has no link: nothing can be ordered by hand before its interface is up"
+        refusal = self.why_not_by_hand
+        if refusal is not None:
+            return refusal
         inputs = {State.MASTER: Input.HAND_MASTER, State.BACKUP: Input.HAND_BACKUP, None: Input.HAND_AUTO}
         if order is not State.BACKUP:
             self._away_until_s = -inf
@@ -233,6 +235,18 @@ class Vhid:
         unsettled_s = inf if self.settled or self.data is not None else self._data_deadline_s
         away_s = self._away_until_s if self._is_away else inf
         return min(self._deadline_s, unsettled_s, away_s, self._announce_at_s[0] if self._announce_at_s else inf)
+
+    @property
+    def why_not_by_hand(self) -> str | None:
+        """Why nothing can be ordered by hand now; None when it can."""
+        if self.state is State.INIT:
+            return f"{self.settings.label} has no link: nothing can be ordered by hand before its interface is up"
+        return None
+
+    def foresee(self, order: State | None) -> list[str]:
+        """What `by_hand` would bring about, in order, for people; nothing is changed."""
+        source = str(self.heard.source) if self.heard is not None and self.state is State.BACKUP else None
+        return by_hand_steps(self.state, order, source, self.settings.preempt)
 
     @property
     def skew(self) -> int:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from hast.election.arbiter import LEASE_TTL_S, Arbiter, ArbiterError, Lease, Refused, Tenure, Verdict
+from hast.election.arbiter import LEASE_TTL_S, TELL_S, Arbiter, ArbiterError, Lease, Refused, Renewal, Tenure, Verdict
 from hast.failover.fencing import fence
 
 ACQUIRE_DEADLINE_S = 4.0
@@ -43,9 +43,12 @@ class Arbitration:
         self._fence_path = fence_path
         self._changed = changed
         self._tenure: Tenure | None = None
-        self._by_hand = False
+        self.heard: Callable[[bool], None] = lambda reached: None
+        """Called when the arbiter of a primary is not reached any more, and when it is again."""
+        self._reached = True
         self._verdict = Verdict.SERVE
         self._keeper: asyncio.Task[None] | None = None
+        self._fencing: asyncio.Task[None] | None = None
         self._clear_wanted = False
         self._busy = asyncio.Lock()
 
@@ -64,6 +67,7 @@ class Arbitration:
         if self._arbiter is None:
             return Lease(self._resource, self._node, epoch, LEASE_TTL_S, now)
         answer: Lease | Refused = Refused("the arbiter was not asked")
+        by_hand = False
         while _now() - now < PROMOTE_DEADLINE_S:
             try:
                 answer = await _bounded(
@@ -74,14 +78,14 @@ class Arbitration:
                 if force:
                     _log.error("%s: promoted by hand although %s.", self._resource, error)
                     answer = Lease(self._resource, self._node, epoch + 1, LEASE_TTL_S, now)
-                    self._by_hand = True
+                    by_hand = True
             if isinstance(answer, Lease) or "holds the lease" not in answer.reason:
                 break
             await asyncio.sleep(_RETRY_S)
         if isinstance(answer, Lease):
-            self._tenure = Tenure(answer, _now())
-            self._tenure.recorded(self._by_hand)
-            self._verdict = Verdict.SERVE
+            self._tenure = Tenure(answer, _now(), by_hand)
+            self._tenure.recorded(by_hand)
+            self._verdict, self._reached = Verdict.SERVE, True
             self._keeper = asyncio.get_running_loop().create_task(self._keep(), name=f"lease-{self._resource}")
         return answer
 
@@ -111,11 +115,14 @@ class Arbitration:
     async def demoted(self) -> None:
         """The role is given up and nothing is acknowledged any more: the lease ends."""
         tenure, self._tenure = self._tenure, None
-        self._clear_wanted = self._by_hand = False
+        self._clear_wanted = False
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait({self._keeper})
             self._keeper = None
+        if self._fencing is not None:
+            self._fencing.cancel()
+            self._fencing = None
         if tenure is not None and self._arbiter is not None:
             with contextlib.suppress(ArbiterError):
                 await _bounded(self._arbiter.release(tenure.lease), RELEASE_DEADLINE_S)
@@ -143,21 +150,39 @@ class Arbitration:
         while _now() - started < OUTDATE_DEADLINE_S and self._tenure is tenure:
             try:
                 async with self._busy:
-                    answer = await _bounded(arbiter.record_outdated(tenure.lease, "peer"), RECORD_DEADLINE_S)
+                    answer = await self._recorded(tenure, arbiter)
             except ArbiterError as error:
-                if self._by_hand:
+                if tenure.by_hand:
                     return None
                 reason = str(error)
                 tenure.unanswered(_now())
                 await asyncio.sleep(_RETRY_S)
                 continue
-            tenure.answered(answer, _now())
+            self._heard(tenure, answer)
+            if isinstance(answer, Refused) and not answer.is_final:
+                reason = answer.reason
+                await asyncio.sleep(_RETRY_S)
+                continue
             if isinstance(answer, Lease):
                 tenure.recorded(True)
                 self._clear_wanted = False  # "in step" was said before this node was given leave to go alone
             self._judge()
             return answer.reason if isinstance(answer, Refused) else None
         return reason or "the role was given up"
+
+    async def _recorded(self, tenure: Tenure, arbiter: Arbiter) -> Lease | Refused:
+        """That this node alone has every write; with a new lease where the former is over. Raises ArbiterError."""
+        if tenure.renewal(_now()) is Renewal.ACQUIRE:
+            answer = await _bounded(self._renewed(tenure, arbiter), ACQUIRE_DEADLINE_S)
+            if isinstance(answer, Refused):
+                return answer
+            self._heard(tenure, answer)
+        return await _bounded(arbiter.record_outdated(tenure.lease, "peer"), RECORD_DEADLINE_S)
+
+    def _renewed(self, tenure: Tenure, arbiter: Arbiter) -> Awaitable[Lease | Refused]:
+        if tenure.renewal(_now()) is Renewal.ACQUIRE:
+            return arbiter.acquire(self._resource, self._node, tenure.lease.epoch, tenure.by_hand)
+        return arbiter.keepalive(tenure.lease)
 
     async def _keep(self) -> None:
         """Prolong the lease, remove the record when the peer is in step, and tell of every change of the verdict."""
@@ -167,6 +192,15 @@ class Arbitration:
                 async with self._busy:
                     await self._prolong(tenure)
             self._judge()
+            if self._fence_path and tenure.wants_fence(_now()):
+                tenure.fence_asked()
+                self._fencing = asyncio.create_task(self._fence(self._fence_path, tenure))
+
+    async def _fence(self, path: str, tenure: Tenure) -> None:
+        """The arbiter is silent and the peer unknown: is it off?"""
+        if await fence(path, self._resource, self._node):
+            tenure.fence_confirmed()
+            self._judge()
 
     async def _prolong(self, tenure: Tenure) -> None:
         assert self._arbiter is not None
@@ -175,22 +209,28 @@ class Arbitration:
                 tenure.recorded(False)
                 answer = await _bounded(self._arbiter.clear_outdated(tenure.lease, "peer"), RECORD_DEADLINE_S)
                 self._clear_wanted = False
-            elif self._by_hand:
-                answer = await _bounded(
-                    self._arbiter.acquire(self._resource, self._node, tenure.lease.epoch, True), ACQUIRE_DEADLINE_S
-                )
-                self._by_hand = isinstance(answer, Refused)
+            elif tenure.sole:
+                answer = await self._recorded(tenure, self._arbiter)
             else:
-                answer = await _bounded(self._arbiter.keepalive(tenure.lease), RECORD_DEADLINE_S)
-            tenure.answered(answer, _now())
+                answer = await _bounded(self._renewed(tenure, self._arbiter), ACQUIRE_DEADLINE_S)
+            self._heard(tenure, answer)
         except ArbiterError as error:
             _log.debug("%s: %s.", self._resource, error)
             tenure.unanswered(_now())
+
+    def _heard(self, tenure: Tenure, answer: Lease | Refused) -> None:
+        """The end of the lease is kept to the moment, whatever is being waited for then."""
+        tenure.answered(answer, _now())
+        if isinstance(answer, Lease):
+            asyncio.get_running_loop().call_at(answer.until_s - TELL_S + 0.001, self._judge)
 
     def _judge(self) -> None:
         tenure = self._tenure
         if tenure is None:
             return
+        if tenure.reached(_now()) is not self._reached:
+            self._reached = not self._reached
+            self.heard(self._reached)
         verdict = tenure.verdict(_now())
         if verdict is not self._verdict:
             self._verdict = verdict

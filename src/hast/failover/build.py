@@ -23,6 +23,7 @@ from hast.config.failover_model import (
 )
 from hast.daemon import paths
 from hast.election.failover import Item
+from hast.failover.exports.virtual_address import virtual_addresses
 from hast.failover.former import SUFFIX, Leftover
 from hast.failover.hastd import Hastd, HastdError
 from hast.failover.isolation import Isolation
@@ -183,7 +184,8 @@ def _export(export: NbdExport | IscsiExport) -> Part:
     from hast.failover.exports.nbd import NbdOverTcp
 
     record = paths.resource_file(export.resource, "forward")
-    return NbdOverTcp(export, paths.nbd_socket(export.resource), record)
+    otherwise = () if export.listen else virtual_addresses(export.resource)
+    return NbdOverTcp(export, paths.nbd_socket(export.resource), record, otherwise)
 
 
 def _service(service: Service) -> Part:

@@ -18,7 +18,7 @@ from hast.config.failover_model import ALL_RESOURCES, FailoverConfiguration
 from hast.election import leaving
 from hast.election.failover import Outcome as RunOutcome
 from hast.election.failover import Verb
-from hast.election.leaving import Action, Facts, Outcome, Program, Resource, Step, Vhid
+from hast.election.leaving import Action, Decision, Facts, Outcome, Program, Resource, Step, Vhid
 from hast.failover.console import shout
 from hast.failover.hastd import Hastd, HastdAbsent, HastdError
 from hast.failover.jobs import jobs
@@ -87,6 +87,49 @@ class Leaving:
             if self._gave_address:
                 self._tell_carpd(lambda: self._carpd.leave(AFTER_S))
         return outcome
+
+    def foresee(self) -> tuple[Decision, list[str]]:
+        """What `execute` would decide and do, in order, as long as nothing fails; nothing is changed."""
+        facts = self._look()
+        plan = leaving.leave(facts)
+        lines: list[str] = []
+        try:
+            step = next(plan)
+            while True:
+                lines += self._in_words(step)
+                step = plan.send(True)
+        except StopIteration:
+            return leaving.decide(facts), lines
+
+    def _in_words(self, step: Step) -> list[str]:
+        match step.action:
+            case Action.KEEP_ADDRESS:
+                return ["carpd keeps the virtual addresses for the carpd that comes next"]
+            case Action.WARN:
+                return [f"say aloud: {reason}" for reason in step.reasons]
+            case Action.GIVE_ADDRESS:
+                return ["give the virtual addresses to the other host, which begins at once"]
+            case Action.TAKE_DOWN:
+                return self._slave_lines()
+            case Action.AWAIT_SUCCESSOR:
+                return [f"wait until the other host serves, at most {SUCCESSOR_S:g} s"]
+
+    def _slave_lines(self) -> list[str]:
+        """What `failover slave` would do."""
+        from hast.failover.build import build
+        from hast.failover.former import leftover, remembered
+        from hast.failover.report import look, plan_lines
+
+        configuration = self._configuration
+        if configuration is None:
+            return ["wait until the rules of hast-devd have taken everything down (there is no failover.conf)"]
+        last = self._files.load()
+        try:
+            stages = build(configuration, remembered(last), left=leftover(configuration, last))
+        except HastdError as error:
+            return [f"failover slave, of which nothing can be told: {error}"]
+        steps = plan_lines(Verb.SLAVE, stages, look(stages, self._files))
+        return [step.partition(". ")[2] for step in steps]
 
     def _perform(self, step: Step) -> bool:
         match step.action:

@@ -15,10 +15,11 @@ import math
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hast.daemon.paths import failover_record
+from hast.daemon.paths import failover_record, parts_record
 from hast.election.failover import Verb
 from hast.failover.commands import alive
 
@@ -122,16 +123,24 @@ class RunFiles:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the state file. A failure is not an error: the state is for people."""
-        temporary = self.state_path.with_suffix(f".{os.getpid()}")
-        try:
-            temporary.write_text(json.dumps(state))
-            temporary.replace(self.state_path)
-        except OSError:
-            pass
+        _replace(self.state_path, state)
+
+    def note_parts(self, parts: Mapping[str, Any]) -> None:
+        """What was just found of the parts of this host's service, for who looks at it. A failure is not an error."""
+        _replace(self.directory / parts_record().name, {"time": time.time(), "parts": dict(parts)})
 
     def load(self) -> dict[str, Any]:
         """The state file, empty when there is none or it cannot be read."""
         return _read(self.state_path)
+
+
+def _replace(path: Path, record: dict[str, Any]) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(record))
+        temporary.replace(path)
+    except OSError:
+        pass
 
 
 def start_time(pid: int) -> str:

@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import ClassVar
 
 PROTOCOL = 112
 TTL = 255
@@ -35,43 +36,43 @@ _VERSION_AND_TYPE = VERSION << 4 | ADVERTISEMENT
 class CarpError(ValueError):
     """An advertisement that must be ignored. `kind` names the counter it is added to."""
 
-    kind = "bad"
+    kind: ClassVar[str] = "bad"
 
 
 class TtlError(CarpError):
     """It did not come from this segment: its TTL or hop limit is not 255."""
 
-    kind = "bad-ttl"
+    kind: ClassVar[str] = "bad-ttl"
 
 
 class TruncatedError(CarpError):
     """Not 36 bytes long."""
 
-    kind = "bad-length"
+    kind: ClassVar[str] = "bad-length"
 
 
 class VersionError(CarpError):
     """Not CARP version 2, or not an advertisement."""
 
-    kind = "bad-version"
+    kind: ClassVar[str] = "bad-version"
 
 
 class AuthLengthError(CarpError):
     """The authentication field has another size than seven words."""
 
-    kind = "bad-authlen"
+    kind: ClassVar[str] = "bad-authlen"
 
 
 class ChecksumError(CarpError):
     """The Internet checksum does not fit the bytes."""
 
-    kind = "bad-checksum"
+    kind: ClassVar[str] = "bad-checksum"
 
 
 class AuthenticationError(CarpError):
     """The HMAC is of another pass phrase, other addresses, another vhid or another counter."""
 
-    kind = "bad-auth"
+    kind: ClassVar[str] = "bad-auth"
 
 
 ERROR_KINDS = tuple(

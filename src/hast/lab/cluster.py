@@ -33,6 +33,8 @@ from hast.lab.records import Journal
 
 ADDRESS = "10.10.10.180"
 PORT = 10809
+CLIENTS = "10.10.10.0/24"
+"""Who may use the export."""
 IQN = "iqn.2026-01.test.hast:storage"
 MASTER_TIMEOUT_S = 40.0
 ASK_S = 2.0
@@ -62,7 +64,7 @@ RECORDS = (sys.executable, "-m", "hast.lab.records")
 
 def one_disk_failover(disk: str = "disk1") -> str:
     """failover.conf for one resource served as NBD over TCP, without a pool."""
-    return f"resources {disk}\nexport nbd {disk} {{ listen {ADDRESS}:{PORT} }}\n"
+    return f"resources {disk}\nexport nbd {disk} {{ listen {ADDRESS}:{PORT} allow {CLIENTS} }}\n"
 
 
 class Cluster:

@@ -30,6 +30,7 @@ ADDRESSES: Mapping[str, Mapping[str, int]] = {
     "hast2": {"pub": 182, "repl": 101},
     "client": {"pub": 50},
     "witness": {"pub": 60},
+    "third": {"pub": 70, "repl": 102},
 }
 PAIR = ("hast1", "hast2")
 HOSTS_FILE = """\

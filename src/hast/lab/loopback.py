@@ -34,6 +34,8 @@ class Node:
         self.disk_names = tuple(disks)
         self.configuration = directory / "hast.conf"
         self.keys = self.peer_section = ""
+        self.source: Path | None = None
+        """Where the package lies that this node runs; None: where this process has it from."""
         self._daemon: subprocess.Popen[bytes] | None = None
         (directory / "run").mkdir(parents=True)
 
@@ -80,7 +82,9 @@ class Node:
         """For every program of this node."""
         programs = f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
         run = str(self.directory / "run")
-        return {**os.environ, "PATH": programs, "HAST_RUN": run, "HAST_DEV": f"{run}/dev", "HAST_STATE": f"{run}/state"}
+        source = {"PYTHONPATH": str(self.source)} if self.source is not None else {}
+        places = {"HAST_RUN": run, "HAST_DEV": f"{run}/dev", "HAST_STATE": f"{run}/state"}
+        return {**os.environ, "PATH": programs, **places, **source}
 
     def start(self) -> None:
         """Start hastd in the foreground and wait until it answers. Raises LabError."""
@@ -171,12 +175,14 @@ class LoopbackPair:
         size_bytes: int = 256 << 20,
         extra: str = "",
         secure: bool = False,
+        source: Path | None = None,
     ) -> None:
-        """`secure`: with keys, and so with TLS between them."""
+        """`secure`: with keys, and so with TLS between them. `source`: see Node."""
         ports = free_ports(2)
         self.one = Node("node1", directory / "node1", ports[0], ports[1], disks)
         self.two = Node("node2", directory / "node2", ports[1], ports[0], disks)
         for node in (self.one, self.two):
+            node.source = source
             node.write_configuration(size_bytes, extra)
         if secure:
             first, second = self.one.make_key(), self.two.make_key()

@@ -41,6 +41,7 @@ MAX_DEMOTION = 100_000
 MAX_LEAVE_S = 3600.0
 KEEP_S = 10.0
 """An end within this time after `keep` is the first half of a restart."""
+ORDERS: dict[str, State | None] = {"master": State.MASTER, "backup": State.BACKUP, "auto": None}
 
 _log = logging.getLogger("hast.carpd")
 
@@ -314,6 +315,8 @@ class Carpd:
                 return self._status()
             case "state":
                 return {"error": self._order(request)}
+            case "plan-state":
+                return self._foresee(request)
             case "demote":
                 return self._demote(request.get("amount"))
             case "undemote":
@@ -341,9 +344,22 @@ class Carpd:
         }
 
     def _order(self, request: dict[str, Any]) -> str | None:
-        orders: dict[Any, State | None] = {"master": State.MASTER, "backup": State.BACKUP, "auto": None}
+        meant = self._meant(request)
+        return meant if isinstance(meant, str) else meant.order(ORDERS[str(request["state"])])
+
+    def _foresee(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What `state` would do."""
+        meant = self._meant(request)
+        if isinstance(meant, str):
+            return {"error": meant}
+        refusal = meant.vhid.why_not_by_hand
+        steps = [] if refusal else meant.vhid.foresee(ORDERS[str(request["state"])])
+        return {"error": refusal, "steps": steps}
+
+    def _meant(self, request: dict[str, Any]) -> Group | str:
+        """The vhid that an order is for, or why there is none."""
         wanted = request.get("state")
-        if not isinstance(wanted, str) or wanted not in orders:
+        if not isinstance(wanted, str) or wanted not in ORDERS:
             return "the state must be master, backup or auto"
         number, interface = request.get("vhid"), request.get("interface")
         meant = [
@@ -358,7 +374,7 @@ class Carpd:
                 if meant
                 else (f"vhid {number}{on} is not configured")
             )
-        return meant[0].order(orders[wanted])
+        return meant[0]
 
     def _demote(self, amount: Any) -> dict[str, Any]:
         if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= MAX_DEMOTION:

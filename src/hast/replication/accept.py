@@ -55,7 +55,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class AcceptA:
-    """Replace whatever connection the resource has; answer with version, a fresh token and the agreed features."""
+    """Keep it beside a connection that lives; answer with version, a fresh token and the agreed features."""
 
     version: int
     features: Feature
@@ -63,7 +63,7 @@ class AcceptA:
 
 @dataclass(frozen=True, slots=True)
 class AcceptB:
-    """The pair is complete: start the worker with both connections."""
+    """The pair is complete: it replaces whatever connection the resource has."""
 
 
 Decision = Ignore | Refuse | AcceptA | AcceptB

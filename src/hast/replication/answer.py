@@ -57,8 +57,15 @@ class SecondReply(NamedTuple):
 class Owner(Protocol):
     """The secondary, as its answer sees it."""
 
-    meta: Metadata
-    effects: Effects
+    @property
+    def meta(self) -> Metadata: ...
+
+    @property
+    def effects(self) -> Effects: ...
+
+    def note(self, meta: Metadata) -> None:
+        """What the disk is to say; `store_metadata` has it written."""
+        ...
 
     def store_metadata(self, reason: str) -> Store: ...
     def event(self, name: str, text: str, level: str, details: dict[str, Any] | None = None) -> None: ...
@@ -157,7 +164,7 @@ class Answer:
         owner = self._owner
         assert self.verdict is not None, "not decided"
         full = self.verdict.full
-        owner.meta = replace(owner.meta, resuid=hello.resuid, prevrole=str(Role.SECONDARY), inconsistent=full)
+        owner.note(replace(owner.meta, resuid=hello.resuid, prevrole=str(Role.SECONDARY), inconsistent=full))
         promised = self._acceptance(self.verdict)._replace(virgin=True)
         if hello.virgin:
             promised = promised._replace(mapsize_bytes=0, bitmap=None)
@@ -197,7 +204,7 @@ class Answer:
             owner.event("warning", text, "warning")
         noted = replace(meta, prevrole=str(Role.SECONDARY), ahead_since_s=since_s, discard=False)
         if noted != meta:
-            owner.meta = noted
+            owner.note(noted)
             owner.store_metadata("role secondary")
 
     # -- split brain ------------------------------------------------------------------------------------------------
@@ -226,7 +233,7 @@ class Answer:
     def _discard(self, hello: SecondHello, reason: str) -> None:
         """Become an ordinary stale secondary, whose map says what it lacks or must give back."""
         owner, changes = self._owner, self._changes()
-        owner.meta = replace(
+        noted = replace(
             owner.meta,
             localcnt=hello.remotecnt,
             inconsistent=True,
@@ -234,6 +241,7 @@ class Answer:
             discard=False,
             prevrole=str(Role.SECONDARY),
         )
+        owner.note(noted)
         self.verdict = Verdict(SyncSource.PRIMARY)
         told = changes.extents if Feature.SPLIT_BRAIN_INFO in self._features else None
         self._promised = self._acceptance(self.verdict)._replace(discards=told)

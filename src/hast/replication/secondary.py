@@ -498,6 +498,10 @@ class Secondary:
             self.meta = noted
             self.store_metadata("sync seems to have ended")
 
+    def note(self, meta: Metadata) -> None:
+        """What the disk is to say, not written yet."""
+        self.meta = meta
+
     def store_metadata(self, reason: str) -> Store:
         """Have the metadata written and flushed; returns the job to wait for."""
         job = Store(reason, metadata=self.meta)

@@ -51,7 +51,10 @@ class Stage(Enum):
 class Owner(Protocol):
     """The engine, as synchronisation sees it."""
 
-    last_client_s: float
+    @property
+    def last_client_s(self) -> float:
+        """When a client last asked for something."""
+        ...
 
     @property
     def flushing(self) -> bool:

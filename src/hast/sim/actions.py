@@ -552,6 +552,16 @@ def restart_arbiter(run: Run) -> None:
     run.cluster.witness.restart()
 
 
+def back_up_arbiter(run: Run) -> None:
+    """Somebody copies what the witness keeps."""
+    run.cluster.witness.back_up()
+
+
+def restore_arbiter(run: Run) -> None:
+    """The witness starts again from that copy, and knows nothing of what came after."""
+    run.cluster.witness.restore()
+
+
 def freeze(run: Run) -> bool:
     """By hand: hold all that would change data."""
     engine = run.engine()
@@ -745,6 +755,8 @@ ACTIONS: dict[str, Callable[..., bool | None]] = {
         reach,
         arbiter_delay,
         restart_arbiter,
+        back_up_arbiter,
+        restore_arbiter,
         freeze,
         thaw,
         write_apart,

@@ -5,9 +5,9 @@ rules of `election/arbiter.py`. A witness may be slow, or out of a node's reach.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-from hast.election.arbiter import KEEPALIVE_S, LEASE_TTL_S, Lease, LeaseTable, Refused, Tenure, Verdict
+from hast.election.arbiter import KEEPALIVE_S, LEASE_TTL_S, TELL_S, Lease, LeaseTable, Refused, Renewal, Tenure, Verdict
 from hast.sim.world import World
 
 RESOURCE = "sim"
@@ -22,6 +22,9 @@ class Witness:
         self.world = world
         self.rng = world.stream("witness")
         self.table = LeaseTable()
+        self._backup = self.table.to_json()
+        self.forgetful_until_s = 0.0
+        """By then whoever serves alone has told it so again, or has stopped."""
         self.reach = {"a": True, "b": True}
         self.delay_s = 0.05
 
@@ -40,7 +43,20 @@ class Witness:
 
     def restart(self) -> None:
         """It forgets what it was not asked to keep."""
-        self.table = LeaseTable.from_json(self.table.to_json(), self.world.now)
+        self._load(self.table.to_json())
+
+    def back_up(self) -> None:
+        """Somebody copies its file."""
+        self._backup = self.table.to_json()
+
+    def restore(self) -> None:
+        """It starts from the copy, and knows nothing of what came after."""
+        self.world.note("the arbiter is restored from a backup")
+        self._load(self._backup)
+        self.forgetful_until_s = self.world.now + LEASE_TTL_S
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.table = LeaseTable.from_json(state, self.world.now, int(self.world.now * 100))
 
 
 class Patron(Protocol):
@@ -69,6 +85,11 @@ class Dealings:
         self._over = False
         self._answer_s = 0.0
         self._world.after(KEEPALIVE_S, self._keep_alive)
+
+    @property
+    def epoch(self) -> int:
+        """Of the lease by which this node serves."""
+        return self._tenure.lease.epoch
 
     def end(self) -> None:
         """Nothing is acknowledged any more."""
@@ -116,9 +137,7 @@ class Dealings:
             self._ask(question)
 
     def _record(self, question: int) -> None:
-        lease = self._tenure.lease
-        answer = self._witness.table.record_outdated(RESOURCE, lease.node, lease.epoch, "", self._world.now)
-        self._tenure.answered(answer, self._world.now)
+        answer = self._recorded(self._tenure.renewal(self._world.now))
         if isinstance(answer, Lease):
             self._tenure.recorded(sole=True)
             self._clear_wanted = False
@@ -146,7 +165,7 @@ class Dealings:
         self._clear_wanted = False
         lease = self._tenure.lease
         answer = self._witness.table.clear_outdated(RESOURCE, lease.node, lease.epoch, self._world.now)
-        self._tenure.answered(answer, self._world.now)
+        self._heard(answer, self._world.now)
         if isinstance(answer, Lease):
             self._tenure.recorded(sole=False)
         self._judge()
@@ -154,15 +173,42 @@ class Dealings:
     def _keep_alive(self) -> None:
         if self._over:
             return
-        lease = self._tenure.lease
+        asked_s = self._world.now
 
         def prolong() -> None:
-            answer = self._witness.table.keepalive(RESOURCE, lease.node, lease.epoch, self._world.now)
-            self._tenure.answered(answer, self._world.now)
+            renewal = self._tenure.renewal(asked_s)
+            if self._tenure.sole:
+                self._recorded(renewal)
+            else:
+                self._heard(self._renewed(renewal), self._world.now)
 
         self._call(prolong)
         self._judge()
         self._world.after(KEEPALIVE_S, self._keep_alive)
+
+    def _heard(self, answer: Lease | Refused, now: float) -> None:
+        self._tenure.answered(answer, now)
+        if isinstance(answer, Lease):
+            self._world.after(max(0.0, answer.until_s - TELL_S - now), self._judge)
+
+    def _renewed(self, renewal: Renewal) -> Lease | Refused:
+        table, lease, now = self._witness.table, self._tenure.lease, self._world.now
+        if renewal is Renewal.ACQUIRE:
+            return table.acquire(RESOURCE, lease.node, lease.epoch, LEASE_TTL_S, now)
+        return table.keepalive(RESOURCE, lease.node, lease.epoch, now)
+
+    def _recorded(self, renewal: Renewal) -> Lease | Refused:
+        """As Arbitration: with a new lease where the former is over."""
+        now = self._world.now
+        if renewal is Renewal.ACQUIRE:
+            answer = self._renewed(renewal)
+            self._heard(answer, now)
+            if isinstance(answer, Refused):
+                return answer
+        lease = self._tenure.lease
+        answer = self._witness.table.record_outdated(RESOURCE, lease.node, lease.epoch, "", now)
+        self._heard(answer, now)
+        return answer
 
     def _call(self, ask: Callable[[], None]) -> None:
         """One question and its answer, in order, if the witness can be reached."""

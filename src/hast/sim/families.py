@@ -64,11 +64,14 @@ DISASTERS: tuple[Disaster, ...] = (
     apart.outdated_promoted,
     apart.arbiter_away,
     apart.arbiter_chooses,
+    apart.arbiter_forgets,
+    apart.arbiter_forgets_unseen,
     apart.frozen_by_hand,
     *rare.RARE,
     *service.SERVICE,
 )
-ONLY_WITH_ARBITER = frozenset({apart.arbiter_away, apart.arbiter_chooses}) | rare.RARE_ONLY_WITH_ARBITER
+FORGETFUL = frozenset({apart.arbiter_forgets, apart.arbiter_forgets_unseen})
+ONLY_WITH_ARBITER = frozenset({apart.arbiter_away, apart.arbiter_chooses}) | FORGETFUL | rare.RARE_ONLY_WITH_ARBITER
 NEVER_WITH_ARBITER = frozenset({apart.both_serve, apart.outdated_promoted}) | rare.RARE_NEVER_WITH_ARBITER
 
 CHAOS: tuple[tuple[str, dict[str, tuple[Argument, ...]]], ...] = (

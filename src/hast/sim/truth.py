@@ -49,6 +49,8 @@ class Truth:
         self._frozen: dict[str, tuple[int, float]] = {}
         """Node → the life of its engine, and since when that holds writes by order."""
         self.apart: dict[str, dict[int, int]] = {"a": {}, "b": {}}
+        self._alone = (0, "")
+        """In which epoch a node acknowledged last what the other lacked, and which."""
         """Node → sector → value that was acknowledged there while the nodes were apart, by hand."""
 
     def wrong(self, text: str) -> None:
@@ -382,8 +384,16 @@ class Truth:
         if self.cluster.features and meta.inconsistent and not self._alive(node):
             self.wrong(f"S7: {node.name} acknowledges a {what} alone, and calls itself inconsistent")
         bad = self._says_bad(self.cluster.other(node).disk.durable_metadata)
-        if self.cluster.settings.arbiter and self.cluster.witness.sole != node.name and not bad:
+        if not self.cluster.settings.arbiter:
+            return
+        witness = self.cluster.witness
+        if witness.sole != node.name and not bad and self.cluster.world.now >= witness.forgetful_until_s:
             self.wrong(f"S11: a {what} that only {node.name} has is acknowledged, and the arbiter does not know of it")
+        dealings = self.cluster.dealings.get(node.name)
+        epoch, (last, who) = dealings.epoch if dealings is not None else 0, self._alone
+        if dealings is not None and who not in ("", node.name) and epoch <= last:
+            self.wrong(f"S11: {node.name} acknowledges a {what} alone in epoch {epoch}, {who} did in epoch {last}")
+        self._alone = (epoch, node.name)
 
     def _check_led(self, leader: Node, node: Node, write: Write) -> None:
         """The serving node lacks something: only if the other's records, and its own, say so durably."""

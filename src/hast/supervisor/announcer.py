@@ -68,6 +68,14 @@ class Announcer:
         """A worker waits for the arbiter's word."""
         self._events.publish("ask", self.name, f"The arbiter is asked: {question}.", "warning", question=question)
 
+    def arbiter_heard(self, role: Role, reached: bool) -> None:
+        """It answers again, or does not any more."""
+        text = "The arbiter answers again." if reached else "The arbiter does not answer."
+        log.log(logging.INFO if reached else logging.ERROR, "%s", text, extra=context(self.name, role))
+        name, level = ("arbiter-back", "info") if reached else ("arbiter-lost", "error")
+        self._events.publish(name, self.name, text, level, role=str(role))
+        self._hooks.fire(self._settings().exec_path, name, self.name)
+
     def taken_over(self, role: Role, text: str) -> None:
         """After an earlier hastd died."""
         log.warning("%s", text, extra=context(self.name, role))

@@ -27,6 +27,9 @@ REGAINING = "hastd was replaced; the arbiter is asked for its leave anew"
 class Dealings(Protocol):
     """One resource's dealings with its arbiter and fence program; every call ends by a deadline of its own."""
 
+    heard: Callable[[bool], None]
+    """Called when the arbiter is not reached any more, and when it is again."""
+
     async def promote(self, epoch: int = 0, force: bool = False) -> Lease | Refused: ...
     async def outdate_peer(self) -> str | None: ...
     def peer_connected(self, connected: bool) -> None: ...
@@ -55,10 +58,12 @@ class ArbiterLink:
         make: MakeDealings,
         tell: Tell,
         step_down: Callable[[str], None],
+        heard: Callable[[bool], None],
     ) -> None:
         self._name = resource.name
         self._leave = LeaveToWrite()
         self._dealings = make(resource, lambda verdict, reason: self._act(self._leave.judged(verdict, reason)))
+        self._dealings.heard = heard
         self._tell = tell
         self._step_down = step_down
         self._tasks: set[asyncio.Task[None]] = set()

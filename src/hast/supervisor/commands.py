@@ -11,6 +11,7 @@ from hast.daemon.release import RELEASE
 from hast.format.constants import HastError, Role
 from hast.supervisor import device_users, status
 from hast.supervisor.events import EventBus
+from hast.supervisor.foresight import Foresight
 from hast.supervisor.pool_leave import PoolLeave
 from hast.supervisor.pool_resolver import PoolResolver
 from hast.supervisor.rendezvous import Rendezvous
@@ -54,6 +55,7 @@ class Commands:
         self._replace = replace
         self._renewal = renewal
         self.reports = Reports(states, self._statuses)
+        self._foresight = Foresight(states, resolver, leaves, self._names)
         self._changes: set[asyncio.Task[Role]] = set()
         self._probed: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
 
@@ -96,6 +98,8 @@ class Commands:
                 return {"error": None, "generation": self._replace()}
             case "version":
                 return self._version()
+            case "plan":
+                return await self._foresight.answer(request.get("order"))
             case "report":
                 return await self.reports.answer(request)
         return {"error": f"Unknown command {str(request['command'])[:64]!r}."}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 from hast.config.model import Resource
 from hast.format.constants import Role
@@ -30,32 +31,49 @@ class DiskOrders:
 
     async def run(self, order: str, role: Role, path: str) -> None:
         """Raises RoleError, Stuck."""
-        if order == REPLACE and path == self._resource.local and not self._runner.no_disk:
-            raise RoleError(f"{path} is the disk in use; take it out of service first (hastctl detach).")
+        self._check(order, role, path)
         if role is Role.PRIMARY:
             await self._by_worker(order, path)
-        elif role is Role.SECONDARY:
-            await self._as_secondary(order, path)
         else:
-            raise RoleError(f"Resource {self._resource.name} has role init: its disk is not in use.")
+            await self._as_secondary(order, path)
         self._runner.detached = order == DETACH
         if order == REPLACE:
             self._settings.use_disk(path)
             if self._runner.primary is not None:
                 self._runner.primary.resource = self._settings.resource
 
+    async def may(self, order: str, role: Role, path: str) -> None:
+        """Raises RoleError with the reason why `run` would be refused now; nothing is changed."""
+        self._check(order, role, path)
+        if role is Role.PRIMARY:
+            await self._by_worker(order, path, only_look=True)
+            return
+        known = await self._whole_peer(order)
+        if order == REPLACE:
+            await self._fresh_disk(path, known, only_look=True)
+
+    def _check(self, order: str, role: Role, path: str) -> None:
+        """Raises RoleError."""
+        if role is Role.INIT:
+            raise RoleError(f"Resource {self._resource.name} has role init: its disk is not in use.")
+        if order == REPLACE and path == self._resource.local and not self._runner.no_disk:
+            raise RoleError(f"{path} is the disk in use; take it out of service first (hastctl detach).")
+
     @property
     def _resource(self) -> Resource:
         return self._settings.resource
 
-    async def _by_worker(self, order: str, path: str) -> None:
+    async def _by_worker(self, order: str, path: str, only_look: bool = False) -> None:
         worker = self._runner.worker
         if worker is None or not worker.alive:
             if order == ATTACH and self._runner.detached:
                 return
             raise RoleError("The worker process is not running.")
         try:
-            answer = await worker.ask(f"{order}-disk", LIMIT_S, path=path)
+            if only_look:
+                answer = await worker.ask("may-change-disk", LIMIT_S, order=order, path=path)
+            else:
+                answer = await worker.ask(f"{order}-disk", LIMIT_S, path=path)
         except WorkerError as error:
             raise RoleError(str(error)) from None
         if answer.get("error"):
@@ -64,12 +82,20 @@ class DiskOrders:
     async def _as_secondary(self, order: str, path: str) -> None:
         if order == ATTACH:
             return
-        known = await ask_status(self._runner.worker) or {}
-        if known.get("needed"):
-            raise RoleError(f"Not done: {known['needed']}.")
+        known = await self._whole_peer(order)
         await self._stop_secondary()
         if order == REPLACE:
-            sizes = [int(known.get(key) or 0) for key in ("datasize", "extentsize", "keepdirty")]
-            result = await fresh_disk.run(replace(self._resource, local=path), *sizes)
-            if result["error"]:
-                raise RoleError(str(result["error"]))
+            await self._fresh_disk(path, known)
+
+    async def _whole_peer(self, order: str) -> dict[str, Any]:
+        """What the worker of a secondary knows. Raises RoleError where its disk has what the primary's lacks."""
+        known = await ask_status(self._runner.worker) or {}
+        if order != ATTACH and known.get("needed"):
+            raise RoleError(f"Not done: {known['needed']}.")
+        return known
+
+    async def _fresh_disk(self, path: str, known: dict[str, Any], only_look: bool = False) -> None:
+        sizes = [int(known.get(key) or 0) for key in ("datasize", "extentsize", "keepdirty")]
+        result = await fresh_disk.run(replace(self._resource, local=path), *sizes, only_look=only_look)
+        if result["error"]:
+            raise RoleError(str(result["error"]))

@@ -27,7 +27,7 @@ from hast.replication import accept
 from hast.supervisor.peer_names import PeerNames, normal_address
 from hast.supervisor.report import FIELD as REPORT
 from hast.supervisor.resource_state import ResourceState
-from hast.supervisor.secondary_holder import PendingConnection
+from hast.supervisor.secondary_holder import Admission, PendingConnection
 from hast.supervisor.worker_talk import RoleError
 
 log = logging.getLogger("hast.listener")
@@ -185,7 +185,8 @@ class PeerListener:
                 assert state is not None
                 return await self._first_connection(state, stream, address, decision)
         assert state is not None
-        return await self._second_connection(state, stream, address, body)
+        assert isinstance(first, handshake.SecondHello)
+        return await self._second_connection(state, stream, address, Admission(first.token, body))
 
     async def _report(self, stream: PeerStream, address: str) -> None:
         """For a node that has shown its key: what it may know of this one."""
@@ -232,23 +233,21 @@ class PeerListener:
     async def _first_connection(
         self, state: ResourceState, stream: PeerStream, address: str, decision: accept.AcceptA
     ) -> bool:
-        """Message 1 was accepted: make way, answer with a token, keep the socket for connection B."""
+        """Message 1 was accepted: answer with a token, keep the socket for connection B. A connection that lives goes
+        on: whoever sent this has not shown yet that it hears the answer."""
         if state.no_disk is not None:
             refusal = accept.Refuse(f"The secondary cannot be used: {state.no_disk}", version=decision.version)
             await self._refuse(stream, refusal, state.name, address)
             return False
         self._refusals.pop(state.name, None)
-        if not await state.replace_connection():
-            text = f"Remote node acts as {state.role} for the resource and not as secondary."
-            if state.role is Role.SECONDARY:
-                text = "The previous connection of this resource cannot be ended; see the log of the remote node."
-            refusal = accept.Refuse(text, wait=state.role is Role.PRIMARY, version=decision.version)
-            await self._refuse(stream, refusal, state.name, address)
-            return False
         pending = PendingConnection(
             stream.sock, secrets.token_bytes(TOKEN_SIZE_BYTES), decision.version, int(decision.features), address
         )
-        state.incoming.wait_for_second(pending)
+        if not await state.wait_for_second(pending):
+            text = f"Remote node acts as {state.role} for the resource and not as secondary."
+            refusal = accept.Refuse(text, wait=state.role is Role.PRIMARY, version=decision.version)
+            await self._refuse(stream, refusal, state.name, address)
+            return False
         asyncio.get_running_loop().call_later(PENDING_DEADLINE_S, state.incoming.expire_pending, pending)
         reply = handshake.HelloReply(decision.version, pending.token, int(decision.features))
         try:
@@ -260,10 +259,12 @@ class PeerListener:
         pending.free.set()
         return True
 
-    async def _second_connection(self, state: ResourceState, stream: PeerStream, address: str, body: bytes) -> bool:
-        """Message 3 was accepted: the worker gets both connections."""
+    async def _second_connection(
+        self, state: ResourceState, stream: PeerStream, address: str, admission: Admission
+    ) -> bool:
+        """Message 3 was accepted: the worker of a former connection ends, a new one gets both."""
         try:
-            await state.start_secondary(stream.sock, body, address, partial(_leave, stream))
+            await state.start_secondary(stream.sock, admission, address, partial(_leave, stream))
         except RoleError as error:
             await self._refuse(stream, accept.Refuse(str(error)), state.name, address)
             return False

@@ -33,17 +33,18 @@ class PoolLeave:
 
     async def rendezvous(self, names: Collection[str]) -> dict[str, Rendezvous]:
         """For those of these resources that are primary and let go with others of their pool."""
-        await self._resolver.refresh()
         found: dict[str, Rendezvous] = {}
-        for name in names:
-            group = self._resolver.group_of(name)
-            if group is None or name in found:
-                continue
-            members = [each for each in group.resources if each in names and self._may_join(each)]
-            if len(members) > 1:
-                found |= dict.fromkeys(members, Rendezvous(members))
+        for members in await self.members(names):
+            found |= dict.fromkeys(members, Rendezvous(members))
         self._active |= found
         return found
+
+    async def members(self, names: Collection[str]) -> list[list[str]]:
+        """Of each pool those of these resources that are primary and would let go together, two or more."""
+        await self._resolver.refresh()
+        groups = dict.fromkeys(group for name in names if (group := self._resolver.group_of(name)) is not None)
+        found = [[each for each in group.resources if each in names and self._may_join(each)] for group in groups]
+        return [members for members in found if len(members) > 1]
 
     def step_down(self, name: str) -> None:
         """This primary has to give way; the others of its pool are worth nothing without it and go with it."""

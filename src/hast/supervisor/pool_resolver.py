@@ -108,6 +108,21 @@ class PoolResolver:
                 outcomes[name] = await _outcome(self._states[name].give_order(order, reason))
         return outcomes
 
+    async def refusals(self, names: Collection[str], order: str, force: bool) -> dict[str, str]:
+        """Why the order would not be given now, for those of these resources; nothing is changed."""
+        await self.refresh()
+        found: dict[str, str] = {}
+        for group, part in self._parts(names):
+            refusal = None if force else self._refusal(group, part, order)
+            if refusal is not None:
+                found |= dict.fromkeys(part, f"Nothing would be ordered. {refusal}")
+            elif order == resolve.DISCARD:
+                refused = {name: text for name in part if (text := self._states[name].why_not_discard(force))}
+                blocking = [name for name in refused if not self._states[name].connected]
+                free = [name for name in part if name not in refused] if blocking else []
+                found |= refused | {name: _held_up(name, blocking) for name in free}
+        return found
+
     def _refusal(self, group: PoolGroup | None, names: list[str], order: str) -> str | None:
         if self._error is not None:
             return f"It is not known what belongs together: {self._error} Mend it, or use --force."
@@ -134,12 +149,7 @@ class PoolResolver:
                 blocking = [name for name in free if isinstance(outcomes[name], RoleError)]
             if blocking:
                 await self._take_back([name for name in free if _was_given(outcomes.get(name))], reason)
-                because = f"and all of one pool or none is: see {', '.join(blocking)}"
-                outcomes |= {
-                    name: RoleError(f"Nothing is ordered for {name}, {because}.")
-                    for name in free
-                    if name not in blocking
-                }
+                outcomes |= {name: RoleError(_held_up(name, blocking)) for name in free if name not in blocking}
             return outcomes
 
     async def _take_back(self, names: list[str], reason: str) -> None:
@@ -173,6 +183,10 @@ async def _outcome(doing: Any) -> Outcome:
         return result
     except RoleError as error:
         return error
+
+
+def _held_up(name: str, blocking: Collection[str]) -> str:
+    return f"Nothing is ordered for {name}, and all of one pool or none is: see {', '.join(blocking)}."
 
 
 def _was_given(outcome: Outcome | None) -> bool:

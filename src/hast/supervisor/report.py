@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hast.config.address import AddressError
@@ -19,7 +20,7 @@ from hast.config.host import this_host
 from hast.config.model import Resource
 from hast.daemon.in_thread import in_thread
 from hast.daemon.logs import in_words
-from hast.daemon.paths import failover_record
+from hast.daemon.paths import failover_record, parts_record
 from hast.daemon.release import RELEASE
 from hast.format import frame, nv
 from hast.format.constants import MAX_CONTROL_BODY_BYTES, PROTOCOL_VERSION
@@ -70,6 +71,7 @@ class Reports:
             "resources": resources,
             "carp": carp,
             "failover": _failover(),
+            "parts": _record(parts_record()),
         }
 
     async def for_peer(self, peer: str, allowed: Callable[[Resource], bool]) -> bytes | None:
@@ -147,9 +149,15 @@ def _vhids() -> list[dict[str, Any]]:
 
 def _failover() -> dict[str, Any] | None:
     """What the last run of failover(8) noted; None when there was none."""
+    found = _record(failover_record())
+    return {key: found[key] for key in OF_FAILOVER if key in found} if found is not None else None
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """The object in a file of another program; None where there is none."""
     try:
-        with open(failover_record(), "rb") as file:
+        with path.open("rb") as file:
             found = json.loads(file.read(MAX_RECORD_BYTES))
     except (OSError, ValueError):
         return None
-    return {key: found[key] for key in OF_FAILOVER if key in found} if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else None

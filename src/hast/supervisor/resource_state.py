@@ -21,6 +21,7 @@ from hast.supervisor import arbiter_link, memory
 from hast.supervisor.adoption import Offer
 from hast.supervisor.announcer import Announcer, event_name
 from hast.supervisor.decisions import adoption, role_change
+from hast.supervisor.decisions.foresight import Foreseen, foresee
 from hast.supervisor.decisions.role_change import Facts
 from hast.supervisor.decisions.steps import Ending, Refusal
 from hast.supervisor.decisions.together import Member
@@ -31,7 +32,7 @@ from hast.supervisor.memory import RoleRecord
 from hast.supervisor.rendezvous import Rendezvous
 from hast.supervisor.revival import Revival
 from hast.supervisor.role_runner import RoleRunner
-from hast.supervisor.secondary_holder import SecondaryHolder
+from hast.supervisor.secondary_holder import Admission, PendingConnection, SecondaryHolder
 from hast.supervisor.split_brain import DETECTED, SplitBrainMemory, why_not_discard
 from hast.supervisor.worker_process import Stuck, WorkerError, WorkerProcess
 from hast.supervisor.worker_talk import RoleError, ask_status
@@ -61,6 +62,7 @@ class ResourceState:
             take_role=self._take_role,
             peer_gone=self._secondary_gone,
             step_down=self._step_down,
+            arbiter_heard=lambda reached: self._announce.arbiter_heard(self.role, reached),
         )
         self._lock = asyncio.Lock()
         self._closed = False
@@ -195,6 +197,13 @@ class ResourceState:
             if rendezvous is not None:
                 rendezvous.leave(self.name)
 
+    async def foresee_role(self, new: Role, force: bool, together: bool) -> Foreseen:
+        """What `set_role` would do now; nothing is changed."""
+        if new is Role.PRIMARY is self.role and self._revival.held:
+            return Foreseen(("start a worker in place of those that died",))
+        facts = self._facts(new, force, together, only_look=True)
+        return await foresee(role_change.change(facts), self._runner.ask, facts.now_s)
+
     async def _retry(self) -> None:
         """After a crash loop, by order. Raises RoleError."""
         if not await self._revival.retry():
@@ -240,8 +249,15 @@ class ResourceState:
         if self.incoming.worker is not None:
             self.incoming.worker.kill()
 
-    def _facts(self, wanted: Role, force: bool, together: bool = False, end_s: float | None = None) -> Facts:
-        if wanted is Role.PRIMARY is not self.role:
+    def _facts(
+        self,
+        wanted: Role,
+        force: bool,
+        together: bool = False,
+        end_s: float | None = None,
+        only_look: bool = False,
+    ) -> Facts:
+        if wanted is Role.PRIMARY is not self.role and not only_look:
             self.settings.take_configured()
         primary = self._runner.primary
         asked = self._environment.make_dealings is not None and arbiter_link.is_wanted(self.resource)
@@ -334,34 +350,45 @@ class ResourceState:
 
     # --- secondary --------------------------------------------------------------------------------------------------
 
-    async def replace_connection(self) -> bool:
-        """Make way for a new connection A: end the old worker. False when that cannot be done."""
+    async def wait_for_second(self, pending: PendingConnection) -> bool:
+        """Keep a connection A whose message 2 is about to be sent. False when this is no secondary (any more)."""
         async with self._lock:
             if self.role is not Role.SECONDARY:
                 return False
-            try:
-                await self._stop_secondary()
-            except Stuck as error:
-                log.error("%s", error, extra=self._extra())
-                return False
+            self.incoming.wait_for_second(pending)
             return True
 
     async def start_secondary(
-        self, sock: socket.socket, hello: bytes, address: str, leave: Callable[[], Awaitable[None]]
+        self, sock: socket.socket, admission: Admission, address: str, leave: Callable[[], Awaitable[None]]
     ) -> None:
-        """Start the worker for a complete pair of connections; takes both sockets. `leave`: see SecondaryHolder. Raises
-        RoleError."""
+        """Start the worker for a complete pair of connections, in the place of the one that serves a former pair; takes
+        both sockets. `leave`: see SecondaryHolder. Raises RoleError."""
         async with self._lock:
             if self.role is not Role.SECONDARY:
                 raise RoleError(f"Remote node acts as {self.role} for the resource and not as secondary.")
-            resolver = self._environment.resolver
-            await resolver.refresh()
-            message = self._runner.start_message(Role.SECONDARY) | {"held_back": resolver.held_back(self.name)}
             try:
-                await self.incoming.start(message, sock, hello, address, leave)
+                pending = self.incoming.admit(admission.token)
+                with pending.sock:
+                    await self._make_way()
+                    message = await self._start_message()
+                    await self.incoming.start(message, pending, sock, admission.hello, address, leave)
             except WorkerError as error:
                 log.error("%s", error, extra=self._extra())
                 raise RoleError(str(error)) from None
+
+    async def _make_way(self) -> None:
+        """End the worker of a former pair of connections. Raises WorkerError."""
+        try:
+            await self._stop_secondary()
+        except Stuck as error:
+            log.error("%s", error, extra=self._extra())
+            text = "The previous connection of this resource cannot be ended; see the log of the remote node."
+            raise WorkerError(text) from None
+
+    async def _start_message(self) -> dict[str, Any]:
+        resolver = self._environment.resolver
+        await resolver.refresh()
+        return self._runner.start_message(Role.SECONDARY) | {"held_back": resolver.held_back(self.name)}
 
     async def _stop_secondary(self) -> None:
         if await self.incoming.stop():
@@ -487,6 +514,10 @@ class ResourceState:
                 raise RoleError(str(error)) from None
             self._note()
             self._announce.disk_changed(self.role, order, path)
+
+    async def may_change_disk(self, order: str, path: str) -> None:
+        """Raises RoleError with the reason why `change_disk` would be refused now; nothing is changed."""
+        await self._disk_orders.may(order, self.role, path)
 
     async def tell_primary(self, do: str, **fields: Any) -> None:
         """Pass an arbiter's word on to the worker of a primary. Raises RoleError."""

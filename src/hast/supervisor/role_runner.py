@@ -70,6 +70,7 @@ class RoleRunner:
         take_role: Callable[[Role], None],
         peer_gone: Callable[[str], None],
         step_down: Callable[[str], None],
+        arbiter_heard: Callable[[bool], None],
     ) -> None:
         self.primary: PrimaryHolder | None = None
         self.secondary = SecondaryHolder(settings().name, environment.pool, on_message)
@@ -93,6 +94,7 @@ class RoleRunner:
         self._take_role = take_role
         self._peer_gone = peer_gone
         self._step_down = step_down
+        self._arbiter_heard = arbiter_heard
         self._title = ""
         self._may_give_up = False
         self._give_up: str | None = None
@@ -165,6 +167,11 @@ class RoleRunner:
             raise cancelled
         return ending
 
+    async def ask(self, step: Step) -> Answer:
+        """The answer to a question that changes nothing, while no plan is under way or beside one."""
+        async with asyncio.timeout(step.limit_s + OVERTIME_S):
+            return await self._steps[step.do](step) or self._answer()
+
     def overrule(self, reason: str) -> None:
         """The promotion or restart under way is not wanted any more. A demotion is not stopped by anything."""
         if self._may_give_up:
@@ -226,7 +233,7 @@ class RoleRunner:
     async def _ask_arbiter(self, step: Step) -> Answer:
         make = self._environment.make_dealings
         assert make is not None
-        self.arbiter = ArbiterLink(self._settings(), make, self.tell_primary, self._step_down)
+        self.arbiter = ArbiterLink(self._settings(), make, self.tell_primary, self._step_down, self._arbiter_heard)
         return self._answer(await self.arbiter.promote(step.force))
 
     async def _overrule_arbiter(self, _step: Step) -> None:
@@ -293,7 +300,7 @@ class RoleRunner:
     async def _regain_lease(self, _step: Step) -> None:
         make = self._environment.make_dealings
         assert make is not None
-        self.arbiter = ArbiterLink(self._settings(), make, self.tell_primary, self._step_down)
+        self.arbiter = ArbiterLink(self._settings(), make, self.tell_primary, self._step_down, self._arbiter_heard)
         await self.arbiter.regain(self.connected)
 
     async def _stop_worker(self, step: Step) -> None:

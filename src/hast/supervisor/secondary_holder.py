@@ -6,10 +6,11 @@ Without connections there is neither. Roles, hooks and events are `resource_stat
 from __future__ import annotations
 
 import asyncio
+import hmac
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from hast.daemon.conversation import ConversationError
 from hast.supervisor.adoption import Offer
@@ -32,6 +33,13 @@ class PendingConnection:
     address: str
     free: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when nobody here reads or writes it any more."""
+
+
+class Admission(NamedTuple):
+    """Message 3, as it was received on connection B."""
+
+    token: bytes
+    hello: bytes
 
 
 class SecondaryHolder:
@@ -62,33 +70,37 @@ class SecondaryHolder:
         if self.pending is pending:
             self.drop_pending()
 
+    def admit(self, token: bytes) -> PendingConnection:
+        """The connection A that waits for this token; it is the caller's from now on. Raises WorkerError."""
+        pending = self.pending
+        if pending is None or not hmac.compare_digest(token, pending.token):
+            raise WorkerError("Token doesn't match.")
+        self.pending = None
+        return pending
+
     async def start(
         self,
         message: dict[str, Any],
+        pending: PendingConnection,
         sock: socket.socket,
         hello: bytes,
         address: str,
         leave: Callable[[], Awaitable[None]],
     ) -> None:
-        """Start a worker for the pair; takes both sockets, `sock` only on success. `leave` ends what is said on `sock`
-        by this process. Raises WorkerError."""
-        pending, self.pending = self.pending, None
-        if pending is None:
-            raise WorkerError("Token doesn't match.")
+        """Start a worker for the pair; takes `sock` on success. `leave` ends what is said on it by this process. Raises
+        WorkerError."""
+        if self.worker is not None:
+            raise WorkerError("The previous connection of this resource has not ended.")
+        await _let_go(pending, leave)
+        self.worker = WorkerProcess(self._name, self._pool, self._on_message)
+        told = {"hello": hello.hex(), "version": pending.version, "features": pending.features, "peer": address}
+        told |= {"token": pending.token.hex()}
         try:
-            if self.worker is not None:
-                raise WorkerError("The previous connection of this resource has not ended.")
-            await _let_go(pending, leave)
-            self.worker = WorkerProcess(self._name, self._pool, self._on_message)
-            told = {"hello": hello.hex(), "version": pending.version, "features": pending.features, "peer": address}
-            told |= {"token": pending.token.hex()}
             await self.worker.start(message | told, [pending.sock.fileno(), sock.fileno()])
-            sock.close()
         except WorkerError:
             self.worker = None
             raise
-        finally:
-            pending.sock.close()
+        sock.close()
 
     async def adopt(self, offer: Offer) -> None:
         """Take over the worker of a living pair of connections. Raises WorkerError."""

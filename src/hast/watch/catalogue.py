@@ -72,6 +72,12 @@ _KINDS = (
         ("bring back the other node or the arbiter", "if this node is to go on: hastctl status NAME says how"),
     ),
     Kind(
+        "arbiter-lost",
+        Level.WARNING,
+        "The arbiter does not answer the primary; without it, and without the other node, writes would be held.",
+        ("look at the arbiter and the way to it", "docs/failures.md, The arbiter is away"),
+    ),
+    Kind(
         "disk",
         Level.CRITICAL,
         "The local disk failed or was taken out of service; the other node's copy is used alone.",

@@ -25,12 +25,18 @@ class Node:
     """False where the link has no keys, so that the other node is not asked."""
     time_s: float = 0.0
     """Its clock when it answered."""
+    since_s: float = 0.0
+    """The start of its hastd."""
     release: str = ""
     resources: Mapping[str, Status] = field(default_factory=dict)
     vhids: tuple[Mapping[str, Any], ...] = ()
     """carpd's status objects; empty where none is known."""
     failover: Mapping[str, Any] | None = None
     """The last run of failover(8) there."""
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """Pools, services, exports as hast-devd last found them: true up, false down, null neither, text: what is wrong."""
+    parts_s: float = 0.0
+    """When that was, by its clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +119,18 @@ def _node(report: Mapping[str, Any], *, is_here: bool) -> Node:
     resources = {str(each["name"]): _tidy(each) for each in _list(report.get("resources")) if _is_status(each)}
     carp = _object(report.get("carp"))
     failover = report.get("failover")
+    looked = _object(report.get("parts"))
     return Node(
         str(report.get("host") or "?"),
         is_here,
         time_s=_number(report.get("time")),
+        since_s=_number(report.get("since")),
         release=str(report.get("release") or ""),
         resources=resources,
         vhids=tuple(_tidy(each) for each in _list(carp.get("vhids")) if _is_vhid(each)),
         failover=failover if isinstance(failover, Mapping) else None,
+        parts=_object(looked.get("parts")),
+        parts_s=_number(looked.get("time")),
     )
 
 

@@ -8,11 +8,15 @@ from typing import Any
 
 from hast.watch.catalogue import Level, kind_of
 from hast.watch.picture import Node, Pair, Picture, Status
+from hast.watch.words import duration, percent, size
 
 MASTER = "MASTER"
 SETTLED = frozenset({"MASTER", "BACKUP"})
 TOLD_BY_HASTD = frozenset({"split-brain", "degraded"})
 """Said once for the pair, not again for what each side calls a problem."""
+SYNCHRONIZING = "synchronizing"
+TOLD_BY_A_COPY = frozenset({"inconsistent", "stale"})
+"""What `synchronizing` says as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +99,9 @@ def _of_pair(picture: Picture, pair: Pair, now_s: float, limits: Limits) -> Iter
     here = picture.here.name
     names = {id(pair.here): here, id(pair.there): pair.other.name if pair.other is not None else ""}
     yield from _of_roles(pair, here)
+    is_copying = pair.primary is not None and pair.primary.get("status") == SYNCHRONIZING
     for side in pair.sides:
-        yield from _of_side(side, names[id(side)])
+        yield from _of_side(side, names[id(side)], TOLD_BY_HASTD | (TOLD_BY_A_COPY if is_copying else frozenset()))
     yield from _of_copies(pair, names, now_s, limits)
     primary = pair.primary
     if primary is not None and not primary.get("transition"):
@@ -134,15 +139,15 @@ def _of_roles(pair: Pair, here: str) -> Iterator[Problem]:
         yield _problem("here-only", pair.name, here, text)
 
 
-def _of_side(side: Status, node: str) -> Iterator[Problem]:
-    """What hastd there calls a problem."""
+def _of_side(side: Status, node: str, told: frozenset[str]) -> Iterator[Problem]:
+    """What hastd there calls a problem, but for the kinds that are `told` otherwise."""
     name = str(side.get("name"))
     apart = side.get("split_brain")
     if apart:
         reason = apart.get("reason") if isinstance(apart, Mapping) else None
         yield _problem("split-brain", name, node, str(reason or "Both nodes have changes that the other lacks."))
     for each in side.get("problems") or ():
-        if isinstance(each, Mapping) and each.get("kind") not in TOLD_BY_HASTD:
+        if isinstance(each, Mapping) and each.get("kind") not in told:
             yield _problem(str(each.get("kind")), name, node, str(each.get("text")))
 
 
@@ -151,27 +156,33 @@ def _of_copies(pair: Pair, names: Mapping[int, str], now_s: float, limits: Limit
     if primary is None or any(side.get("split_brain") for side in pair.sides):
         return
     node = names[id(primary)]
-    if primary.get("status") == "synchronizing":
+    if primary.get("status") == SYNCHRONIZING:
         yield _problem("synchronizing", pair.name, node, sync_in_words(primary))
-    elif primary.get("status") == "degraded" and pair.other is not None:
+    elif primary.get("status") == "degraded" and pair.other is not None and not _lost_its_disk_alone(primary):
         apart = primary.get("not_connected") or {}
         since_s = apart.get("since")
         lasts_s = max(0.0, now_s - since_s) if isinstance(since_s, (int, float)) else 0.0
         reason = str(apart.get("reason") or "one copy counts").rstrip(".")
         grave = limits.degraded_critical_s is not None and lasts_s >= limits.degraded_critical_s
-        text = f"{reason}, for {lasts_s:.0f} s." if since_s else f"{reason}."
+        text = f"{reason}, for {duration(lasts_s)}." if since_s else f"{reason}."
         yield _problem("degraded", pair.name, node, text, Level.CRITICAL if grave else None)
     at_risk = primary.get("at_risk_bytes")
     limit = limits.at_risk_critical_bytes
     if limit is not None and isinstance(at_risk, int) and at_risk >= limit:
-        yield _problem("degraded", pair.name, node, f"{at_risk} bytes are on one disk alone.", Level.CRITICAL)
+        yield _problem("degraded", pair.name, node, f"{size(at_risk)} would be lost with this node.", Level.CRITICAL)
+
+
+def _lost_its_disk_alone(primary: Status) -> bool:
+    """`disk` says it, and more."""
+    return bool(primary.get("connected")) and any(
+        isinstance(each, Mapping) and each.get("kind") == "disk" for each in primary.get("problems") or ()
+    )
 
 
 def sync_in_words(status: Status) -> str:
-    """`40.0% of 10.0 GiB done` and the like."""
+    """`40.0% of 10.0GB are copied to the other node.` and the like."""
     sync = status.get("sync")
     if not isinstance(sync, Mapping):
         return "The copies are not equal yet."
-    total, done = int(sync.get("total_bytes") or 0), int(sync.get("done_bytes") or 0)
-    share = 100.0 * done / total if total else 0.0
-    return f"{min(share, 99.9):.1f}% of {total} bytes are copied ({str(sync.get('direction')).replace('-', ' ')})."
+    where = {"to-peer": " to the other node", "from-peer": " from the other node"}.get(str(sync.get("direction")), "")
+    return f"{percent(sync):.1f}% of {size(int(sync.get('total_bytes') or 0))} are copied{where}."

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from hast.config.host import this_host
@@ -67,6 +68,13 @@ class Source:
 
     async def events(self, since: int | None = None) -> AsyncIterator[dict[str, Any]]:
         """The event stream of docs/control.md, its first line left out, until hastd ends. Raises NoAnswer then."""
+        async with aclosing(self.stream(since)) as lines:
+            async for line in lines:
+                if "event" in line:
+                    yield line
+
+    async def stream(self, since: int | None = None) -> AsyncGenerator[dict[str, Any], None]:
+        """As `events`, with the first line, which has no `event`."""
         request = {"command": "events"} | ({} if since is None else {"since": since})
         try:
             sock = await self._connect()
@@ -79,7 +87,7 @@ class Source:
                 event = json.loads(line)
                 if isinstance(event, dict) and event.get("error"):
                     raise NoAnswer(f"hastd at {self._path} answers: {event['error']}")
-                if isinstance(event, dict) and "event" in event:
+                if isinstance(event, dict):
                     yield event
         except (OSError, ValueError) as error:
             raise self._no_answer(error) from None

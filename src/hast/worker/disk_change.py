@@ -20,6 +20,7 @@ from hast.worker.reactor import EpollReactor
 RELEASE_LIMIT_S = 10.0
 RETIRE_LIMIT_S = 60.0
 POLL_S = 0.02
+NOTHING_FILLS = "the other node does not have everything, so nothing could fill another disk"
 Answer = Callable[[str], None]
 """Gets why not, or nothing."""
 
@@ -87,9 +88,27 @@ class DiskChange:
         if self._engine.core.local_ok:
             self._open(lambda: open_replacement(path, metadata, write=False), look_first)
         elif not self._engine.disk_is_behind:
-            self._end("the other node does not have everything, so nothing could fill another disk")
+            self._end(NOTHING_FILLS)
         else:
             write_and_take()
+
+    def may(self, order: str, path: str, answer: Answer) -> None:
+        """Answer why this order would be refused now, and change nothing."""
+        if not self._begin(answer):
+            return
+        engine = self._engine
+        if order == "attach":
+            self._end("the local disk is in use" if engine.core.local_ok else "")
+        elif order == "detach":
+            self._end(engine.why_not_release_disk())
+        elif not engine.core.local_ok and not engine.disk_is_behind:
+            self._end(NOTHING_FILLS)
+        else:
+            self._open(lambda: open_replacement(path, engine.core.meta, write=False), self._close_again)
+
+    def _close_again(self, opened: OpenedProvider, _metadata: Metadata) -> None:
+        opened.close()
+        self._end(self._engine.why_not_release_disk() if self._engine.core.local_ok else "")
 
     def _begin(self, answer: Answer) -> bool:
         if self._answer is not None:

@@ -25,6 +25,7 @@ Supervisor to worker
         null, "quiet": bool}
     {"do": "answer", "id": n, "question": "...", "yes": bool}   the arbiter's word on what the worker asked
     {"do": "freeze", "id": n, "reason": "..."}, {"do": "thaw", "id": n}   primary: hold writes, and let them go on
+    {"do": "may-change-disk", "id": n, "order": "detach", "path": "..."}: would it be refused?
     {"do": "detach-disk", "id": n}, {"do": "attach-disk", "id": n}, {"do": "replace-disk", "id": n, "path": "..."}
         primary: change the disk while it serves; answered when it is done, or {"reply": n, "error": "Not done: ..."}
     {"do": "ask-anew", "id": n}          primary: put the question to the arbiter again, if there is one

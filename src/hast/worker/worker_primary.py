@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -274,6 +275,10 @@ class PrimaryWorker(Worker):
         elif do in ("detach-disk", "attach-disk", "replace-disk"):
             self._change_disk(str(do), str(message.get("path") or ""), message.get("id"))
             return True
+        elif do == "may-change-disk":
+            number = message.get("id")
+            self._disk_change.may(str(message.get("order")), str(message.get("path") or ""), self._refuser(number))
+            return True
         elif do == "withhold":
             engine.withhold(bool(message.get("in_use")), now)
             self._await_quiet(message.get("id"), now + float(message["limit_s"]))
@@ -287,7 +292,7 @@ class PrimaryWorker(Worker):
         def answer(error: str) -> None:
             if do != "attach-disk" and not error and path:
                 self.resource = replace(self.resource, local=path)
-            self.say({"reply": number, "error": f"Not done: {error}." if error else None})
+            self._refuser(number)(error)
 
         if do == "detach-disk":
             self._disk_change.detach(answer)
@@ -295,6 +300,9 @@ class PrimaryWorker(Worker):
             self._disk_change.attach(self.resource.local, answer)
         else:
             self._disk_change.replace(path, answer)
+
+    def _refuser(self, number: Any) -> Callable[[str], None]:
+        return lambda error: self.say({"reply": number, "error": f"Not done: {error}." if error else None})
 
     def _await_quiet(self, number: Any, until_s: float) -> None:
         assert self.engine is not None

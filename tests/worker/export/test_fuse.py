@@ -189,7 +189,7 @@ def test_other_fallocate_modes_are_not_supported(kernel: Kernel) -> None:
 
 
 def test_unaligned_and_outside_requests_are_refused(kernel: Kernel) -> None:
-    for offset, data in ((1, b"x" * 512), (0, b"x" * 100), (SIZE, b"x" * 512)):
+    for offset, data in ((1, b"x" * 512), (0, b"x" * 100), (SIZE, b"x" * 512), (0, b"")):
         kernel.write(1, offset, data)
         kernel.serve()
         assert kernel.reply()[0] == errno.EINVAL

@@ -137,6 +137,8 @@ class EtcdArbiter:
                 continue
             if found.sole.get("node", lease.node) != lease.node:
                 return _refusal(found, lease.node, False) or _over(found, lease)
+            if found.sole == (value or {}):
+                return held
             change = _put(key, value) if value is not None else {"requestDeleteRange": {"key": key}}
             if await self._change(lease.resource, found, [change]):
                 return held

@@ -81,8 +81,9 @@ class Witness:
             case "keepalive":
                 return _reply(table.keepalive(key, node, asked.epoch, now))
             case "record-outdated":
+                known = table.sole(key)
                 answer = table.record_outdated(key, node, asked.epoch, asked.peer, now)
-                if isinstance(answer, Lease):
+                if isinstance(answer, Lease) and known != node:
                     _log.warning("%s: %s goes on without its peer.", key, node)
                 return _reply(answer)
             case "clear-outdated":

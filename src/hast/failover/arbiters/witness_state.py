@@ -9,10 +9,14 @@ import asyncio
 import json
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import Any
 
 from hast.election.arbiter import LeaseTable
+
+EPOCHS_PER_S = 100
+"""What is given out after a start begins with the time of it: no epoch twice, however old the file is."""
 
 
 class StateError(Exception):
@@ -31,7 +35,7 @@ class StateFile:
         try:
             value = json.loads(self.path.read_text())
             self.identity = str(value["witness"])
-            return LeaseTable.from_json(value["resources"], now)
+            return LeaseTable.from_json(value["resources"], now, int(time.time() * EPOCHS_PER_S))
         except FileNotFoundError:
             table = LeaseTable()
             self.save(table.to_json())

@@ -151,6 +151,7 @@ class HealthWatch:
         except HastdError as error:
             return Facts(wanted, ill={"hastd": str(error)}, hastd_answers=False)
         states = look(stages, files, self._hanging)
+        files.note_parts(states)
         found = verdict({**last, "verb": wanted}, 0, stages, states)
         ill = {name: word(states[name]) for name in found.wrong}
         may_ask = bool(ill) and wanted is Verb.MASTER and bool(vhids)

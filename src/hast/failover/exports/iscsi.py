@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hast.config.failover_model import IscsiExport, Lun
+from hast.daemon.private_file import complaint
 from hast.failover import holders
 from hast.failover.part import Context, Part, PartError
 
 START_S = 10.0
+SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 16
+"""What initiators take: RFC 7143 asks for 96 bits at least, Windows for no more than 16 characters."""
 _TARGET = re.compile(r"^Target (\d+): (\S+)", re.MULTILINE)
 _LUN = re.compile(r"^\s+LUN: (\d+)$", re.MULTILINE)
 _CONNECTION = re.compile(r"^\s*(Session|Connection): (\d+)", re.MULTILINE)
@@ -29,6 +32,7 @@ class Target:
     iqn: str
     luns: dict[int, str] = field(default_factory=dict)
     access: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
 
 
 def parse_targets(text: str) -> list[Target]:
@@ -38,11 +42,31 @@ def parse_targets(text: str) -> list[Target]:
 
 
 def _target(tid: str, iqn: str, body: str) -> Target:
-    units, _, access = body.partition("ACL information:")
+    before, _, access = body.partition("ACL information:")
+    units, _, users = before.partition("Account information:")
     _, *pieces = _LUN.split(units)
     paths = {int(number): _PATH.search(text) for number, text in zip(pieces[::2], pieces[1::2], strict=True)}
     luns = {number: path[1] for number, path in paths.items() if path and path[1] != "None"}
-    return Target(int(tid), iqn, luns, tuple(access.split()))
+    return Target(int(tid), iqn, luns, tuple(access.split()), tuple(users.split()))
+
+
+def read_account(path: str) -> tuple[str, str]:
+    """User and password for CHAP. Raises PartError."""
+    problem = complaint(path, "a password")
+    if problem:
+        raise PartError(problem)
+    try:
+        words = Path(path).read_text().split()
+    except (OSError, ValueError) as error:
+        raise PartError(f"{path} cannot be read: {getattr(error, 'strerror', '') or 'no text'}") from None
+    if len(words) != 2 or not SHORTEST_PASSWORD <= len(words[1]) <= LONGEST_PASSWORD:
+        wanted = f"a user and a password of {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters"
+        raise PartError(f"{path}: expected {wanted} in one line")
+    return words[0], words[1]
+
+
+def _initiator(text: str) -> tuple[str, str]:
+    return ("-Q" if text.startswith(("iqn.", "eui.", "naa.")) else "-I", text)
 
 
 class IscsiTarget(Part):
@@ -59,7 +83,8 @@ class IscsiTarget(Part):
         if target is None:
             return False
         units = {lun.number: lun.path for lun in self._export.luns}
-        return True if target.luns == units and set(target.access) == set(self._export.initiators) else None
+        same = target.luns == units and set(target.access) == set(self._export.initiators)
+        return True if same and len(target.users) == (self._export.chap is not None) else None
 
     def ailment(self, context: Context) -> str:
         """Units of devices that are gone: tgtd goes on with what it opened, whatever has the name now."""
@@ -77,6 +102,7 @@ class IscsiTarget(Part):
     def up(self, context: Context) -> None:
         """Start tgtd if need be, then make the target, its units, and let the initiators in last."""
         try:
+            account = read_account(self._export.chap) if self._export.chap is not None else None
             self._start_daemon(context)
             self._remove(context)
             used = {target.tid for target in self._targets(context) or ()}
@@ -84,8 +110,10 @@ class IscsiTarget(Part):
             self._admin(context, "target", "new", tid, "-T", self._export.iqn)
             for lun in self._export.luns:
                 self._add_unit(context, tid, lun)
+            if account is not None:
+                self._add_account(context, tid, *account)
             for initiator in self._export.initiators:
-                self._admin(context, "target", "bind", tid, "-I", initiator)
+                self._admin(context, "target", "bind", tid, *_initiator(initiator))
         except PartError as error:
             context.log.error(f"Unable to export {self._export.iqn} by iSCSI: {error}.")
             raise
@@ -112,6 +140,19 @@ class IscsiTarget(Part):
         identity = f"vendor_id=HAST,product_id=HAST,scsi_id={digest[:16]},scsi_sn={digest[:16]}"
         self._admin(context, "logicalunit", "update", tid, "--lun", number, "--params", identity)
 
+    def _add_account(self, context: Context, tid: int, user: str, password: str) -> None:
+        """Anew: what tgtd has under this name may have another password. Never shown, also not when it fails."""
+        argv = self._account("delete", "--user", user)
+        context.commands.run(argv, context.left_s())
+        made = context.commands.run(self._account("new", "--user", user, "--password", password), context.left_s())
+        if made.code != 0:
+            raise PartError(f"tgtd does not take the user '{user}' of {self._export.chap}")
+        context.run(*self._account("bind", "--tid", str(tid), "--user", user))
+
+    def _account(self, operation: str, *more: str) -> tuple[str, ...]:
+        port = str(self._export.control_port)
+        return ("tgtadm", "-C", port, "--lld", "iscsi", "--mode", "account", "--op", operation, *more)
+
     def _remove(self, context: Context) -> None:
         """Let nobody in any more, end the sessions, delete; again while commands are still under way."""
         problem = "it is still there"
@@ -119,7 +160,8 @@ class IscsiTarget(Part):
             if not context.left_s():
                 raise PartError(f"target {target.iqn} cannot be deleted: {problem}")
             for initiator in target.access:
-                context.commands.run(self._argv("target", "unbind", target.tid, "-I", initiator), context.left_s())
+                argv = self._argv("target", "unbind", target.tid, *_initiator(initiator))
+                context.commands.run(argv, context.left_s())
             self._end_sessions(context, target.tid)
             argv = self._argv("target", "delete", target.tid, "--force")
             result = context.commands.run(argv, context.left_s())

@@ -8,11 +8,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hast.config.failover_model import NbdExport
+from hast.config.failover_model import NbdExport, NbdTls
 from hast.failover.exports.forwarder import parse_address
 from hast.failover.part import Context, Part, PartError
 from hast.format.nbd import GREETING
@@ -22,12 +22,16 @@ ANSWER_S = 1.0
 
 
 class NbdOverTcp(Part):
-    """One export. `socket` is hastd's NBD socket, `record` the file that the forwarder keeps locked."""
+    """One export. `socket` is hastd's NBD socket, `record` the file that the forwarder keeps locked.
 
-    def __init__(self, export: NbdExport, socket: Path, record: Path) -> None:
+    `otherwise`: where to listen when the configuration does not say.
+    """
+
+    def __init__(self, export: NbdExport, socket: Path, record: Path, otherwise: Sequence[str] = ()) -> None:
         self.name = f"export nbd {export.resource}"
         self.timeout_s = export.timeout_s
         self._export = export
+        self._listen = export.listen or tuple(otherwise)
         self._socket = socket
         self._record = record
 
@@ -36,14 +40,26 @@ class NbdOverTcp(Part):
         running = self._running()
         if running is None:
             return False
-        wanted = (str(self._socket), list(self._export.listen), self._export.max_clients)
-        return True if (running.get("target"), running.get("listen"), running.get("clients")) == wanted else None
+        return True if running.get("settings") == self._settings() else None
+
+    def _settings(self) -> dict[str, Any]:
+        """Options of the forwarder, as it notes them."""
+        tls = self._export.tls or NbdTls()
+        return {
+            "target": str(self._socket),
+            "listen": list(self._listen),
+            "clients": self._export.max_clients,
+            "allow": list(self._export.allow),
+            "tls_certificates": tls.certificates,
+            "tls_psk": tls.psk,
+            "any_peer": not tls.verify_peer,
+        }
 
     def ailment(self, context: Context) -> str:
         """No answer to a client: of the forwarder, or of hastd behind it."""
         if not _greets(lambda: _unix(self._socket)):
             return f"exported, but hastd does not answer on {self._socket}"
-        for address in self._export.listen:
+        for address in self._listen:
             host, port = parse_address(address)
             if _is_local(host) and not _answers(host, port):
                 return f"exported, but nobody answers on {address}"
@@ -52,14 +68,17 @@ class NbdOverTcp(Part):
     def up(self, context: Context) -> None:
         """Start the forwarder, in place of one with other settings."""
         self.down(context)
-        listen = [word for address in self._export.listen for word in ("--listen", address)]
-        module = (sys.executable, "-m", "hast.failover.exports.forwarder")
-        argv = (*module, "--target", str(self._socket), *listen, "--clients", str(self._export.max_clients))
-        result = context.commands.run((*argv, "--record", str(self._record)), context.left_s(), marked=False)
+        if not self._listen:
+            problem = "no address to listen on: carp.conf has none, and there is no `listen`"
+            context.log.error(f"Unable to export resource {self._export.resource} by NBD: {problem}.")
+            raise PartError(problem)
+        options = [*_options(self._settings()), "--record", str(self._record)]
+        argv = (sys.executable, "-m", "hast.failover.exports.forwarder", *options)
+        result = context.commands.run(argv, context.left_s(), marked=False)
         if result.code != 0:
             context.log.error(f"Unable to export resource {self._export.resource} by NBD: {result.problem()}.")
             raise PartError(result.problem())
-        context.log.debug(f"Resource {self._export.resource} exported by NBD on {', '.join(self._export.listen)}.")
+        context.log.debug(f"Resource {self._export.resource} exported by NBD on {', '.join(self._listen)}.")
 
     def down(self, context: Context) -> None:
         """End the forwarder; its clients are cut off."""
@@ -78,7 +97,7 @@ class NbdOverTcp(Part):
 
     def summary(self, up: bool) -> str:
         """One line for --plan."""
-        where = ", ".join(self._export.listen)
+        where = ", ".join(self._listen) or "no address"
         return f"serve {self._export.resource} by NBD on {where}" if up else f"end NBD on {where}"
 
     def _running(self) -> dict[str, Any] | None:
@@ -106,6 +125,18 @@ class NbdOverTcp(Part):
             os.kill(pid, number)
         except OSError:
             pass
+
+
+def _options(settings: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in settings.items():
+        option = f"--{name.replace('_', '-')}"
+        match value:
+            case bool():
+                yield from [option] * value
+            case list():
+                yield from (f"{option}={each}" for each in value)
+            case _:
+                yield f"{option}={value}"
 
 
 def _unix(path: Path) -> socket.socket:

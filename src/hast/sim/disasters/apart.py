@@ -114,6 +114,41 @@ def arbiter_chooses(draw: Draw) -> list[Step]:
     ]
 
 
+def arbiter_forgets(draw: Draw) -> list[Step]:
+    """The arbiter is restored from a backup that does not have who went on alone, and learns it from who serves."""
+    return [
+        draw.step("until", what="in step", most_s=2.0),
+        draw.step("back up arbiter"),
+        draw.step("network", up=False),
+        draw.step("write apart", node="primary", sector=int(draw.random() * SECTORS)),
+        draw.later(3.0, "restore arbiter"),
+        draw.later(2.0, "promote", node="secondary"),
+        draw.step("wait", seconds=3.5),
+        draw.step("promote", node="secondary"),
+        draw.later(1.0, "write apart", node="primary", sector=int(draw.random() * SECTORS)),
+        draw.later(1.0, "network", up=True),
+    ]
+
+
+def arbiter_forgets_unseen(draw: Draw) -> list[Step]:
+    """The same, out of the reach of who went on alone: it holds writes before another could be let in, and goes on when
+    it hears that nobody was."""
+    return [
+        draw.step("until", what="in step", most_s=2.0),
+        draw.step("back up arbiter"),
+        draw.step("network", up=False),
+        draw.step("write apart", node="primary", sector=int(draw.random() * SECTORS)),
+        draw.step("wait", seconds=1.0),
+        draw.later(2.0, "reach", node="primary", up=False),
+        draw.later(0.3, "restore arbiter"),
+        draw.step("wait", seconds=4.5),
+        draw.later(8.0, "write apart", node="primary", sector=int(draw.random() * SECTORS)),
+        draw.step("reach", node="primary", up=True),
+        draw.step("expect answer", seconds=9.0),
+        draw.step("network", up=True),
+    ]
+
+
 def frozen_by_hand(draw: Draw) -> list[Step]:
     """The operator holds writes and lets them go on, with something happening meanwhile."""
     meanwhile = draw.step(str(draw.one("cut", "wait", "kill")))

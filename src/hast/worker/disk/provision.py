@@ -36,6 +36,15 @@ def create(resource: Resource, extentsize_bytes: int = 0, keepdirty: int = 0, me
         os.close(opened.fd)
 
 
+def foresee(resource: Resource, extentsize_bytes: int = 0, keepdirty: int = 0, mediasize_bytes: int = 0) -> Metadata:
+    """What `create` would write; refuses what it would refuse, and changes nothing. Raises ProviderError."""
+    opened = open_provider(resource.local)
+    try:
+        return _new_metadata(resource, opened, extentsize_bytes, keepdirty, mediasize_bytes)
+    finally:
+        os.close(opened.fd)
+
+
 def _new_metadata(
     resource: Resource, opened: OpenedProvider, extentsize_bytes: int, keepdirty: int, mediasize_bytes: int
 ) -> Metadata:

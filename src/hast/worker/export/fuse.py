@@ -143,7 +143,8 @@ class FuseFile:
                 return
             _length, opcode, unique, offset, size = unpack(header)
             if opcode == _WRITE:
-                if (offset | size) & mask or offset + size > size_bytes or received != header_bytes + size:
+                whole = size and received == header_bytes + size
+                if not whole or (offset | size) & mask or offset + size > size_bytes:
                     self._reply(unique, -errno.EINVAL)
                     continue
                 batch.append(Request(WRITE, offset, size, view[position : position + size], self, unique))

@@ -1,0 +1,1 @@
+"""What the agent answers and who may be promoted. No I/O."""

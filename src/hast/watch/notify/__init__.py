@@ -1,0 +1,1 @@
+"""hast-notify: tells people and programs of what matters."""

@@ -1,0 +1,1 @@
+"""`hastctl top`: both nodes, live, on a terminal."""

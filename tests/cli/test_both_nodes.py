@@ -1,0 +1,115 @@
+"""hastctl on both nodes at once: status --both and --check, wait. Two real hastd with keys. No root."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from daemon_fixtures import MakeDaemon
+from daemon_pair import Pair, io, needs_qemu_io
+from secure_pair import configure, keygen
+
+from daemon import Daemon, wait_for
+
+pytestmark = needs_qemu_io
+
+
+@pytest.fixture
+def secure(make_daemon: MakeDaemon) -> Iterator[Pair]:
+    made = Pair(make_daemon(fake=False), make_daemon(fake=False))
+    one, two = made.both
+    first, second = keygen(one), keygen(two)
+    configure(one, two.port, [first], [second])
+    configure(two, one.port, [second], [first])
+    made.bring_up()
+    yield made
+    made.check_logs()
+
+
+def begin(daemon: Daemon, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "hast.cli.hastctl", *arguments]
+    return subprocess.Popen(command, env=daemon.environment, stdout=-1, stderr=-1, text=True, stdin=-3)
+
+
+def test_the_state_of_both_nodes_is_shown_checked_and_waited_for_while_one_goes_and_comes_back(secure: Pair) -> None:
+    one, two = secure.both
+    shown = one.hastctl("status", "--both")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    rows = {line.split()[0]: line.split()[1:] for line in shown.stdout.splitlines() if line.startswith("  ")}
+    assert (rows["role"], rows["status"]) == (["primary", "secondary"], ["complete", "complete"])
+    assert "problem" not in shown.stdout
+    told = json.loads(one.hastctl("status", "--both", "--json", "disk1").stdout)
+    assert (told["peers"][0]["node"]["resources"][0]["role"], told["problems"]) == ("secondary", [])
+    assert one.hastctl("status", "--both", "nosuch").returncode == 1
+
+    good = two.hastctl("status", "--check")
+    assert (good.returncode, good.stdout.startswith("HAST OK - 1 resource: complete | ")) == (0, True), good.stdout
+    assert one.hastctl("wait", "synced", "connected", "role=primary", "disk1").returncode == 0
+
+    two.stop()
+    wait_for(lambda: one.status()["status"] == "degraded", "the end of the connection")
+    warned = one.hastctl("status", "--check")
+    assert warned.returncode == 1
+    assert "degraded" in warned.stdout
+    assert one.hastctl("status", "--check", "--degraded-critical", "0s").returncode == 2
+    assert two.hastctl("status", "--check").returncode == 3
+    late = one.hastctl("wait", "synced", "disk1", "--timeout", "0.3")
+    assert late.returncode == 75
+    assert "disk1 is not synced (primary, degraded, not connected since" in late.stderr
+    assert len(late.stderr.splitlines()) == 1
+
+    io(one, "write 0 1M")
+    waiting = begin(one, "wait", "synced", "--timeout", "60")
+    try:
+        time.sleep(0.5)
+        assert waiting.poll() is None
+        two.start()
+        assert two.role("secondary")["error"] is None
+        assert waiting.wait(60) == 0
+        assert secure.words() == ["complete", "complete"]
+    finally:
+        waiting.kill()
+        waiting.communicate()
+
+
+def test_who_waits_is_not_disturbed_by_a_hastd_that_begins_anew(make_daemon: MakeDaemon) -> None:
+    daemon = make_daemon().start()
+    waiting = begin(daemon, "wait", "role=primary", "disk1", "--timeout", "60")
+    try:
+        time.sleep(0.5)
+        daemon.stop()
+        daemon.start()
+        assert daemon.role("primary")["error"] is None
+        assert waiting.wait(30) == 0
+    finally:
+        waiting.kill()
+        waiting.communicate()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("wait",),
+        ("wait", "disk1"),
+        ("wait", "role=king"),
+        ("status", "--check", "--degraded-critical", "soon"),
+        ("explain", "x"),
+    ],
+)
+def test_wrong_words_are_exit_64_in_one_line_or_with_the_usage(
+    make_daemon: MakeDaemon, arguments: tuple[str, ...]
+) -> None:
+    done = make_daemon().hastctl(*arguments)
+    assert (done.returncode, done.stdout) == (64, "")
+    assert done.stderr
+
+
+def test_a_problem_is_explained_without_hastd(make_daemon: MakeDaemon) -> None:
+    daemon = make_daemon()
+    assert "split-brain" in daemon.hastctl("explain").stdout
+    assert "hastctl resolve --discard-local NAME" in daemon.hastctl("explain", "split-brain").stdout
+    assert "did you mean degraded?" in daemon.hastctl("explain", "degrade").stderr
