@@ -10,7 +10,7 @@ JOBS = 2
 SEEDS = 4000
 SEED_START = 0
 INPUTS = 2000000
-TORTURE = tests/lab tests/net tests/supervisor tests/watch
+TORTURE = tests/lab tests/net tests/supervisor tests/watch tests/cli
 KILLS = 125
 
 help:

@@ -112,17 +112,18 @@ def test_top_shows_plans_asks_survives_hastd_and_leaves_the_terminal_as_it_was(s
     assert termios.tcgetattr(top.slave) == top.before
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_top_with_the_terminal_as_it_was(screen: tuple[Screen, Daemon], number: int) -> None:
+@pytest.mark.slow
+def test_a_signal_ends_top_with_the_terminal_as_it_was(screen: tuple[Screen, Daemon]) -> None:
     top, _daemon = screen
     top.until("disk1")
-    top.process.send_signal(number)
+    top.process.send_signal(signal.SIGTERM)
     assert top.ended() == 0
     assert LEAVE in top.seen
     assert top.slave is not None
     assert termios.tcgetattr(top.slave) == top.before
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_ends_top(screen: tuple[Screen, Daemon]) -> None:
     top, _daemon = screen
     top.until("disk1")

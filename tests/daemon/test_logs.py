@@ -46,6 +46,7 @@ def test_resource_and_role_come_first_and_lines_stay_one() -> None:
     [
         (OSError(28, "No space left on device", "/x"), "No space left on device"),
         (OSError("gone"), "gone"),
+        (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"), "Connection refused"),
         (ValueError("bad"), "bad"),
     ],
 )

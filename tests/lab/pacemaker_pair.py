@@ -11,6 +11,7 @@ import re
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from hast.lab.cluster import ADDRESS, PORT, Cluster, listens, status
@@ -188,22 +189,27 @@ class PacemakerPair(Cluster):
         return f" {ADDRESS}/" in host.run(["ip", "-4", "addr", "show"]).stdout if host.is_on else False
 
     def wait_serving(self, timeout_s: float = UP_S) -> Host:
-        self._wait(self.lab.hosts["client"], "one host to serve", lambda: self.master() is not None, timeout_s)
-        found = self.master()
-        assert found is not None
-        return found
+        """The host that serves, once there is one. Raises LabError."""
+        return self._wait_master("one host to serve", lambda _master: True, timeout_s)
 
     def wait_whole(self, timeout_s: float = UP_S) -> Host:
-        """Wait until the master's peer is secondary with every block; returns the master."""
+        """Wait until the master's peer is secondary with every block; returns the master. Raises LabError."""
 
-        def whole() -> bool:
+        def whole(master: Host) -> bool:
+            return self.is_complete(master) and self.is_role(self.other(master), "secondary")
+
+        return self._wait_master("both copies complete", whole, timeout_s)
+
+    def _wait_master(self, what: str, condition: Callable[[Host], bool], timeout_s: float) -> Host:
+        found: list[Host] = []
+
+        def look() -> bool:
             master = self.master()
-            return master is not None and self.is_complete(master) and self.is_role(self.other(master), "secondary")
+            found[:] = [master] if master is not None and condition(master) else []
+            return bool(found)
 
-        self._wait(self.lab.hosts["client"], "both copies complete", whole, timeout_s)
-        found = self.master()
-        assert found is not None
-        return found
+        self._wait(self.lab.hosts["client"], what, look, timeout_s)
+        return found[0]
 
     def describe(self, lines: int = 60) -> str:
         parts = [f"fenced: {self.fenced}"]

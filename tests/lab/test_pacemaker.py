@@ -38,8 +38,7 @@ def writing() -> Iterator[tuple[PacemakerPair, Host]]:
         pair.bring_up()
         pair.start_writer()
         pair.wait_written()
-        master = pair.master()
-        assert master is not None
+        master = pair.wait_serving()
         with pair.watched():
             yield pair, master
             pair.wait_whole()

@@ -59,9 +59,7 @@ def test_a_pulled_cable_and_the_copy_that_follows_are_seen(lab: Lab, page: Page)
     page.wait(f"{STATUS} === 'degraded'", "the pulled cable", 30)
     page.wait_text("not known", "tr[data-resource=disk1]", 30)
     write(lab, 96)
-    page.wait(
-        "[...document.querySelectorAll('#problems .told')].some((each) => each.innerText.includes('for '))", "since"
-    )
+    page.wait("document.querySelector('[data-code=degraded] time')", "since when")
     keep(page, "degraded")
     lab.hast1.cable("repl").plug()
     page.wait(f"{STATUS} === 'synchronizing'", "the copy", 60)

@@ -205,7 +205,7 @@ def disk_failed(sight: Sight, report: Report, time_s: float) -> None:
     mine, _theirs = _pairs(report)[1]
     text = "The local disk failed a write: Input/output error. The other node's copy is used alone."
     mine |= {"status": "degraded", "problems": [{"kind": "disk", "text": text}], "stale": True}
-    mine |= {"missing_bytes": {"local": 12 * GIB, "peer": 0}, "at_risk_bytes": 0}
+    mine |= {"missing_bytes": {"local": 12 * GIB, "peer": 0}, "at_risk_bytes": 0, "peer_whole": True}
     mine["history"] = [*mine["history"], event(since_s, "disk-failed", "disk2", text, "error")]
 
 

@@ -104,6 +104,10 @@ class TestLife:
         until(system, "curl -sf http://127.0.0.1:9457/metrics | grep -q '^hast_up.* 1.0'")
         assert system.run("stat -c '%a %G' /run/hast/observe.sock").stdout == "660 hast\n"
         assert system.run("ps -o user= -p $(systemctl show --value -p MainPID hast-monitor)").stdout.strip() != "root"
+        assert "/page.js" in system.run("curl -sf http://127.0.0.1:9457/").stdout
+        assert "resources" in system.run("curl -sf http://127.0.0.1:9457/view").stdout
+        live = system.run("timeout 3 curl -sN http://127.0.0.1:9457/live || true").stdout
+        assert "event: hello" in live, live
         page = system.run("curl -sf http://127.0.0.1:9457/metrics").stdout
         assert 'hast_resource_role{node="hast1",resource="disk1",role="primary"} 1.0' in page
         assert "process_cpu_seconds_total" in page

@@ -89,7 +89,7 @@ def test_the_page_is_true_while_the_cable_is_pulled_and_a_copy_made_and_lives_th
     page.wait(f"{STATUS} === 'complete'", "the resource")
     assert "secondary" in page.text("tr[data-resource=disk1]")
 
-    assert pair.one.hastctl("sync-rate", "2M", "disk1").returncode == 0
+    assert pair.one.hastctl("sync-rate", "1M", "disk1").returncode == 0
     middle.is_pulled = True
     page.wait(f"{STATUS} === 'degraded'", "the pulled cable")
     page.wait_text("Degraded, one copy counts", "#problems")
@@ -179,7 +179,7 @@ def test_it_can_be_read_on_a_phone_and_used_by_keyboard_and_does_not_speak_by_co
     page.wait("document.querySelector('#problems details').open", "the opened part")
     page.press("Tab")
     focused = page.run("document.activeElement.tagName + document.activeElement.innerText")
-    page.wait_looks(2)
+    page.wait_looks(1)
     assert page.run("document.activeElement.tagName + document.activeElement.innerText") == focused
     assert page.run("document.querySelector('#problems details').open"), "a look does not close what is being read"
     server.stop()

@@ -86,6 +86,26 @@ def test_a_split_brain_that_both_sides_tell_of_comes_first_and_degraded_is_not_s
     assert [each.code for each in found(apart)] == ["split-brain", "split-brain"]
 
 
+def test_a_split_brain_comes_before_what_follows_from_it() -> None:
+    def apart(node: dict[str, Any], _other: dict[str, Any], _entry: dict[str, Any]) -> None:
+        node["resources"][0] |= {"split_brain": {"since": 1}, "role": "init", "status": "-"}
+
+    assert [each.code for each in found(apart)] == ["split-brain", "no-primary"]
+
+
+def test_what_a_copy_or_a_lost_disk_says_as_well_is_not_said_beside_it() -> None:
+    def copying(node: dict[str, Any], other: dict[str, Any], _entry: dict[str, Any]) -> None:
+        node["resources"][0] |= {"status": "synchronizing", "sync": {"total_bytes": 10, "done_bytes": 4}}
+        other["resources"][0]["problems"].append({"kind": "inconsistent", "text": "half"})
+
+    def lost(node: dict[str, Any], _other: dict[str, Any], _entry: dict[str, Any]) -> None:
+        node["resources"][0] |= {"status": "degraded"}
+        node["resources"][0]["problems"].append({"kind": "disk", "text": "gone"})
+
+    assert [each.code for each in found(copying)] == ["synchronizing"]
+    assert [each.code for each in found(lost)] == ["disk"]
+
+
 def test_a_node_that_cannot_be_asked_is_unknown_and_something_grave_is_graver() -> None:
     silent = find(unknown("hasta", "hastd does not answer."), NOW_S)
     assert level_of(silent) is Level.UNKNOWN

@@ -204,7 +204,14 @@ def test_the_token_is_admitted_as_bearer_and_as_cookie_and_nothing_else_is() -> 
     assert guard.admits("", cookie.value)
     assert TOKEN not in cookie.value
     assert (cookie["httponly"], cookie["samesite"], cookie["secure"]) == (True, "Strict", True)
-    for authorization, value in (("", ""), ("Bearer ", ""), (f"Basic {TOKEN}", ""), ("", TOKEN), ("", "é")):
+    for authorization, value in (
+        ("", ""),
+        ("Bearer ", ""),
+        (f"Basic {TOKEN}", ""),
+        ("", TOKEN),
+        ("", "é"),
+        ("Bearer \udcff", "\udcff"),
+    ):
         assert not guard.admits(authorization, value)
     assert not Guard((), TOKEN + "x").admits("", cookie.value)
     assert Guard().admits("", "")

@@ -86,6 +86,8 @@ def test_a_move_is_possible_only_while_the_other_copy_is_whole() -> None:
     assert plan["steps"][0] == {"node": "hasta", "command": "failover leave"}
     assert not any(plan["ready"] for plan in seen("resync")["plans"])
     assert not any(plan["ready"] for plan in seen("degraded")["plans"])
+    titles = [plan["title"] for plan in seen("disk-failed")["plans"] if plan["ready"]]
+    assert titles == ["disk2: replace the disk of hasta", "Move the service from hasta to hastb"]
 
 
 def test_a_name_that_a_shell_would_take_apart_is_quoted_in_commands() -> None:

@@ -42,9 +42,17 @@ def context(resource: str, role: str | None = None) -> dict[str, str]:
     return {"hast_prefix": f"[{resource}] ({role}) " if role else f"[{resource}] "}
 
 
+ASYNCIO_SAYS = "Connect call failed"
+"""And then the address, as a tuple."""
+
+
 def in_words(error: Exception) -> str:
-    """Why, in words: an OSError without `[Errno N]` before them."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    """Why, in words: an OSError without `[Errno N]` before them, and as the system says it where asyncio does not."""
+    if not isinstance(error, OSError):
+        return str(error)
+    if error.errno and str(error.strerror).startswith(ASYNCIO_SAYS):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 class LineFormatter(logging.Formatter):

@@ -136,7 +136,7 @@ def _resolve_steps(state: ResourceState, kind: str) -> list[str]:
     if kind == resolve.ABANDON:
         return [f"take the order to discard off the metadata of {local}"]
     changes = (state.split_brain.report or {}).get("local")
-    what = f" ({changes['extents']} extents, {human_size(changes['bytes'])})" if isinstance(changes, dict) else ""
+    what = f" ({human_size(changes['bytes'])})" if isinstance(changes, dict) else ""
     return [
         "end what tries to connect",
         f"save the map of what this node changed{what}",

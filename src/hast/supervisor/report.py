@@ -120,9 +120,9 @@ async def _ask(names: list[str], resource: Resource) -> dict[str, Any]:
             reply = await exchange(remote, resource, message, ANSWER_S, MAX_CONTROL_BODY_BYTES)
             return told | {"address": remote, "error": None, "node": _read(reply)}
         except TimeoutError:
-            error = error or f"{remote} does not answer."
+            error = error or "It does not answer."
         except (OSError, AddressError, FrameError, ValueError) as reason:
-            error = error or f"{remote}: {in_words(reason)}."
+            error = error or f"{in_words(reason)}."
     return told | {"error": error}
 
 

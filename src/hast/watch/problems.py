@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hast.watch.catalogue import Level, kind_of
+from hast.watch.catalogue import CATALOGUE, Level, kind_of
 from hast.watch.picture import Node, Pair, Picture, Status
 from hast.watch.words import duration, percent, size
 
@@ -58,7 +58,12 @@ def find(picture: Picture, now_s: float, limits: Limits = USUAL) -> list[Problem
     for pair in picture.pairs:
         found += _of_pair(picture, pair, now_s, limits)
     order = (Level.CRITICAL, Level.UNKNOWN, Level.WARNING, Level.OK)
-    return sorted(dict.fromkeys(found), key=lambda each: (order.index(each.level), each.resource, each.code, each.node))
+    place = {code: index for index, code in enumerate(CATALOGUE)}
+
+    def rank(each: Problem) -> tuple[int, str, int, str]:
+        return order.index(each.level), each.resource, place.get(each.code, len(place)), each.node
+
+    return sorted(dict.fromkeys(found), key=rank)
 
 
 def _problem(code: str, resource: str, node: str, text: str, level: Level | None = None) -> Problem:

@@ -21,7 +21,6 @@ from hast.watch.web.routes import add_routes
 
 MAX_REQUESTS = 64
 """Under way at once; who comes beyond that is told so."""
-STOP_S = 5.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

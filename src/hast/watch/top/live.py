@@ -47,6 +47,7 @@ class Live:
         self._command = command
         self._pictures: deque[Picture] = deque([unknown(this_host().name, "not asked yet")], WINDOW + 1)
         self._looked_s = time.monotonic()
+        self._drawn_s = -DRAW_S
         self._events: deque[dict[str, object]] = deque(maxlen=MAX_EVENTS)
         self._selected = 0
         self._dialog: Dialog | None = None
@@ -82,7 +83,8 @@ class Live:
         tasks = [asyncio.ensure_future(each) for each in (self._keep_looking(), self._listen())]
         try:
             while not self._ended.is_set():
-                self._draw()
+                if time.monotonic() - self._drawn_s >= DRAW_S / 2:
+                    self._draw()
                 try:
                     async with asyncio.timeout(DRAW_S):
                         await self._ended.wait()
@@ -128,6 +130,7 @@ class Live:
 
     def _draw(self) -> None:
         assert self._terminal is not None
+        self._drawn_s = time.monotonic()
         width, height = size()
         try:
             self._terminal.draw(frame(self._view(self._terminal.keys is not None), width, height), width)

@@ -81,7 +81,7 @@ class Guard:
         return True
 
     def is_token(self, given: str) -> bool:
-        return self.has_token and hmac.compare_digest(given.encode(), self._token.encode())
+        return self.has_token and hmac.compare_digest(_as_sent(given), self._token.encode())
 
     def admits(self, authorization: str, cookie: str) -> bool:
         """By `Authorization: Bearer TOKEN`, or by the cookie of who has given the token here."""
@@ -89,11 +89,16 @@ class Guard:
             return True
         kind, _, given = authorization.partition(" ")
         is_bearer = kind.lower() == "bearer" and self.is_token(given.strip())
-        return is_bearer or hmac.compare_digest(cookie.encode(), self._session.encode())
+        return is_bearer or hmac.compare_digest(_as_sent(cookie), self._session.encode())
 
     def admit(self, response: web.StreamResponse, *, secure: bool) -> None:
         """Give the cookie, which is good as long as the token is."""
         response.set_cookie(COOKIE, self._session, httponly=True, samesite="Strict", secure=secure, path="/")
+
+
+def _as_sent(header: str) -> bytes:
+    """Also of one that is no UTF-8."""
+    return header.encode(errors="surrogateescape")
 
 
 def middleware(guard: Guard) -> Middleware:

@@ -62,11 +62,16 @@ def _answers(node: Node) -> tuple[bool, str]:
 
 
 def _whole(pairs: list[Pair], target: Node) -> Iterator[tuple[bool, str]]:
-    lacking = [pair.name for pair in pairs if pair.status != "complete"]
+    lacking = [pair.name for pair in pairs if pair.status != "complete" and not _lacks_nothing(pair)]
     if lacking:
-        yield False, f"the copies of {', '.join(lacking)} are not equal"
+        yield False, f"{target.name} has no whole copy of {', '.join(lacking)}"
     else:
         yield True, f"{target.name} has a whole copy of {', '.join(pair.name for pair in pairs)}"
+
+
+def _lacks_nothing(pair: Pair) -> bool:
+    """The copy of the other node, whatever the primary's own one lacks."""
+    return pair.primary is not None and pair.primary.get("peer_whole") is True
 
 
 def _move_steps(node: Node, target: Node, pairs: list[Pair]) -> Iterator[tuple[str, str]]:
