@@ -33,7 +33,7 @@ help:
 	@echo 'make test-compiled  the tests of both rooms on it, and the simulator: the same histories as without'
 	@echo 'make clean        remove what the above made'
 
-$(STAMP): packages.apt pyproject.toml scripts/setup
+$(STAMP): packages.apt pyproject.toml requirements.lock scripts/setup
 	@./scripts/setup
 
 setup: $(STAMP)

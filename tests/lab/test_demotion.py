@@ -165,6 +165,46 @@ def asleep(host: Host) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("peer_dies", [False, True], ids=["peer", "no peer"])
+def test_by_force_over_a_sparse_provider_whose_file_system_is_full(peer_dies: bool) -> None:
+    configuration = one_disk.configuration("timeout 3").replace("local /dev/ad1", "local /small/disk", 1)
+    with Lab(configuration=configuration, disk_size_bytes=64 << 20) as lab:
+        host = lab.hast1
+        host.run("mkdir -p /small", check=True)
+        host.run("mount -t tmpfs -o size=24m small /small", check=True)
+        host.run("truncate -s 64M /small/disk", check=True)
+        one_disk.bring_up(lab)
+        host.run(["sh", "-c", "dd if=/dev/zero of=/small/ballast bs=1M; truncate -s -1M /small/ballast"], check=False)
+        users = [writing(host, DEVICE) for _ in range(2)]
+        host.wait_for("a full disk", lambda: os.statvfs(host.path("/small")).f_bavail == 0, 30)
+        time.sleep(1.0)
+        print(one_disk.status(host))
+        if peer_dies:
+            dead_peer(lab)
+            time.sleep(1.0)
+        demoted_by_force(host, users)
+
+
+@pytest.mark.slow
+def test_by_force_while_the_file_system_of_the_records_is_full(lab: Lab) -> None:
+    host = lab.hast1
+    users = [writing(host, DEVICE) for _ in range(2)]
+    filled = "mount -o remount,size=4m /run && ! dd if=/dev/zero of=/run/ballast bs=4k"
+    host.run(["sh", "-c", filled], check=True)
+    demoted_by_force(host, users)
+
+
+def demoted_by_force(host: Host, users: list[Running]) -> None:
+    done = host.run("hastctl role secondary --force disk1", timeout_s=FORCED_S)
+    print(done.returncode, done.stderr)
+    assert "role: primary" not in one_disk.status(host)
+    for user in users:
+        user.kill()
+    host.wait_for("the end of the users", lambda: all(user.poll() is not None for user in users), 15)
+    assert not asleep(host), "somebody is left unkillable"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("provider_s", [3, 300], ids=["given up", "not given up"])
 def test_by_force_over_a_provider_that_hangs(tmp_path: Path, provider_s: int) -> None:
     """The worker's threads sleep in the disk and cannot be ended; everybody else can."""

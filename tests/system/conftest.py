@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import booted
 
 ROOT = Path(__file__).resolve().parents[2]
-LOOPS = [f"/dev/loop{number}" for number in range(8)]
+LOOPS = 64
+"""Loop devices are the whole machine's: the next free one may have any number, and its node must be inside before."""
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +25,10 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if reason := booted.missing():
         pytest.skip(reason)
     packages = booted.packages(request.param, ROOT, tmp_path_factory.mktemp("packages"))
-    loops = [path for path in LOOPS if Path(path).exists()]
+    nodes = tmp_path_factory.mktemp("nodes")
+    for number in range(LOOPS):
+        os.mknod(nodes / f"loop{number}", stat.S_IFBLK | 0o660, os.makedev(7, number))
+    loops = [f"{node}:/dev/{node.name}" for node in sorted(nodes.iterdir())]
     with booted.System(request.param, "hast1", [f"{packages}:/dist", *loops]) as running:
         yield running
 
