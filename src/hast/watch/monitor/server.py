@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ssl
 import time
-import warnings
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -54,12 +53,7 @@ async def listen(
     """Serve until the runner is cleaned up; also returns the port. Raises OSError."""
     runner = web.AppRunner(application, access_log=None, handle_signals=False)
     await runner.setup()
-    with (
-        warnings.catch_warnings()
-    ):  # aiohttp 3.8 (Debian 12) takes the time to stop here alone, 3.9 and newer deprecate it
-        warnings.simplefilter("ignore", DeprecationWarning)
-        site = web.TCPSite(runner, host or None, port, ssl_context=tls, shutdown_timeout=STOP_S)
-    await site.start()
+    await web.TCPSite(runner, host or None, port, ssl_context=tls).start()
     return runner, int(runner.addresses[0][1])
 
 
