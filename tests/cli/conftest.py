@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from daemon_fixtures import daemon, make_daemon, standing_daemon
+from secure_pair import secure
 
-__all__ = ["daemon", "make_daemon", "standing_daemon"]
+__all__ = ["daemon", "make_daemon", "secure", "standing_daemon"]

@@ -6,29 +6,15 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 from daemon_fixtures import MakeDaemon
 from daemon_pair import Pair, io, needs_qemu_io
-from secure_pair import configure, keygen
 
 from daemon import Daemon, wait_for
 from hast.cli.hastctl import run
 
 pytestmark = needs_qemu_io
-
-
-@pytest.fixture
-def secure(make_daemon: MakeDaemon) -> Iterator[Pair]:
-    made = Pair(make_daemon(fake=False), make_daemon(fake=False))
-    one, two = made.both
-    first, second = keygen(one), keygen(two)
-    configure(one, two.port, [first], [second])
-    configure(two, one.port, [second], [first])
-    made.bring_up()
-    yield made
-    made.check_logs()
 
 
 def begin(daemon: Daemon, *arguments: str) -> subprocess.Popen[str]:

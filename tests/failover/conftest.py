@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,3 +48,22 @@ def context(tmp_path: Path) -> Callable[..., Context]:
         return Context(log, Commands(str(tmp_path / "run")), timeout_s, overruled)
 
     return make
+
+
+@pytest.fixture
+def nbd_server(tmp_path: Path) -> Iterator[Path]:
+    """An NBD server of 16 MiB of memory on a Unix socket."""
+    missing = [program for program in ("nbdkit", "nbdinfo", "nbdcopy") if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    path = tmp_path / "disk1.nbd"
+    server = subprocess.Popen(["nbdkit", "--foreground", "-U", str(path), "memory", "16M"])
+    try:
+        until = time.monotonic() + 10
+        while not path.exists():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        yield path
+    finally:
+        server.terminate()
+        server.wait(10)

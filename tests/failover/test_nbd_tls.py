@@ -8,7 +8,6 @@ import socket
 import ssl
 import struct
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -101,21 +100,6 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _openssl(root: Path, *arguments: str) -> None:
     subprocess.run(["openssl", *arguments], cwd=root, check=True, capture_output=True, timeout=20)
-
-
-@pytest.fixture
-def nbd_server(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "disk1.nbd"
-    server = subprocess.Popen(["nbdkit", "--foreground", "-U", str(path), "memory", str(SIZE_BYTES)])
-    try:
-        until = time.monotonic() + 10
-        while not path.exists():
-            assert time.monotonic() < until
-            time.sleep(0.01)
-        yield path
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 class Served:

@@ -35,21 +35,9 @@ def lab() -> Iterator[Lab]:
     if shutil.which("fio") is None:
         pytest.skip("needs fio")
     with Lab(configuration=one_disk.configuration("timeout 3"), disk_size_bytes=64 << 20) as lab:
-        trust(lab)
+        one_disk.trust(lab)
         one_disk.bring_up(lab)
         yield lab
-
-
-def trust(lab: Lab) -> None:
-    """As an administrator does: a key on each, both fingerprints into the file of both."""
-    lines = ["tls required"]
-    for name, host in (("hast1", lab.hast1), ("hast2", lab.hast2)):
-        host.run("hastctl keygen", check=True)
-        fingerprint = host.run("hastctl keygen --show", check=True).stdout.split()[0]
-        lines.append(f"on {name} {{ fingerprint {fingerprint} }}")
-    for host in (lab.hast1, lab.hast2):
-        text = host.run("cat /etc/hast.conf", check=True).stdout
-        host.path("/etc/hast.conf").write_text("\n".join([*lines, text]))
 
 
 def equal(lab: Lab) -> bool:

@@ -54,26 +54,15 @@ def steal(lab: Lab) -> str:
     return done.stdout.strip()
 
 
-def trust(lab: Lab) -> None:
-    """Keys, while the pair serves."""
-    lines = ["tls required"]
-    for name, host in (("hast1", lab.hast1), ("hast2", lab.hast2)):
-        host.run("hastctl keygen", check=True)
-        fingerprint = host.run("hastctl keygen --show", check=True).stdout.split()[0]
-        lines.append(f"on {name} {{ fingerprint {fingerprint} }}")
-    for host in (lab.hast1, lab.hast2):
-        path = host.path("/etc/hast.conf")
-        path.write_text("\n".join([*lines, path.read_text()]))
-        host.run("hastctl reload", check=True)
-
-
 def secured(host: Host) -> bool:
     return "  tls: on\n" in host.run("hastctl list disk1", check=True).stdout
 
 
 def test_who_takes_the_other_hosts_address_is_believed_without_keys_and_refused_with_them(lab: Lab) -> None:
     assert steal(lab).split()[1] != "0", "docs/security.md says that without keys whoever has the address is the peer"
-    trust(lab)
+    one_disk.trust(lab)
+    for host in (lab.hast1, lab.hast2):
+        host.run("hastctl reload", check=True)
     lab.hast1.wait_for("a secure link", lambda: secured(lab.hast1), 30)
     one_disk.wait_complete(lab.hast1)
     lab.hast1.run("dd if=/dev/urandom of=/dev/hast/disk1 bs=1M count=4 oflag=direct", check=True)

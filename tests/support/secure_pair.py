@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+
+import pytest
+from daemon_fixtures import MakeDaemon
+from daemon_pair import Pair
 
 from daemon import Daemon
 from hast.daemon.node_key import read_fingerprint
@@ -31,3 +36,16 @@ def configure(daemon: Daemon, port: int, own: list[str], theirs: list[str], more
         disk.touch()
         os.truncate(disk, 16 << 20)
     daemon.write_config({"disk1": f"local {disk}\n remote tcp4://127.0.0.1:{port}"}, head=head, inside=lines)
+
+
+@pytest.fixture
+def secure(make_daemon: MakeDaemon) -> Iterator[Pair]:
+    """Known to each other, in step."""
+    made = Pair(make_daemon(fake=False), make_daemon(fake=False))
+    one, two = made.both
+    first, second = keygen(one), keygen(two)
+    configure(one, two.port, [first], [second])
+    configure(two, one.port, [second], [first])
+    made.bring_up()
+    yield made
+    made.check_logs()

@@ -6,13 +6,10 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from daemon_fixtures import MakeDaemon
 from daemon_pair import Pair, needs_qemu_io
-from secure_pair import configure, keygen
 
 from daemon import Daemon, wait_for
 from hast.daemon.tls import client_context
@@ -43,18 +40,6 @@ def question(daemon: Daemon, request: dict[str, Any]) -> dict[str, Any]:
     answer = ask(daemon, json_request(json.dumps(request))).get("json", nv.NvType.STRING)
     found: dict[str, Any] = json.loads(answer or "{}")
     return found
-
-
-@pytest.fixture
-def secure(make_daemon: MakeDaemon) -> Iterator[Pair]:
-    made = Pair(make_daemon(fake=False), make_daemon(fake=False))
-    one, two = made.both
-    first, second = keygen(one), keygen(two)
-    configure(one, two.port, [first], [second])
-    configure(two, one.port, [second], [first])
-    made.bring_up()
-    yield made
-    made.check_logs()
 
 
 def test_a_report_holds_both_nodes_and_says_so_when_the_other_does_not_answer(secure: Pair) -> None:

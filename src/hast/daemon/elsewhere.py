@@ -8,7 +8,6 @@ with its children. `serve` is the other side. Only root is served.
 
 from __future__ import annotations
 
-import array
 import asyncio
 import contextlib
 import json
@@ -20,6 +19,9 @@ import struct
 import sys
 from collections.abc import Sequence
 from typing import Any
+
+from hast.daemon.descriptors import receive
+from hast.daemon.waiting import readable
 
 VARIABLE = "HAST_PROGRAMS"
 """Names the socket of the service; unset where programs are run by the daemon itself."""
@@ -124,7 +126,7 @@ async def _serve_one(sock: socket.socket) -> None:
 async def _wait(process: asyncio.subprocess.Process, sock: socket.socket) -> None:
     """For its end, or that of who wants it."""
     ended = asyncio.ensure_future(process.wait())
-    unwanted = asyncio.ensure_future(_end_of(sock))
+    unwanted = asyncio.ensure_future(readable(sock))
     await asyncio.wait((ended, unwanted), return_when=asyncio.FIRST_COMPLETED)
     unwanted.cancel()
     if ended.done():
@@ -136,31 +138,13 @@ async def _wait(process: asyncio.subprocess.Process, sock: socket.socket) -> Non
     await ended
 
 
-async def _end_of(sock: socket.socket) -> None:
-    await _readable(sock)
-
-
 async def _receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    await _readable(sock)
-    space = socket.CMSG_SPACE(_STREAMS * array.array("i").itemsize)
-    payload, ancillary, _flags, _address = sock.recvmsg(MAX_REQUEST_BYTES, space, socket.MSG_CMSG_CLOEXEC)
-    streams = array.array("i")
-    for _level, _kind, data in ancillary:
-        streams.frombytes(data[: len(data) - len(data) % streams.itemsize])
+    await readable(sock)
+    payload, streams = receive(sock, MAX_REQUEST_BYTES, _STREAMS)
     request = json.loads(payload)
     if len(streams) != _STREAMS or not isinstance(request, dict):
         raise ValueError("not a request")
-    return request, list(streams)
-
-
-async def _readable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(sock, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(sock)
+    return request, streams
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import ssl
 from typing import Protocol
 
 from hast.daemon.tls import MAX_RECORD_BYTES, RECORD_HEADER_BYTES, Channel, TlsError
+from hast.daemon.waiting import readable
 
 
 class Stream(Protocol):
@@ -129,20 +130,10 @@ async def read_line(stream: Stream, most: int) -> bytes:
 
 async def first_byte(sock: socket.socket) -> int:
     """What the other side begins with, left where it is; -1 at the end. Raises OSError."""
-    loop = asyncio.get_running_loop()
     while True:
         try:
             found = sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
-            await _readable(loop, sock)
+            await readable(sock)
             continue
         return found[0] if found else -1
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock.fileno(), lambda: None if ready.done() else ready.set_result(None))
-    try:
-        await ready
-    finally:
-        loop.remove_reader(sock.fileno())

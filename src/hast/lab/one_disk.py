@@ -73,3 +73,15 @@ def device(host: Host) -> Path:
         return path
     target = Path("/dev/hast", os.readlink(path))
     return host.path(str(target))
+
+
+def trust(lab: Lab) -> None:
+    """As an administrator does: a key on each, both fingerprints into the file of both. hastd is not told."""
+    lines = ["tls required"]
+    for name, host in (("hast1", lab.hast1), ("hast2", lab.hast2)):
+        host.run("hastctl keygen", check=True)
+        fingerprint = host.run("hastctl keygen --show", check=True).stdout.split()[0]
+        lines.append(f"on {name} {{ fingerprint {fingerprint} }}")
+    for host in (lab.hast1, lab.hast2):
+        path = host.path("/etc/hast.conf")
+        path.write_text("\n".join([*lines, path.read_text()]))

@@ -18,6 +18,7 @@ from typing import Any
 from hast.config.model import Resource
 from hast.daemon.logs import in_words
 from hast.daemon.privileges import worker_identity
+from hast.daemon.waiting import readable
 from hast.device import device
 from hast.format.constants import Role
 from hast.supervisor import leftovers
@@ -132,7 +133,7 @@ def _knock(record: WorkerRecord, users: Collection[int]) -> socket.socket | None
 async def _receive(record: WorkerRecord, sock: socket.socket) -> Offer | None:
     try:
         async with asyncio.timeout(OFFER_LIMIT_S):
-            await _readable(sock)
+            await readable(sock)
         message, descriptors = messages.receive(sock)
     except (TimeoutError, OSError, ValueError) as error:
         log.error("Worker %d offers nothing: %s.", record.pid, in_words(error) if str(error) else "it is silent")
@@ -145,16 +146,6 @@ async def _receive(record: WorkerRecord, sock: socket.socket) -> Offer | None:
         for descriptor in descriptors:
             os.close(descriptor)
         raise
-
-
-async def _readable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(sock, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(sock)
 
 
 def _understood(record: WorkerRecord, sock: socket.socket, message: dict[str, Any], descriptors: list[int]) -> Offer:

@@ -62,7 +62,6 @@ by supervisor/status.py; docs/control.md names every field there.
 
 from __future__ import annotations
 
-import array
 import dataclasses
 import json
 import socket
@@ -70,6 +69,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hast.config.model import Arbiter, ArbiterKind, CrashLoop, Device, Resource, SplitBrainPolicy, Tls
+from hast.daemon.descriptors import receive as receive_with
 from hast.format.constants import Checksum, Compression, Replication
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -81,24 +81,18 @@ def send(sock: socket.socket, message: dict[str, Any], descriptors: Sequence[int
     payload = json.dumps(message).encode()
     if len(payload) > MAX_MESSAGE_BYTES:
         raise ValueError(f"message of {len(payload)} bytes, at most {MAX_MESSAGE_BYTES}")
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-    sock.sendmsg([payload], ancillary)
+    socket.send_fds(sock, [payload], list(descriptors))
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """Receive one message and its descriptors; (None, []) when the other side is gone. Raises OSError."""
-    space = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
-    payload, ancillary, _flags, _address = sock.recvmsg(MAX_MESSAGE_BYTES, space, socket.MSG_CMSG_CLOEXEC)
-    descriptors = array.array("i")
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    payload, received = receive_with(sock, MAX_MESSAGE_BYTES, MAX_DESCRIPTORS)
     if not payload:
         return None, []
     message = json.loads(payload)
     if not isinstance(message, dict):
         raise ValueError("message is not an object")
-    return message, list(descriptors)
+    return message, received
 
 
 def resource_to_json(resource: Resource) -> dict[str, Any]:

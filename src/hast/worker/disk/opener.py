@@ -7,7 +7,6 @@ locked, or by why not. It ends when the worker closes its end, and hangs where t
 
 from __future__ import annotations
 
-import array
 import asyncio
 import contextlib
 import json
@@ -16,6 +15,7 @@ import socket
 import sys
 from collections.abc import Callable
 
+from hast.daemon.descriptors import receive
 from hast.worker.disk.provider_open import OpenedProvider, ProviderError, open_provider
 
 MAX_REPLY_BYTES = 4096
@@ -51,11 +51,7 @@ def ask(sock: socket.socket, path: str) -> OpenedProvider:
     """The worker's side: the disk, opened. Raises ProviderError."""
     try:
         sock.send(b"open")
-        space = socket.CMSG_SPACE(_DESCRIPTORS * array.array("i").itemsize)
-        payload, ancillary, _flags, _address = sock.recvmsg(MAX_REPLY_BYTES, space, socket.MSG_CMSG_CLOEXEC)
-        descriptors = array.array("i")
-        for _level, _kind, data in ancillary:
-            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+        payload, descriptors = receive(sock, MAX_REPLY_BYTES, _DESCRIPTORS)
         reply = json.loads(payload)
     except (OSError, ValueError) as error:
         raise ProviderError(f"Unable to open {path}: who opens it does not answer ({error}).", 71) from None
