@@ -6,7 +6,7 @@
 VENV = .venv/bin
 STAMP = .venv/.stamp
 COMPILED = $(shell find src/hast/format src/hast/replication -name "*.py")
-JOBS = 2
+JOBS = 3
 SEEDS = 4000
 SEED_START = 0
 INPUTS = 2000000

@@ -79,6 +79,7 @@ def test_the_page_is_there_before_hastd_while_it_serves_and_after_its_end(secure
     assert monitor.up() == [0]
     secure.bring_up()
     io(secure.one, "write -P 7 0 1M", "flush", "read -P 7 0 1M")
+    wait_for(lambda: monitor.up() == [1, 1], "both nodes")
     body, kind = monitor.get(accept=OPEN_METRICS)
     assert kind.startswith("application/openmetrics-text")
     assert body.endswith("# EOF\n")
@@ -89,7 +90,6 @@ def test_the_page_is_there_before_hastd_while_it_serves_and_after_its_end(secure
     assert {sample.labels["copy"] for sample in monitor.samples("hast_io_latency_seconds")} == {"local", "peer"}
     written = [each.value for each in monitor.samples("hast_io_bytes") if each.labels["operation"] == "write"]
     assert max(written) == 1 << 20
-    assert monitor.up() == [1, 1]
     secure.one.stop()
     wait_for(lambda: monitor.up() == [0], "hastd gone")
 

@@ -169,6 +169,7 @@ class Supervisor:
         config_record.write(self.configuration.path, self.configuration.control)
         self._environment.pool.fill_later(0.0)
         log.info("Started successfully, running protocol version %d.", PROTOCOL_VERSION)
+        worker_places.tell_rights()
         _tell_unsecured(self.configuration)
         self._spawn(self._notifier.beat())
         self._spawn(self._catch_up(plan))

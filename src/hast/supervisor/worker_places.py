@@ -34,10 +34,14 @@ def prepare() -> Identity | None:
             node_key.share_own()
     except OSError as error:
         log.warning("What workers need cannot be made: %s: %s.", error.filename, in_words(error))
-    if user is None and os.geteuid() == 0:
+    return user
+
+
+def tell_rights() -> None:
+    """A line in the log where workers keep the rights of root."""
+    if worker_identity() is None and os.geteuid() == 0:
         name = os.environ.get(WORKER_VARIABLE, WORKER_USER)
         log.log(NOTICE, "There is no user %s: workers run as root (see hastd(8), security).", name)
-    return user
 
 
 def _own(directory: Path, user: Identity | None) -> None:
