@@ -186,8 +186,8 @@ class Load:
         return [(float(at), float(took)) for at, took in lines]
 
     def _end_fio(self) -> bool:
-        """True: by force, since it waited for what it never asked for. fio 3.33, told to end while it verifies, sometimes
-        sleeps in io_getevents(2) with nothing under way on any device."""
+        """True: by force, since it waited for what it never asked for. fio 3.33, told to end while it verifies, now and
+        then sleeps in io_getevents(2) with nothing under way on any device."""
         host = self.site.lab.hast1
         for process in host.processes("^fio "):
             process.kill(signal.SIGTERM)
