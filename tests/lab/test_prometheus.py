@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_secure_pair import trust
 
 from hast.lab import Host, Lab, one_disk
 
@@ -70,7 +69,7 @@ def lab() -> Iterator[Lab]:
             pytest.skip(f"needs {program}")
     configuration = one_disk.configuration("timeout 3")
     with Lab(("hast1", "hast2", "client"), configuration=configuration, disk_size_bytes=64 << 20) as lab:
-        trust(lab)
+        one_disk.one_disk.trust(lab)
         one_disk.bring_up(lab)
         for host, address in ((lab.hast1, "10.10.10.181"), (lab.hast2, "10.10.10.182")):
             host.spawn(f"hast-monitor -l {address}")
