@@ -21,7 +21,7 @@ PICTURES = os.environ.get("HAST_PICTURES")
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     with Lab(configuration=one_disk.configuration("timeout 3"), disk_size_bytes=256 << 20) as lab:
-        one_disk.one_disk.trust(lab)
+        one_disk.trust(lab)
         one_disk.bring_up(lab)
         lab.hast1.spawn("hast-monitor")
         yield lab

@@ -69,7 +69,7 @@ def lab() -> Iterator[Lab]:
             pytest.skip(f"needs {program}")
     configuration = one_disk.configuration("timeout 3")
     with Lab(("hast1", "hast2", "client"), configuration=configuration, disk_size_bytes=64 << 20) as lab:
-        one_disk.one_disk.trust(lab)
+        one_disk.trust(lab)
         one_disk.bring_up(lab)
         for host, address in ((lab.hast1, "10.10.10.181"), (lab.hast2, "10.10.10.182")):
             host.spawn(f"hast-monitor -l {address}")
