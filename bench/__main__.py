@@ -91,11 +91,13 @@ def measure(contestants: list[Contestant], jobs: list[Job], rounds: int, seconds
 def report(figures: Figures, names: list[str], jobs: list[Job]) -> None:
     """Print the medians, and of the first contestant's ratios to each other one, round by round, the median."""
     others = names[1:]
-    heads = "".join(f"{names[0] + ' / ' + name:>20}" for name in others)
-    print(f"\n{'medians':<18}" + "".join(f"{name:>12}" for name in names) + f"{'':>8}{heads}")
+    letters = [chr(ord("A") + place) for place in range(len(names))]
+    print("\n" + "\n".join(f"{letter}: {name}" for letter, name in zip(letters, names, strict=True)))
+    heads = "".join(f"{'A / ' + letter:>10}" for letter in letters[1:])
+    print(f"{'medians':<18}" + "".join(f"{letter:>12}" for letter in letters) + f"{'':>8}{heads}")
     for job in jobs:
         medians = [statistics.median(figures[name][job.name]) for name in names]
-        ratios = "".join(f"{_ratio(figures[names[0]][job.name], figures[name][job.name]):>20.2f}" for name in others)
+        ratios = "".join(f"{_ratio(figures[names[0]][job.name], figures[name][job.name]):>10.2f}" for name in others)
         print(f"{job.name:<18}" + "".join(f"{value:>12.0f}" for value in medians) + f" {job.unit:>7}{ratios}")
 
 
