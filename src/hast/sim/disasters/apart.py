@@ -127,6 +127,8 @@ def arbiter_forgets(draw: Draw) -> list[Step]:
         draw.step("promote", node="secondary"),
         draw.later(1.0, "write apart", node="primary", sector=int(draw.random() * SECTORS)),
         draw.later(1.0, "network", up=True),
+        draw.step("until", what="in step", most_s=2.0),
+        draw.step("forget"),
     ]
 
 
@@ -146,6 +148,8 @@ def arbiter_forgets_unseen(draw: Draw) -> list[Step]:
         draw.step("reach", node="primary", up=True),
         draw.step("expect answer", seconds=9.0),
         draw.step("network", up=True),
+        draw.step("until", what="in step", most_s=2.0),
+        draw.step("forget"),
     ]
 
 
