@@ -201,3 +201,10 @@ def test_the_package_holds_every_completion_of_its_commands() -> None:
     for command in set(completion.COMMANDS) - {"hast-setup"}:
         assert f"usr/sbin/{command}\n" in listed
         assert listed.count(f"/{command} ") + listed.count(f"/_{command} ") + listed.count(f"/{command}.fish ") == 3
+
+
+def test_no_paragraph_of_the_package_has_a_field_twice() -> None:
+    """dpkg builds nothing then."""
+    for paragraph in (ROOT / "debian" / "control").read_text().split("\n\n"):
+        fields = [line.partition(":")[0] for line in paragraph.splitlines() if line[:1].strip() and line[0] != "#"]
+        assert sorted(set(fields)) == sorted(fields)
