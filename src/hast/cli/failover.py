@@ -269,22 +269,18 @@ def _plan(configuration: FailoverConfiguration, files: RunFiles, verb: str) -> i
 def _status(configuration: FailoverConfiguration, files: RunFiles, as_json: bool) -> int:
     import json
 
-    from hast.failover.build import build
-    from hast.failover.former import leftover, remembered
-    from hast.failover.report import last_run, look, status_lines, verdict
+    from hast.failover.report import see, status_lines
 
-    last, pid = last_run(files)
-    stages = build(configuration, remembered(last), left=leftover(configuration, last))
-    states = look(stages, files)
-    found = verdict(last, pid, stages, states)
+    sight = see(configuration, files)
+    found = sight.verdict
     if as_json:
         told = {"good": found.good, "state": str(found), "wanted": "master" if found.wanted else "slave"}
-        last = {key: value for key, value in last.items() if key not in ("configuration", "former")}
-        about = {"wrong": list(found.wrong), "last": last or None, "running_pid": pid or None, "parts": states}
-        print(json.dumps(told | about, indent=2))
+        last = {key: value for key, value in sight.last.items() if key not in ("configuration", "former")}
+        about = {"wrong": list(found.wrong), "last": last or None, "running_pid": sight.pid or None}
+        print(json.dumps(told | about | {"parts": sight.states}, indent=2))
     else:
-        blind = [name for name, part in stages.parts.items() if part.blind]
-        print("\n".join(status_lines(last, pid, states, blind, found)))
+        blind = [name for name, part in sight.stages.parts.items() if part.blind]
+        print("\n".join(status_lines(sight.last, sight.pid, sight.states, blind, found)))
     return 0 if found.good else EXIT_GAVE_WAY if found.running else EXIT_FAILED
 
 
@@ -293,24 +289,18 @@ def _status_check(options: argparse.Namespace) -> int:
     from hast.config.failoverconf import load
     from hast.config.model import ConfigError
     from hast.daemon.paths import run_directory
-    from hast.failover.build import build
-    from hast.failover.former import leftover, remembered
     from hast.failover.hastd import HastdError
-    from hast.failover.report import last_run, look, verdict
+    from hast.failover.report import see
     from hast.failover.state import RunFiles, StateError
     from hast.watch import check
     from hast.watch.catalogue import Level
 
     try:
-        configuration = load(options.config)
-        files = RunFiles(run_directory())
-        last, pid = last_run(files)
-        stages = build(configuration, remembered(last), left=leftover(configuration, last))
-        states = look(stages, files)
+        sight = see(load(options.config), RunFiles(run_directory()))
     except (ConfigError, HastdError, StateError) as error:
         print(check.line("FAILOVER", Level.UNKNOWN, str(error)))
         return Level.UNKNOWN
-    found = verdict(last, pid, stages, states)
+    found, states = sight.verdict, sight.states
     level = Level.OK if found.good else Level.WARNING if found.running else Level.CRITICAL
     reasons = [f"{name}: {states[name]}" for name in found.wrong if isinstance(states[name], str)]
     figures = [

@@ -1,4 +1,4 @@
-"""hast-notify(8): command line of the notifier; the daemon is monitor/notify/daemon.py."""
+"""hast-notify(8): command line of the notifier; the daemon is watch/notify/daemon.py."""
 
 from __future__ import annotations
 

@@ -11,9 +11,11 @@ from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from hast.config.failover_model import FailoverConfiguration
 from hast.election.failover import Outcome, Verb
-from hast.failover.build import Stages
+from hast.failover.build import Stages, build
 from hast.failover.commands import Commands
+from hast.failover.former import leftover, remembered
 from hast.failover.log import Log
 from hast.failover.part import Context, Part, PartError
 from hast.failover.roles import DelayPart, RolePart
@@ -124,6 +126,26 @@ def last_run(files: RunFiles) -> tuple[dict[str, Any], int]:
     if last.get("phase") == "running" and not pid:
         last["phase"] = "killed"
     return last, pid
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """All that `failover status` tells of."""
+
+    last: dict[str, Any]
+    pid: int
+    """Of the run in progress; 0 where there is none."""
+    stages: Stages
+    states: Parts
+    verdict: Verdict
+
+
+def see(configuration: FailoverConfiguration, files: RunFiles) -> Sight:
+    """Look at everything. Raises HastdError."""
+    last, pid = last_run(files)
+    stages = build(configuration, remembered(last), left=leftover(configuration, last))
+    states = look(stages, files)
+    return Sight(last, pid, stages, states, verdict(last, pid, stages, states))
 
 
 def plan_lines(verb: Verb, stages: Stages, states: Mapping[str, State]) -> list[str]:

@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from hast.daemon.paths import failover_record, parts_record
+from hast.daemon.record_file import parse_object, read_object
 from hast.election.failover import Verb
 from hast.failover.commands import alive
-
-MAX_STATE_BYTES = 1024 * 1024
 
 
 class StateError(Exception):
@@ -55,7 +54,7 @@ class RunFiles:
             raise StateError(f"{self._wanted_path} cannot be opened: {error.strerror}; run failover as root") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            known = (_parse(os.pread(descriptor, 4096, 0)), _read(self._lock_path))
+            known = (parse_object(os.pread(descriptor, 4096, 0)) or {}, (read_object(self._lock_path) or {}))
             if again and max(known, key=_number).get("verb") != verb:
                 return False
             self.request = max(_number(record) for record in known) + 1
@@ -69,7 +68,7 @@ class RunFiles:
 
     def newest(self) -> tuple[int, str, float]:
         """Number and verb of the newest request, and its age in seconds; (0, "", inf) when there was none."""
-        record = _read(self._wanted_path)
+        record = read_object(self._wanted_path) or {}
         try:
             age_s = time.time() - self._wanted_path.stat().st_mtime
         except OSError:
@@ -78,7 +77,7 @@ class RunFiles:
 
     def overruled(self) -> bool:
         """Whether a newer request asks for the other verb."""
-        newest = _read(self._wanted_path)
+        newest = read_object(self._wanted_path) or {}
         return _number(newest) > self.request and newest.get("verb") != self._verb
 
     def try_lock(self) -> bool:
@@ -107,7 +106,7 @@ class RunFiles:
 
     def holder(self) -> dict[str, Any]:
         """What the run in progress wrote about itself; its `pid` is 0 when that process is gone."""
-        record = _read(self._lock_path)
+        record = read_object(self._lock_path) or {}
         pid = record.get("pid")
         if not isinstance(pid, int) or not alive(pid) or start_time(pid) != record.get("start"):
             return {**record, "pid": 0}
@@ -131,7 +130,7 @@ class RunFiles:
 
     def load(self) -> dict[str, Any]:
         """The state file, empty when there is none or it cannot be read."""
-        return _read(self.state_path)
+        return read_object(self.state_path) or {}
 
 
 def _replace(path: Path, record: dict[str, Any]) -> None:
@@ -154,19 +153,3 @@ def start_time(pid: int) -> str:
 def _number(record: dict[str, Any]) -> int:
     number = record.get("request")
     return number if isinstance(number, int) else 0
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return _parse(file.read(MAX_STATE_BYTES))
-    except OSError:
-        return {}
-
-
-def _parse(data: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from hast.daemon.conversation import ConversationError, receive_frame, send_frame
+from hast.daemon import asking
+from hast.daemon.conversation import ConversationError
 from hast.election.adoption import Service
 from hast.election.demotion import CopyState, unheard
-from hast.format import control, frame, nv
-from hast.format.constants import MAX_CONTROL_BODY_BYTES, PROTOCOL_VERSION
 
 POLL_S = 1.0
 """How often hastd is asked while its event stream is not there."""
@@ -28,7 +25,6 @@ PASSING = frozenset({CopyState.INCONSISTENT})
 """States that end by themselves without an event of a hastd of an older kind: asked for every POLL_S."""
 GATHER_S = 0.05
 """Events come in bursts."""
-MAX_EVENT_BYTES = 1024 * 1024
 DEADLINE_S = 2.0
 GRACE_S = 5.0
 """How long hastd may be silent (a restart) before its copies count as unknown."""
@@ -38,14 +34,8 @@ _log = logging.getLogger("hast.carpd")
 
 async def ask_hastd(control_path: str, names: list[str]) -> list[dict[str, Any]]:
     """The status objects of these resources. Raises OSError, ConversationError, ValueError, TimeoutError."""
-    request = control.json_request(json.dumps({"command": "status", "resources": names}))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.setblocking(False)
-        async with asyncio.timeout(DEADLINE_S):
-            await asyncio.get_running_loop().sock_connect(sock, control_path)
-            await send_frame(sock, request, DEADLINE_S)
-            reply, _body = await receive_frame(sock, MAX_CONTROL_BODY_BYTES, DEADLINE_S)
-    answer = json.loads(reply.nv.get("json", nv.NvType.STRING) or "{}")
+    async with asyncio.timeout(DEADLINE_S):
+        answer = await asking.ask(control_path, {"command": "status", "resources": names}, DEADLINE_S, DEADLINE_S)
     if not isinstance(answer, dict) or not isinstance(answer.get("resources"), list):
         raise ValueError(f"hastd answered {str(answer)[:100]}")
     return [each for each in answer["resources"] if isinstance(each, dict)]
@@ -176,10 +166,10 @@ class DataWatcher:
         """Wake up for every event of hastd, and when its stream ends."""
         while True:
             try:
-                async for _line in _events(self._control_path):
+                async for _line in asking.stream(self._control_path, {"command": "events"}, DEADLINE_S):
                     self._listening = True
                     self._wake.set()
-            except (OSError, ValueError):
+            except (OSError, ConversationError, ValueError):
                 pass
             self._listening = False
             self._wake.set()
@@ -190,18 +180,3 @@ class DataWatcher:
         if self.error is None:
             _log.warning("hastd does not answer on %s: %s.", self._control_path, text)
         self.error = text
-
-
-async def _events(control_path: str) -> AsyncIterator[bytes]:
-    """The lines of hastd's event stream, the first being its greeting. Raises OSError, ValueError, TimeoutError."""
-    async with asyncio.timeout(DEADLINE_S):
-        reader, writer = await asyncio.open_unix_connection(control_path, limit=MAX_EVENT_BYTES)
-    try:
-        request = control.json_request(json.dumps({"command": "events"}))
-        writer.writelines(bytes(part) for part in frame.encode(PROTOCOL_VERSION, request))
-        async with asyncio.timeout(DEADLINE_S):
-            await writer.drain()
-        while line := await reader.readline():
-            yield line
-    finally:
-        writer.close()

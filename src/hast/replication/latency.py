@@ -102,11 +102,11 @@ class Sample:
 
     def ended(self, batch: Sequence[Request], now: float) -> float | None:
         """The local disk has carried these out; how long it took if the sample is among them, and is good."""
-        if self.request not in batch:
+        request = self.request
+        if request is None or request not in batch:
             return None
-        error = self.request.local_error if self.request is not None else 0
         seconds = self.end(now)
-        return None if error else seconds
+        return None if request.local_error else seconds
 
     def end(self, now: float) -> float:
         """It is over, or given up; how long it took."""

@@ -10,9 +10,8 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from hast.config.address import AddressError
@@ -21,6 +20,7 @@ from hast.config.model import Resource
 from hast.daemon.in_thread import in_thread
 from hast.daemon.logs import in_words
 from hast.daemon.paths import failover_record, parts_record
+from hast.daemon.record_file import read_object
 from hast.daemon.release import RELEASE
 from hast.format import frame, nv
 from hast.format.constants import MAX_CONTROL_BODY_BYTES, PROTOCOL_VERSION
@@ -36,7 +36,6 @@ ANSWER_S = 3.0
 CARPD_S = 2.0
 KEEP_S = 0.5
 """How old what the other node said may be: who looks often costs it no more."""
-MAX_RECORD_BYTES = 1024 * 1024
 NO_KEYS = "The link has no keys (tls off): the other node is not asked."
 OF_FAILOVER = ("verb", "phase", "started_s", "finished_s", "failures", "step")
 
@@ -71,7 +70,7 @@ class Reports:
             "resources": resources,
             "carp": carp,
             "failover": _failover(),
-            "parts": _record(parts_record()),
+            "parts": read_object(parts_record()),
         }
 
     async def for_peer(self, peer: str, allowed: Callable[[Resource], bool]) -> bytes | None:
@@ -98,9 +97,9 @@ class Reports:
             return self._peers[1]
 
 
-def _by_peer(resources: Any) -> list[tuple[list[str], Resource]]:
+def _by_peer(resources: Iterable[Resource]) -> list[tuple[list[str], Resource]]:
     """The resources that are kept with the same node, and one of them. Those with `remote none` have no other node."""
-    groups: dict[tuple[Any, ...], tuple[list[str], Resource]] = {}
+    groups: dict[tuple[object, ...], tuple[list[str], Resource]] = {}
     for resource in resources:
         if resource.remotes:
             key = (resource.is_secured, resource.peer_fingerprints, resource.remotes)
@@ -149,15 +148,5 @@ def _vhids() -> list[dict[str, Any]]:
 
 def _failover() -> dict[str, Any] | None:
     """What the last run of failover(8) noted; None when there was none."""
-    found = _record(failover_record())
+    found = read_object(failover_record())
     return {key: found[key] for key in OF_FAILOVER if key in found} if found is not None else None
-
-
-def _record(path: Path) -> dict[str, Any] | None:
-    """The object in a file of another program; None where there is none."""
-    try:
-        with path.open("rb") as file:
-            found = json.loads(file.read(MAX_RECORD_BYTES))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None

@@ -90,7 +90,11 @@ def _per_s(one: Status, two: Status, key: str, interval_s: float) -> float | Non
 
 
 def _buckets(side: Status, operation: str, copy: str) -> Sequence[Any]:
-    told = ((side.get("latency") or {}).get(operation) or {}).get(copy) or {}
+    return buckets_in(((side.get("latency") or {}).get(operation) or {}).get(copy) or {})
+
+
+def buckets_in(told: Mapping[str, Any]) -> Sequence[Any]:
+    """Of one histogram of `latency` (docs/control.md), without what is none."""
     found = told.get("buckets")
     return [each for each in found if _is_bucket(each)] if isinstance(found, list) else ()
 
@@ -102,20 +106,30 @@ def _is_bucket(found: Any) -> bool:
 
 
 def _percentiles(before: Sequence[Any], after: Sequence[Any]) -> Percentiles | None:
-    """Of what came between; the upper bound of its bucket stands for a sample."""
+    """Of what came between; the last bound stands for what is beyond all."""
+    counts = added(before, after)
+    if counts is None:
+        return None
+    last_s = max((bound for bound, _count in counts if bound is not None), default=0.0)
+    p50_s, p99_s = percentile_s(counts, 50), percentile_s(counts, 99)
+    return Percentiles(last_s if p50_s is None else p50_s, last_s if p99_s is None else p99_s)
+
+
+def added(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[float | None, int]] | None:
+    """Upper bounds and what came between two tellings of `buckets`; None where nothing did, or counting began anew."""
     earlier = dict(before)
     counts = [(bound, count - earlier.get(bound, 0)) for bound, count in after]
-    total = sum(count for _bound, count in counts)
-    if total <= 0 or any(count < 0 for _bound, count in counts):
+    if sum(count for _bound, count in counts) <= 0 or any(count < 0 for _bound, count in counts):
         return None
-    return Percentiles(_at(counts, total * 0.5), _at(counts, total * 0.99))
+    return counts
 
 
-def _at(counts: Sequence[tuple[float | None, int]], rank: float) -> float:
-    seen, last_s = 0, 0.0
+def percentile_s(counts: Sequence[tuple[float | None, int]], percent: int) -> float | None:
+    """The upper bound of its bucket stands for a sample; None for what is beyond all bounds."""
+    total = sum(count for _bound, count in counts)
+    left = total - total * (100 - percent) // 100
     for bound, count in counts:
-        seen += count
-        last_s = bound if bound is not None else last_s
-        if seen >= rank:
-            break
-    return last_s
+        left -= count
+        if left <= 0:
+            return bound
+    return None

@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 from hast.config.host import this_host
-from hast.daemon.conversation import ConversationError, receive_frame, send_frame
+from hast.daemon import asking
+from hast.daemon.conversation import ConversationError
 from hast.daemon.logs import in_words
 from hast.daemon.paths import observe_socket
-from hast.format import control, nv
-from hast.format.constants import MAX_CONTROL_BODY_BYTES
 from hast.watch.picture import Picture, read, unknown
 
 ANSWER_S = 8.0
 """hastd asks the other node meanwhile, which takes a few seconds where that is silent."""
 KEEP_S = 1.0
 CONNECT_S = 2.0
-MAX_EVENT_BYTES = 1024 * 1024
 
 
 class NoAnswer(Exception):
@@ -55,10 +52,7 @@ class Source:
     async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to one question. Raises NoAnswer, also for an answer that is one error."""
         try:
-            with await self._connect() as sock:
-                await send_frame(sock, control.json_request(json.dumps(request)), CONNECT_S)
-                reply, _body = await receive_frame(sock, MAX_CONTROL_BODY_BYTES, ANSWER_S)
-            answer = json.loads(reply.nv.get("json", nv.NvType.STRING) or "null")
+            answer = await asking.ask(self._path, request, CONNECT_S, ANSWER_S)
         except (OSError, TimeoutError, ConversationError, ValueError) as error:
             raise self._no_answer(error) from None
         if not isinstance(answer, dict) or answer.get("error"):
@@ -77,34 +71,16 @@ class Source:
         """As `events`, with the first line, which has no `event`."""
         request = {"command": "events"} | ({} if since is None else {"since": since})
         try:
-            sock = await self._connect()
-            await send_frame(sock, control.json_request(json.dumps(request)), CONNECT_S)
-            reader, writer = await asyncio.open_unix_connection(sock=sock, limit=MAX_EVENT_BYTES)
-        except (OSError, TimeoutError, ConversationError) as error:
+            async with aclosing(asking.stream(self._path, request, CONNECT_S)) as lines:
+                async for line in lines:
+                    event = json.loads(line)
+                    if isinstance(event, dict) and event.get("error"):
+                        raise NoAnswer(f"hastd at {self._path} answers: {event['error']}")
+                    if isinstance(event, dict):
+                        yield event
+        except (OSError, TimeoutError, ConversationError, ValueError) as error:
             raise self._no_answer(error) from None
-        try:
-            while line := await reader.readline():
-                event = json.loads(line)
-                if isinstance(event, dict) and event.get("error"):
-                    raise NoAnswer(f"hastd at {self._path} answers: {event['error']}")
-                if isinstance(event, dict):
-                    yield event
-        except (OSError, ValueError) as error:
-            raise self._no_answer(error) from None
-        finally:
-            writer.close()
         raise NoAnswer(f"hastd at {self._path} ended the stream of events.")
-
-    async def _connect(self) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.setblocking(False)
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                await asyncio.get_running_loop().sock_connect(sock, self._path)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
 
     def _no_answer(self, error: Exception) -> NoAnswer:
         if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):

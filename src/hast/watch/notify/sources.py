@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -11,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hast.daemon.record_file import read_object
 from hast.watch.source import NoAnswer, Source
 
 RETRY_S = 1.0
 HEAD_S = 10.0
-MAX_RECORD_BYTES = 1024 * 1024
 _log = logging.getLogger("hast.notify")
 
 
@@ -88,9 +87,4 @@ async def _head(lines: AsyncGenerator[dict[str, Any], None]) -> tuple[int, int]:
 
 def last_run(path: Path) -> dict[str, Any]:
     """What failover(8) wrote last; empty where it never ran, or cannot be read."""
-    try:
-        with path.open("rb") as file:
-            value = json.loads(file.read(MAX_RECORD_BYTES))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    return read_object(path) or {}

@@ -9,9 +9,11 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from hast.watch import rates
 from hast.watch.picture import Pair, Picture, Status
-from hast.watch.web.values import mapping, number
+from hast.watch.web.values import mapping
 from hast.watch.web.view import MAX_RESOURCES
+from hast.watch.words import number
 
 WINDOW_S = 600.0
 MAX_POINTS = 600
@@ -88,19 +90,6 @@ def _values(told: Status, before: Status, lasted_s: float) -> list[float | None]
 
 
 def percentile_s(now: Mapping[str, Any], before: Mapping[str, Any], percent: int) -> float | None:
-    """Of what was added in between, from the buckets of both; its upper bound, since more is not known of it."""
-    try:
-        counts = {upper: int(count) for upper, count in now["buckets"]}
-        for upper, count in before.get("buckets") or ():
-            counts[upper] -= int(count)
-    except (KeyError, TypeError, ValueError):
-        return None
-    total = sum(counts.values())
-    if total <= 0 or min(counts.values()) < 0:
-        return None
-    left = total - total * (100 - percent) // 100
-    for upper, count in counts.items():
-        left -= count
-        if left <= 0:
-            return number(upper)
-    return None
+    """Of what was added in between, from the buckets of both."""
+    counts = rates.added(rates.buckets_in(before), rates.buckets_in(now))
+    return None if counts is None else rates.percentile_s(counts, percent)

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hast.watch.picture import Node, Picture
-from hast.watch.web.values import number, text
+from hast.watch.web.values import text
 from hast.watch.web.view import MAX_VHIDS
+from hast.watch.words import number
 
 MAX_ENTRIES = 250
 MAX_EVENTS_EACH = 32

@@ -13,7 +13,8 @@ from typing import Any
 from hast.watch.catalogue import CATALOGUE, Level, kind_of
 from hast.watch.picture import Picture
 from hast.watch.problems import Problem
-from hast.watch.web.values import mapping, number, text
+from hast.watch.web.values import mapping, text
+from hast.watch.words import number
 
 MAX_KINDS = 32
 MAX_ITEMS = 32

@@ -14,12 +14,5 @@ def text(found: object) -> str:
     return said if len(said) <= MAX_TEXT else said[: MAX_TEXT - 1] + "…"
 
 
-def number(found: object) -> float | int | None:
-    """None for what is no finite number."""
-    if isinstance(found, bool) or not isinstance(found, (int, float)):
-        return None
-    return found if abs(found) < 1e18 else None
-
-
 def mapping(found: object) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}

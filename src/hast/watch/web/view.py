@@ -14,7 +14,8 @@ from hast.watch.picture import Node, Pair, Picture, Status
 from hast.watch.problems import Problem, find, level_of
 from hast.watch.web.plans import plans_of
 from hast.watch.web.trouble import TITLES, grouped, in_order
-from hast.watch.web.values import mapping, number, text
+from hast.watch.web.values import mapping, text
+from hast.watch.words import number
 
 MAX_RESOURCES = 128
 MAX_VHIDS = 16
