@@ -1,7 +1,7 @@
 # Every target first does the set-up it needs (packages.apt, .venv); a second run finds it done.
 .POSIX:
 .DELETE_ON_ERROR:
-.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system deb docs man screenshots cover compiled test-compiled fuzz clean help
+.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system test-upgrades deb docs man screenshots cover compiled test-compiled fuzz clean help
 
 VENV = .venv/bin
 STAMP = .venv/.stamp
@@ -12,6 +12,8 @@ SEED_START = 0
 INPUTS = 2000000
 TORTURE = tests/lab tests/net tests/supervisor tests/watch tests/cli
 KILLS = 125
+CHANGES = 20
+FROM =
 
 help:
 	@echo 'make demo         the whole story on two hosts in this machine (root: block devices and ZFS)'
@@ -27,6 +29,7 @@ help:
 	@echo 'make man          manual pages in build/man'
 	@echo 'make screenshots  pictures of the page in docs/images'
 	@echo 'make test-system  packages, units and removal in booted Debians 12 and 13 (root)'
+	@echo 'make test-upgrades  packages changed, there and back, under fio (CHANGES=n on each host, FROM=commit)'
 	@echo 'make fuzz         hostile bytes to FUSE, NBD, lzf and TLS (INPUTS=n for each, SEED_START=seed)'
 	@echo 'make cover        branch coverage of format/ and replication/'
 	@echo 'make compiled     format/ and replication/ as machine code in build/compiled'
@@ -83,6 +86,9 @@ screenshots: $(STAMP)
 
 test-system: $(STAMP)
 	$(VENV)/pytest -m slow tests/system
+
+test-upgrades: $(STAMP)
+	HAST_CHANGES=$(CHANGES) HAST_UPGRADE_FROM=$(FROM) $(VENV)/pytest -s -m slow tests/system/test_upgrades.py
 
 fuzz: $(STAMP)
 	@$(VENV)/python tests/fuzz/run.py --inputs $(INPUTS) --seed $(SEED_START)

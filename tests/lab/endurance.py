@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import bisect
 import os
 import random
 import signal
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from under_load import FIO, in_cells, longest_after
 
 from hast.lab import Host, Lab, LabError, Running, one_disk, zfs
 from hast.lab.copies import data_digest
@@ -21,10 +21,6 @@ from hast.lab.laboratory import article_configuration
 STARTED = {"HAST_RECONNECT_S": "1"}
 SYSTEMCTL = '#!/bin/sh\n[ -e /run/restarting ] && echo "1 hastd.service restart running"\nexit 0\n'
 """Says what systemd says to a hastd that it ends: whether another one is to follow."""
-FIO = (
-    "fio --name=load --ioengine=libaio --rw=randwrite --bs=4k --iodepth=32 --size=24m --verify=crc32c"
-    " --verify_backlog=512 --verify_fatal=1 --time_based --randrepeat=0 --runtime=36000"
-)
 STEP_S = 1.3
 """Between two blows: a worker that has not served for a while before it dies makes a crash loop."""
 
@@ -307,25 +303,12 @@ class Endurance:
             raise LabError(f"{last}: {error}\n{self.site.lab.hast1.log()[-6000:]}") from error
 
     def longest_s(self, what: str) -> list[float]:
-        """The longest pause after each blow of this kind; a pause is the doing of the last blow before its middle."""
-        moments = [at for at, _ in self._struck]
-        longest = [0.0] * len(moments)
-        for began, took in self._pauses:
-            index = bisect.bisect(moments, began + took / 2) - 1
-            if index >= 0:
-                longest[index] = max(longest[index], took)
+        """The longest pause after each blow of this kind."""
+        longest = longest_after([at for at, _ in self._struck], self._pauses)
         return [each_s for each_s, (_, kind) in zip(longest, self._struck, strict=True) if kind == what]
 
     def table(self, below: str) -> str:
         """Lines of a Markdown table."""
         return "\n".join(
-            f"| {what} | {below} | {len(all_s)} | {' | '.join(f'{1000 * each_s:.0f} ms' for each_s in spread(all_s))} |"
-            for what in BLOWS
-            if (all_s := self.longest_s(what))
+            f"| {what} | {below} | {in_cells(all_s)} |" for what in BLOWS if (all_s := self.longest_s(what))
         )
-
-
-def spread(values: list[float]) -> tuple[float, float, float]:
-    """Median, 90 % and most."""
-    tenths = statistics.quantiles(values, n=10, method="inclusive") if len(values) > 1 else [values[0]] * 9
-    return statistics.median(values), tenths[8], max(values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,20 +17,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-DEPENDENCIES = (
-    "python3-lark",
-    "python3-click",
-    "python3-setproctitle",
-    "python3-seccomp",
-    "python3-aiohttp",
-    "python3-prometheus-client",
-    "python3-venv",
-    "openssl",
-    "man-db",
-    "dbus",
-    "curl",
-)
-"""What the packages ask for, put into the root beforehand: the booted system has no network."""
+CONTROL = Path(__file__).resolve().parents[2] / "debian/control"
+BESIDE = ("python3-click", "python3-lark", "python3-venv", "man-db", "dbus", "curl", "openssh-server")
+"""What debhelper adds to that file's dependencies, and what tests use inside."""
 ARCHIVES = {"bookworm": ("zfs-fuse",)}
 """What stories install with apt: downloaded, not installed, so that the root stays bare."""
 MIRROR = "http://deb.debian.org/debian"
@@ -38,6 +28,13 @@ BOOT_S = 120
 COMMAND_S = 180
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MARK = "root-is-made"
+
+
+def dependencies() -> tuple[str, ...]:
+    """What our packages ask for or recommend, put into the root beforehand: the booted system has no network."""
+    fields = re.findall(r"^(?:Depends|Recommends):((?:.*\n)(?: .*\n)*)", CONTROL.read_text(), re.M)
+    names = {each.split()[0] for field in fields for each in field.split(",") if each.strip()}
+    return tuple(sorted(name for name in names if not name.startswith("$") and "hast" not in name))
 
 
 def cache() -> Path:
@@ -57,7 +54,8 @@ def root(suite: str) -> Path:
     """The root of a release, made when it is not there."""
     made = cache() / suite
     archives = ARCHIVES.get(suite, ())
-    mark = "\n".join((*DEPENDENCIES, *archives))
+    installed = (*dependencies(), *BESIDE)
+    mark = "\n".join((*installed, *archives))
     record = cache() / f"{suite}.{MARK}"
     if record.is_file() and record.read_text() == mark:
         return made
@@ -66,7 +64,7 @@ def root(suite: str) -> Path:
         subprocess.run(["debootstrap", suite, str(made), MIRROR], check=True, timeout=MAKE_ROOT_S, capture_output=True)
     for file in Path("/etc/apt/apt.conf.d").glob("99*"):
         shutil.copy(file, made / "etc/apt/apt.conf.d")
-    _inside(made, f"apt-get -q update && apt-get -q -y --no-install-recommends install {' '.join(DEPENDENCIES)}")
+    _inside(made, f"apt-get -q update && apt-get -q -y --no-install-recommends install {' '.join(installed)}")
     if archives:
         _inside(made, f"apt-get -q -y --download-only install {' '.join(archives)}")
     (made / "etc/hostname").unlink(missing_ok=True)  # the container's name counts

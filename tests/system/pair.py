@@ -103,9 +103,9 @@ class Pair:
             machine.wait_booted()
             machine.tell("/usr/local/sbin/records.py", RECORDS.read_text())
             machine.tell("/etc/systemd/system/records.service", RECORDS_UNIT)
-        self._follow_readme()
+        self._set_up()
 
-    def _follow_readme(self) -> None:
+    def _set_up(self) -> None:
         """The README as it stands; only the client's service is added to failover.conf."""
         for where, script in recipe.steps(HEADING):
             if script.startswith("carpctl status"):
@@ -362,20 +362,6 @@ LOOK = (
     "carpctl status; hastctl status --table; timeout 10 failover status; timeout 5 zpool status;"
     "systemctl --failed --plain --no-legend; systemctl list-jobs"
 )
-
-
-def bumped(packages: Path, into: Path) -> Path:
-    """The same packages with a later version, for an upgrade."""
-    into.mkdir(parents=True, exist_ok=True)
-    for package in sorted(packages.glob("*.deb")):
-        tree = into / package.stem
-        subprocess.run(["dpkg-deb", "-R", str(package), str(tree)], check=True)
-        control = tree / "DEBIAN/control"
-        version = next(line.split()[1] for line in control.read_text().splitlines() if line.startswith("Version:"))
-        control.write_text(control.read_text().replace(version, f"{version}+later"))
-        subprocess.run(["dpkg-deb", "-b", str(tree), str(into)], check=True, capture_output=True)
-        shutil.rmtree(tree)
-    return into
 
 
 def remove_orphans(folders: Sequence[Path] | None = None) -> None:

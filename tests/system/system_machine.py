@@ -199,6 +199,10 @@ class Machine:
         self._note_loops()
         return self.system.run(command, check, timeout_s)
 
+    def main_pid(self, unit: str) -> int:
+        """Of a service; 0 while it does not run."""
+        return int(self.run(f"systemctl show --value -p MainPID {unit}").stdout)
+
     def tell(self, path: str, text: str) -> None:
         """Write a file; also while the machine is off."""
         target = self._merged / path.lstrip("/")

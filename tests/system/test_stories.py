@@ -17,7 +17,8 @@ from pathlib import Path
 import booted
 import pytest
 import recipe
-from pair import UNITS, Failed, Pair, bumped
+from pair import UNITS, Failed, Pair
+from releases import renumbered
 from system_machine import Machine, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("system")]
@@ -246,11 +247,14 @@ class TestOnPurpose:
     def test_upgrade(self, stage: Stage, tell: Tell) -> None:
         commands = recipe.fenced("upgrade.md", "1. On the slave:")
         with tell(PLANNED_S) as pair:
-            later = bumped(stage.packages, pair.base / "later")
+            later = renumbered(stage.packages, pair.base / "later", "+later")
             first = pair.slave
             for machine in (first, pair.other(first)):
                 machine.bring(later, "/root/later")
+                before = {unit: machine.main_pid(unit) for unit in UNITS}
                 machine.run(f"cd /root/later; {commands}")
+                same = [unit for unit in UNITS if machine.main_pid(unit) == before[unit]]
+                assert same == [], "still of the former package"
                 assert machine.run("dpkg-query -W -f '${Version}' hast").stdout.endswith("+later")
                 pair.settle()
 
