@@ -232,6 +232,20 @@ def test_a_worker_that_does_not_answer_fails_the_attach_in_time(bench: Bench, mo
 
 
 @needs_devices
+def test_a_device_is_known_by_its_file_when_all_that_saw_it_made_are_gone(places: Path) -> None:
+    """Of a confined hastd and its workers; their mount namespace ends with them, as after an upgrade."""
+    (places / "run").mkdir()
+    disk = places / "disk.img"
+    disk.write_bytes(bytes(SIZE))
+    argv = ["unshare", "-m", "--propagation", "shared", sys.executable, str(WORKER.with_name("confined_attach.py"))]
+    environment = {**os.environ, "HAST_PROGRAMS": str(places / "programs.sock")}
+    done = subprocess.run([*argv, str(disk)], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    mount, file = done.stdout.split()
+    assert file == f"{mount}/disk"
+
+
+@needs_devices
 def test_close_undoes_prepare_alone(bench: Bench) -> None:
     run(bench.attachment.prepare())
     run(bench.attachment.close())

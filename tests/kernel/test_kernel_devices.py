@@ -6,6 +6,7 @@ Slow; `make test-kernel` runs it. What a machine says is in build/kernel-machine
 from __future__ import annotations
 
 import pkgutil
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kernels import Kernel, MachineError, fetch
 from machine import MEMORY_MIB, build_initramfs, ensure_tools, run_machine, tool
 from openzfs import Zfs, build
+from whole_debian import booted, pack
 
 import hast
 from hast.device.attach_ublk import fatal_bug
@@ -27,6 +29,7 @@ DEADLINE_S, POOL_DEADLINE_S = 400, 1100
 DRIVERS = {"nbd": ["nbd"], "ublk": ["ublk_drv"]}
 POOL_DRIVERS = ["loop", "dm_mod", "dm_flakey"]
 POOL_MEMORY_MIB = 3072
+CONFINED_MEMORY_MIB, CONFINED_DEADLINE_S = 3072, 1200
 POOL_ROUNDS = {"nbd": 1, "ublk": 3}
 HELPERS = ["hast.device.nbd_helper", "hast.device.device_helper", "hast.device.ublk_helper", "hast.worker.export.ublk"]
 LAZY = [
@@ -105,3 +108,17 @@ def test_an_openzfs_pool_outlives_workers_hastd_and_disks_and_moves_to_the_other
         pytest.skip(str(error))
     output = run_inside("inside_pool.py", kind, hastd_modules(), zfs)
     assert f"POOL OVER {kind.upper()}: ALL STEPS PASSED" in output, output
+
+
+@pytest.mark.timeout(2400)
+def test_a_hastd_that_its_unit_confines_makes_the_kernels_devices(tmp_path: Path) -> None:
+    """Under systemd as process 1, with our packages: what the other tests run as root with all rights."""
+    kernel = kernel_or_skip()
+    if reason := booted.missing() or ("" if shutil.which("cpio") else "needs cpio"):
+        pytest.skip(reason)
+    packages = booted.packages("bookworm", REPOSITORY, tmp_path / "packages")
+    script = Path(__file__).with_name("confined.sh").read_text()
+    initramfs = pack(kernel, [driver for kind in DRIVERS.values() for driver in kind], packages, script, tmp_path)
+    output = run_machine(kernel.image, initramfs, CACHE / "confined.log", CONFINED_DEADLINE_S, CONFINED_MEMORY_MIB)
+    print(output)
+    assert "CONFINED: ALL STEPS PASSED" in output, output[-8000:]

@@ -208,3 +208,9 @@ def test_no_paragraph_of_the_package_has_a_field_twice() -> None:
     for paragraph in (ROOT / "debian" / "control").read_text().split("\n\n"):
         fields = [line.partition(":")[0] for line in paragraph.splitlines() if line[:1].strip() and line[0] != "#"]
         assert sorted(set(fields)) == sorted(fields)
+
+
+def test_an_upgrade_restarts_every_daemon_and_stops_none() -> None:
+    """debhelper's own default; each option that leaves a unit unstopped, but the target's, leaves it unrestarted."""
+    asked = re.findall(r"^\tdh_installsystemd (.*)", (ROOT / "debian" / "rules").read_text(), re.M)
+    assert {line for line in asked if "upgrade" in line} == {line for line in asked if "hast.target" in line}

@@ -276,16 +276,17 @@ class TestOnPurpose:
 class TestWitness:
     def test_the_readme_adds_a_witness(self, tell: Tell) -> None:
         with tell(PLANNED_S) as pair:
-            pair.add_witness()
+            pair.with_witness()
 
     def test_witness_reboots(self, tell: Tell) -> None:
         with tell(UNTOUCHED_S) as pair:
-            assert pair.witness is not None
-            pair.witness.reboot()
-            pair.witness.wait_booted()
+            witness = pair.with_witness()
+            witness.reboot()
+            witness.wait_booted()
 
     def test_who_died_first_boots_alone_and_serves_nothing(self, tell: Tell) -> None:
         with tell(300.0) as pair:
+            pair.with_witness()
             slave, master = pair.slave, pair.master
             slave.cut()
             pair.wait_written(30)
@@ -300,6 +301,7 @@ class TestWitness:
 
     def test_both_cables_of_the_master(self, tell: Tell) -> None:
         with tell(CRASH_S) as pair:
+            pair.with_witness()
             master = pair.master
             for cable in ("pub", "repl"):
                 master.cable(cable).pull()

@@ -110,8 +110,7 @@ class FuseAttachment:
     async def attach(self, size_bytes: int, sector_size_bytes: int, worker_pid: int) -> str:
         """Loop device and link, over a worker that serves. Returns the link's path. Raises DeviceError."""
         try:
-            command = loop_command("attach", self._file, sector_size_bytes)
-            result = await run_helper(command, ATTACH_DEADLINE_S)
+            result = await mounting.attach_loop(self._file, sector_size_bytes, ATTACH_DEADLINE_S)
         except DeviceError as error:
             await self._abort()
             raise DeviceError(f"Unable to attach a loop device to {self._file}: {error}.") from None

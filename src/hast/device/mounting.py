@@ -1,4 +1,4 @@
-"""Mounts for the whole host: made here, or by hast-action where hastd has a mount namespace of its own and no right to.
+"""Mounts and loop devices for the whole host: made here, or by hast-action where hastd has a mount namespace of its own and no right to.
 
 What is mounted in the host's namespace appears in hastd's at once, and goes there with it.
 """
@@ -27,6 +27,16 @@ async def mount_fuse(directory: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+async def attach_loop(file: str, sector_size_bytes: int, deadline_s: float) -> dict[str, Any]:
+    """A loop device over this file, as the helper tells it. Raises DeviceError.
+
+    The kernel names its file by the mount that it was opened through: in a namespace of hastd's own that name would end
+    with the last process that saw the mount, at the first upgrade, and nobody would know whose device it is.
+    """
+    command = elsewhere.through(device_steps.loop_command("attach", file, sector_size_bytes))
+    return await run_helper(command, deadline_s)
 
 
 async def unmount(directory: Path) -> None:
