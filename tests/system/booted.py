@@ -18,7 +18,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CONTROL = Path(__file__).resolve().parents[2] / "debian/control"
-BESIDE = ("python3-click", "python3-lark", "python3-venv", "man-db", "dbus", "curl", "openssh-server")
+BESIDE = (
+    "python3-click",
+    "python3-lark",
+    "python3-venv",
+    "man-db",
+    "dbus",
+    "curl",
+    "openssh-server",
+    "python3-apt",
+)
 """What debhelper adds to that file's dependencies, and what tests use inside."""
 ARCHIVES = {"bookworm": ("zfs-fuse",)}
 """What stories install with apt: downloaded, not installed, so that the root stays bare."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import booted
 
+from hast.daemon.release import ROOMS
+
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "build" / "releases"
 GIT_S = 60
@@ -20,10 +22,11 @@ class NoHistory(Exception):
 
 
 def earlier_commit() -> str:
-    """HAST_UPGRADE_FROM, else the state before the last commit that changed the code. Raises NoHistory."""
+    """HAST_UPGRADE_FROM, else the state before the last commit that changed what workers are made of. Raises NoHistory."""
     wanted = os.environ.get("HAST_UPGRADE_FROM")
     if not wanted:
-        changed = _git("log", "-1", "--format=%H", "HEAD", "--", "src")
+        rooms = [f"src/hast/{room}" for room in ROOMS]
+        changed = _git("log", "-1", "--format=%H", "HEAD", "--", *rooms)
         wanted = f"{changed}^"
     return _git("rev-parse", "--verify", f"{wanted}^{{commit}}")
 

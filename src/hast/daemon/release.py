@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hast import __version__
 
-_ROOMS = ("format", "config", "election", "replication", "daemon", "worker")
+ROOMS = ("format", "config", "election", "replication", "daemon", "worker")
 """What a worker is made of."""
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,7 +19,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 def _digest() -> str:
     """Of names, sizes and times: reading every file would cost more than a start may."""
     known = hashlib.sha256()
-    for room in _ROOMS:
+    for room in ROOMS:
         for path in sorted(each for each in (_ROOT / room).rglob("*") if each.suffix in (".py", ".so")):
             status = path.stat()
             known.update(f"{path.relative_to(_ROOT)} {status.st_size} {status.st_mtime_ns}\n".encode())
