@@ -22,7 +22,7 @@ class NoHistory(Exception):
 
 
 def earlier_commit() -> str:
-    """HAST_UPGRADE_FROM, else the state before the last commit that changed what workers are made of. Raises NoHistory."""
+    """HAST_UPGRADE_FROM, else the state before the last commit that changed what a worker is. Raises NoHistory."""
     wanted = os.environ.get("HAST_UPGRADE_FROM")
     if not wanted:
         rooms = [f"src/hast/{room}" for room in ROOMS]

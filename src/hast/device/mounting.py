@@ -1,4 +1,5 @@
-"""Mounts and loop devices for the whole host: made here, or by hast-action where hastd has a mount namespace of its own and no right to.
+"""Mounts and loop devices for the whole host: made here, or by hast-action where hastd has a mount namespace of its own
+and no right to.
 
 What is mounted in the host's namespace appears in hastd's at once, and goes there with it.
 """
