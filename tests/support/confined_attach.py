@@ -1,5 +1,5 @@
-"""`unshare -m --propagation shared confined_attach.py DISK`: a FUSE device of a daemon that has a mount namespace of
-its own, as under its unit, and ends, with all its workers. Prints what the loop device says that it stands on afterwards.
+"""`unshare -m --propagation shared confined_attach.py DISK`: a FUSE device of a daemon with a mount namespace of its
+own, as under its unit, which ends with all its workers. Prints what the loop device says that it stands on afterwards.
 
 Needs HAST_RUN, HAST_DEV and HAST_PROGRAMS, whose socket it serves as hast-action does.
 """
