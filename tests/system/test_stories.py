@@ -23,7 +23,7 @@ from system_machine import Machine, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("system")]
 WHO = ["master", "slave"]
-PLANNED_S, CRASH_S, UNTOUCHED_S = 8.0, 15.0, 2.0
+PLANNED_S, CRASH_S, UNTOUCHED_S = 12.0, 15.0, 2.0
 """Longest pause that a story may make, on a machine that has other things to do as well."""
 VANISHED_S = 10.0
 """The slave is gone without a word: `timeout` of hast.conf, and some."""

@@ -53,6 +53,10 @@ def test_a_user_of_the_device_sees_a_pause_and_no_error(pair: Replicating, tmp_p
                 install(machine, FOLDERS[to])
                 pair.wait_complete(pair.hast1)
                 load.check()
+                print(
+                    f"{number + 1} of {CHANGES}: {changed[-1][1]}, {time.monotonic() - changed[-1][0]:.1f} s",
+                    flush=True,
+                )
         pauses = load.end()
     except (AssertionError, TimeoutError) as error:
         raise Failed(f"after {changed}: {error}\n{pair.describe()}") from error
