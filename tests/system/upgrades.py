@@ -92,10 +92,10 @@ class Load:
         self._device = Path("/sys/block", Path(machine.path("/dev/hast/disk1").readlink()).name, "inflight")
 
     def _start(self, argv: list[str], says: Path) -> subprocess.Popen[bytes]:
+        bound = ["setpriv", "--pdeathsig=KILL", *argv]
+        null = subprocess.DEVNULL
         with says.open("wb") as output:
-            return subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
+            return subprocess.Popen(bound, stdin=null, stdout=output, stderr=output, start_new_session=True)
 
     def check(self) -> None:
         """Both go on. Raises Failed."""
