@@ -95,7 +95,9 @@ class Load:
         bound = ["setpriv", "--pdeathsig=KILL", *argv]
         null = subprocess.DEVNULL
         with says.open("wb") as output:
-            return subprocess.Popen(bound, stdin=null, stdout=output, stderr=output, start_new_session=True)
+            return subprocess.Popen(
+                bound, cwd=says.parent, stdin=null, stdout=output, stderr=output, start_new_session=True
+            )  # fio leaves a file where it is
 
     def check(self) -> None:
         """Both go on. Raises Failed."""
