@@ -2,8 +2,9 @@
 
 Page-cache I/O. Reads are tried without waiting (RWF_NOWAIT) in the reactor's thread and go to a few threads when they
 would sleep; writes go into the page cache from the reactor's thread until one of them turns out slow, where the file
-system has one (`writeback.py`); flushes, zeroes and everything else that sleeps goes to the threads, and so does
-everything while one of those is out for long. A disk that hangs is given up for good: see `look`.
+system has one and nothing is to be read for them (`writeback.py`); flushes, zeroes and everything else that sleeps
+goes to the threads, and so does everything while one of those is out for long. A disk that hangs is given up for good:
+see `look`.
 Decides nothing: overlap and order are the engine's business. `Request.fua` is the engine's business, too: it flushes
 both copies. So is what a failed flush means; that it was heard of outlives this process (`flush_mark.py`).
 Errors become errno values in `Request.local_error`; nothing raises out of `submit` and `store`.
@@ -28,7 +29,7 @@ from hast.worker.disk.last_close import last_close
 from hast.worker.disk.progress import Progress
 from hast.worker.disk.provider_open import OpenedProvider
 from hast.worker.disk.stores import StoreQueue
-from hast.worker.disk.writeback import has_writeback
+from hast.worker.disk.writeback import has_writeback, reads_first
 from hast.worker.disk.zeroing import Zeroer
 
 SLOW_WRITE_S = 0.1
@@ -151,6 +152,9 @@ class LocalProvider:
         """Write a run from the reactor's thread; returns whether the next operation may be inline too."""
         first = run[0]
         total = run[-1].offset + run[-1].length - first.offset
+        if not self._write_flags and reads_first(self._fd, self._base + first.offset, total):
+            self._write_later(run, 0)
+            return True
         began_s = time.monotonic()
         written = 0
         try:
