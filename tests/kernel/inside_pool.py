@@ -36,10 +36,8 @@ from inside_node import (
 )
 
 KIND = os.environ.get("KIND", "nbd")
-ROUNDS = int(os.environ.get("ROUNDS", "2"))
 PARTS = os.environ.get("PARTS", "kills kills_under_scrub a_disk_dies a_disk_hangs").split()
-NO_NEW_ROUND_AFTER_S = 90.0
-"""A busy host lets this machine do one round of kills only."""
+"""All, but where somebody looks for one defect."""
 SUCCESS = f"POOL OVER {KIND.upper()}: ALL STEPS PASSED"
 DISKS = ("disk1", "disk2", "disk3")
 SIZE_BYTES = 96 << 20
@@ -49,7 +47,7 @@ SLOW_MACHINE_S = 30.0
 SPARE = Path("/tmp/spare.img")
 POOL = "storage"
 FILES = 3
-FILE_BYTES = 5 << 20
+FILE_BYTES = 2 << 20
 SETTLE_S = 240.0
 APART_S = 5.0
 FIO = (
@@ -254,10 +252,7 @@ def kills(story: Story, pool: Pool) -> None:
         ("primary's hastd killed", partial(story.kill_hastd, story.one)),
         ("secondary's hastd killed", partial(story.kill_hastd, story.two)),
     ]
-    end_s = time.monotonic() + NO_NEW_ROUND_AFTER_S
-    for _ in range(ROUNDS):
-        if time.monotonic() < end_s:
-            strikes(pool, blows)
+    strikes(pool, blows)
 
 
 def kills_under_scrub(story: Story, pool: Pool) -> None:

@@ -24,13 +24,12 @@ from hast.device.attach_ublk import fatal_bug
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 CACHE = REPOSITORY / "build" / "kernel-machine"
-DEADLINE_S, POOL_DEADLINE_S = 400, 1100
+DEADLINE_S, POOL_DEADLINE_S = 600, 1800
 DRIVERS = {"nbd": ["nbd"], "ublk": ["ublk_drv"]}
 POOL_DRIVERS = ["loop", "dm_mod", "dm_flakey"]
 POOL_MEMORY_MIB = 3072
 BOOTS = 2
 """Debian's 6.12 has a ublk that can take the machine down when a server dies. Its story is told by another one then."""
-POOL_ROUNDS = {"nbd": 1, "ublk": 3}
 HELPERS = ["hast.device.nbd_helper", "hast.device.device_helper", "hast.device.ublk_helper", "hast.worker.export.ublk"]
 LAZY = [
     "importlib.readers",
@@ -42,7 +41,7 @@ LAZY = [
 """Imported when they are used."""
 NOT_NEEDED = ("hast.sim", "hast.lab.", "hast.net", "hast.failover.devd")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1400)]
 
 
 def kernel_or_skip() -> Kernel:
@@ -69,7 +68,7 @@ def run_inside(program: str, kind: str, modules: list[str], zfs: Zfs | None = No
         tools,
         kernel.modules(*drivers) + (zfs.modules if zfs else []),
         sorted((REPOSITORY / "src" / "hast" / "config").glob("*.lark")),
-        f"KIND={kind} ROUNDS={POOL_ROUNDS[kind]}" + (f" PARTS='{parts}'" if (parts := os.environ.get("PARTS")) else ""),
+        f"KIND={kind}" + (f" PARTS='{parts}'" if (parts := os.environ.get("PARTS")) else ""),
         zfs.library_folders if zfs else (),
     )
     memory_mib, deadline_s = (POOL_MEMORY_MIB, POOL_DEADLINE_S) if zfs else (MEMORY_MIB, DEADLINE_S)

@@ -19,12 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from hast.daemon import paths
+from hast.daemon.waiting import READY, START_DEADLINE_S
 from hast.device import mount_helper
 
-START_DEADLINE_S = 40.0
-"""How long a helper process may take until it is ready: a second on a busy host, ten and more on an emulated one."""
-READY = b"ready\n"
-"""What a helper prints then, before its result."""
 KILL_WAIT_S = 0.5
 """How long a killed helper may take to die before it is left behind."""
 CONNECTIONS = Path("/sys/fs/fuse/connections")

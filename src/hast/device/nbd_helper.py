@@ -46,7 +46,8 @@ NBD_CFLAG_DESTROY_ON_DISCONNECT = 1
 NETLINK_HEADER = struct.Struct("=IHHII")
 GENERIC_HEADER = struct.Struct("=BBxx")
 ATTRIBUTE = struct.Struct("=HH")
-IO_TIMEOUT_MS = 1000
+IO_TIMEOUT_MS = 200
+"""The kernel looks about 1 s after that, at the earliest."""
 
 
 def attribute(kind: int, data: bytes) -> bytes:

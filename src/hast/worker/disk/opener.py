@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Callable
 
 from hast.daemon.descriptors import receive
+from hast.daemon.waiting import START_DEADLINE_S
 from hast.worker.disk.provider_open import OpenedProvider, ProviderError, open_provider
 
 MAX_REPLY_BYTES = 4096
@@ -31,16 +33,23 @@ class Opener:
         self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     async def start(self, path: str) -> None:
-        """Raises OSError."""
+        """Until it is ready: what it takes to start counts for no delay of the disk. Raises OSError."""
         try:
-            await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "hast.worker.disk.opener", path, str(self._ours.fileno())),
                 pass_fds=(self._ours.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )
         finally:
             self._ours.close()
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(START_DEADLINE_S):
+                await process.stdout.readline()
+        except TimeoutError:
+            raise OSError(errno.ETIMEDOUT, f"not ready within {START_DEADLINE_S:g} s") from None
 
     def close(self) -> None:
         """Once the worker has its end, or will not get it."""
@@ -77,6 +86,7 @@ def serve(path: str, sock: socket.socket) -> None:
 
 def main(arguments: list[str]) -> int:
     path, number = arguments
+    print("ready", flush=True)
     with contextlib.suppress(OSError), socket.socket(fileno=int(number)) as sock:
         os.set_inheritable(sock.fileno(), False)
         serve(path, sock)
