@@ -1,8 +1,9 @@
 """A process that opens one disk for a worker that may not: `python -P -m hast.worker.disk.opener PATH FD`.
 
 Started by the supervisor beside an order that needs a disk (hastctl attach, replace); FD is its end of a socket whose
-other end goes to the worker with the order. Each packet that comes there is answered by the disk, freshly opened and
-locked, or by why not. It ends when the worker closes its end, and hangs where the disk does: nobody waits for it.
+other end goes to the worker with the order, once the process has said that it is ready. Each packet that comes there is
+answered by the disk, freshly opened and locked, or by why not. It ends when the worker closes its end, and hangs where
+the disk does: nobody waits for it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Callable
 
 from hast.daemon.descriptors import receive
-from hast.daemon.waiting import START_DEADLINE_S
+from hast.daemon.waiting import READY, START_DEADLINE_S, readable
 from hast.worker.disk.provider_open import OpenedProvider, ProviderError, open_provider
 
 MAX_REPLY_BYTES = 4096
@@ -35,19 +36,18 @@ class Opener:
     async def start(self, path: str) -> None:
         """Until it is ready: what it takes to start counts for no delay of the disk. Raises OSError."""
         try:
-            process = await asyncio.create_subprocess_exec(
+            await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "hast.worker.disk.opener", path, str(self._ours.fileno())),
                 pass_fds=(self._ours.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )
         finally:
             self._ours.close()
-        assert process.stdout is not None
         try:
             async with asyncio.timeout(START_DEADLINE_S):
-                await process.stdout.readline()
+                await readable(self.theirs)
+            self.theirs.recv(len(READY))
         except TimeoutError:
             raise OSError(errno.ETIMEDOUT, f"not ready within {START_DEADLINE_S:g} s") from None
 
@@ -86,9 +86,9 @@ def serve(path: str, sock: socket.socket) -> None:
 
 def main(arguments: list[str]) -> int:
     path, number = arguments
-    print("ready", flush=True)
     with contextlib.suppress(OSError), socket.socket(fileno=int(number)) as sock:
         os.set_inheritable(sock.fileno(), False)
+        sock.send(READY)
         serve(path, sock)
     return 0
 
