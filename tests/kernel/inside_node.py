@@ -56,6 +56,19 @@ def processes(title: str) -> list[int]:
     return found
 
 
+def standbys_wait() -> None:
+    """None is being started any more: on a busy host that takes an emulated machine longer than anything is allowed."""
+    before: list[int] = []
+
+    def waiting() -> bool:
+        nonlocal before
+        now, starting = processes("hastd: standby"), processes(f"{sys.executable} -P -m hast.supervisor.standby")
+        settled, before = bool(now) and now == before and not starting, now
+        return settled
+
+    until("standbys", waiting, 2 * PATIENCE_S)
+
+
 def sleepers(title: str) -> str:
     """Where in the kernel the threads of these processes sleep, for a story that failed."""
     lines = []

@@ -30,6 +30,7 @@ from inside_node import (
     processes,
     run,
     sleepers,
+    standbys_wait,
     step,
     tell,
     until,
@@ -189,6 +190,7 @@ class Story:
         for node, role in ((self.two, "secondary"), (self.one, "primary")):
             node.hastctl("create", *DISKS)
             node.start()
+            standbys_wait()
             node.hastctl("role", role, *DISKS)
         self.wait_complete(self.one)
         step("two nodes up, three resources complete: " + ", ".join(self.targets(self.one)))
@@ -322,6 +324,7 @@ def change_over(story: Story, pool: Pool) -> None:
     story.one.hastctl("role", "secondary", *DISKS)
     for target in before:
         until(f"{target} to go", lambda target=target: device_gone(target))
+    standbys_wait()
     story.two.hastctl("role", "primary", *DISKS)
     run("/sbin/zpool", "import", "-o", "cachefile=none", "-d", str(story.two.devices), POOL)
     pool.check_files()
