@@ -46,8 +46,7 @@ NBD_CFLAG_DESTROY_ON_DISCONNECT = 1
 NETLINK_HEADER = struct.Struct("=IHHII")
 GENERIC_HEADER = struct.Struct("=BBxx")
 ATTRIBUTE = struct.Struct("=HH")
-IO_TIMEOUT_MS = 200
-"""The kernel looks about 1 s after that, at the earliest."""
+IO_TIMEOUT_MS = 1000
 
 
 def attribute(kind: int, data: bytes) -> bytes:
