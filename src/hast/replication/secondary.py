@@ -28,7 +28,6 @@ from hast.replication.types import (
     READ,
     WRITE,
     ZERO,
-    Buffer,
     Drop,
     Effects,
     Event,
@@ -171,16 +170,10 @@ class Secondary:
         if self._held:
             self._held.extend(batch)
             return
-        guessing = self._guessing
-        for position, item in enumerate(batch):
-            if not self._opened and item[0] in DISK_OPERATIONS and not self._refused(item):
-                self._open()
-                self._held.extend(batch[position:])
-                return
-            if guessing and self._must_mark(item):
-                self._held.extend(batch[position:])
-                return
-            self._take(item)
+        if self._opened and not self._guessing:
+            self._take_all(batch)
+        elif not self._take_with_care(batch):
+            return
         local = self.effects.local
         if now >= self._sample.at_s and local and local[-1].op in SAMPLED:
             self._sample.begin(now, local[-1])
@@ -190,29 +183,25 @@ class Secondary:
         self._now = now
         if self._sample.request is not None:
             self._take_time(batch)
+        self._active -= len(batch)
         replies = self.effects.replies
+        ordered: list[Request] = []
         for request in batch:
-            self._active -= 1
             self._active_bytes -= request.length
             error = request.local_error
             if error:
                 self._count_error(request)
-            if request.op == FLUSH:
+            op = request.op
+            if op == FLUSH:
                 self._flush_over(request)
-                self._flushed_since_sync = self._flushed_since_sync or not error
-                if error and error != errno.EOPNOTSUPP and not self.meta.unflushed:
-                    self._marks[self._note_unflushed()] = (request.seq, error)
-                else:
-                    replies.append((request.seq, error, False, None))
                 continue
-            data: Buffer | None = request.data if request.op == READ and not error else None
-            replies.append((request.seq, error, False, data))
+            replies.append((request.seq, error, False, request.data if op == READ and not error else None))
             request.data = None
-            if request.op != READ:
+            if op != READ:
                 self._write_over(request)
-            freed = self._ranges.release(request)
-            if freed:
-                self.effects.local.extend(freed)
+            ordered.append(request)
+        if ordered:
+            self.effects.local += self._ranges.release_all(ordered)
         if self._flushes:
             self._start_flushes()
 
@@ -273,11 +262,53 @@ class Secondary:
             return data is None or len(data) != length
         return op == READ and length > MAX_DATA_BYTES
 
+    def _take_all(self, batch: list[WireRequest]) -> None:
+        """The plain path: WRITEs one after the other, on a disk that says all that it has to; else `_take`."""
+        writes: list[Request] = []
+        for item in batch:
+            op, seq, offset, length, data, memsync = item
+            if op != WRITE or self._refused(item):
+                if writes:
+                    self._start_writes(writes)
+                    writes = []
+                self._take(item)
+                continue
+            request = Request(WRITE, offset, length, data)
+            request.seq = seq
+            if memsync:
+                self.effects.replies.append((seq, 0, True, None))
+            writes.append(request)
+        if writes:
+            self._start_writes(writes)
+
+    def _start_writes(self, batch: list[Request]) -> None:
+        """These are good, and in order."""
+        generation, size_bytes = self._generation, 0
+        for request in batch:
+            request.mode = generation
+            size_bytes += request.length
+        self._writes[generation] = self._writes.get(generation, 0) + len(batch)
+        self._active += len(batch)
+        self._active_bytes += size_bytes
+        self.counters.writes += len(batch)
+        self.counters.write_bytes += size_bytes
+        self.effects.local += self._ranges.add_all(batch)
+
+    def _take_with_care(self, batch: list[WireRequest]) -> bool:
+        """One by one: our map is to be cleared before the first that touches the disk, or the primary does not say what
+        it copies. False: the rest waits for a durable write."""
+        for position, item in enumerate(batch):
+            opens = not self._opened and item[0] in DISK_OPERATIONS and not self._refused(item)
+            if opens:
+                self._open()
+            if opens or (self._guessing and self._must_mark(item)):
+                self._held.extend(batch[position:])
+                return False
+            self._take(item)
+        return True
+
     def _take(self, item: WireRequest) -> None:
         op, seq, offset, length, data, memsync = item
-        if op == WRITE and not self._refused(item):
-            self._take_write(Request(WRITE, offset, length, data), seq, memsync)
-            return
         if op not in DISK_OPERATIONS:
             self._take_other(item)
             return
@@ -299,16 +330,7 @@ class Secondary:
             self.counters.read_bytes += length
         else:
             self._count_write(request)
-        if self._ranges.add(request):
-            self.effects.local.append(request)
-
-    def _take_write(self, request: Request, seq: int, memsync: bool) -> None:
-        """A good WRITE: the hot path."""
-        request.seq = seq
-        self._active += 1
-        self._active_bytes += request.length
-        self._count_write(request)
-        if memsync:
+        if memsync and op == WRITE:
             self.effects.replies.append((seq, 0, True, None))
         if self._ranges.add(request):
             self.effects.local.append(request)
@@ -348,9 +370,15 @@ class Secondary:
             self.effects.local.append(request)
 
     def _flush_over(self, request: Request) -> None:
+        error = request.local_error
         took_s = self._now - self._flush_began_s.pop(request)
-        if not request.local_error:
+        if not error:
+            self._flushed_since_sync = True
             self._latency.add(latency.FLUSH, latency.LOCAL, took_s)
+        if error and error != errno.EOPNOTSUPP and not self.meta.unflushed:
+            self._marks[self._note_unflushed()] = (request.seq, error)
+        else:
+            self.effects.replies.append((request.seq, error, False, None))
 
     def _take_time(self, batch: list[Request]) -> None:
         """The local disk has carried these out."""
