@@ -37,12 +37,17 @@ _SEQ_HEAD = nv.encode([_SEQ])[:-8]
 _RECEIVED_FIELD = nv.encode([_RECEIVED])
 _SIZE_HEAD = nv.encode([_SIZE])[:-8]
 
-_PACK_PLAIN = struct.Struct("<19sQ").pack
+_PLAIN = struct.Struct("<19sQ")
+_PACK_PLAIN = _PLAIN.pack
+_UNPACK_PLAIN = _PLAIN.unpack_from
+_PLAIN_MESSAGE_BYTES = _PLAIN.size
 _PACK_RECEIVED = struct.Struct("<19sQ30s").pack
 _PACK_DATA = struct.Struct("<19sQ14sI4x").pack
 
 _VERSIONS = range(PROTOCOL_VERSION + 1)
 _PLAIN_PREFIXES = [HEADER.pack(version, _PLAIN_BYTES) + _SEQ_HEAD for version in _VERSIONS]
+_OUR_PLAIN_PREFIX = _PLAIN_PREFIXES[PROTOCOL_VERSION]
+"""Of most messages of a peer of our kind; others may fill what stands between a name and its value otherwise."""
 _RECEIVED_PREFIXES = [HEADER.pack(version, _RECEIVED_BYTES) + _SEQ_HEAD for version in _VERSIONS]
 _DATA_PREFIXES = [HEADER.pack(version, _DATA_BYTES) + _SEQ_HEAD for version in _VERSIONS]
 
@@ -112,6 +117,12 @@ class ReplyDecoder:
         unpack_header = HEADER.unpack_from
         read_plain = _PLAIN_LAYOUT.read
         while end - position >= HEADER_BYTES:
+            if end - position >= _PLAIN_MESSAGE_BYTES:
+                prefix, seq = _UNPACK_PLAIN(buffer, position)
+                if prefix == _OUR_PLAIN_PREFIX:
+                    append((seq, 0, False, None))
+                    position += _PLAIN_MESSAGE_BYTES
+                    continue
             version, body_bytes = unpack_header(buffer, position)
             body_at = position + HEADER_BYTES
             data_at = body_at + body_bytes

@@ -164,7 +164,21 @@ def _known_bodies() -> dict[int, tuple[_KnownBody, ...]]:
     return known
 
 
-_WRITE_LAYOUT = Layout([*_PLAIN_FIELDS, _SIZE])
+_WRITE_HEAD = nv.encode([nv.u8("cmd", _WRITE)]) + _head(nv.u64("seq", 0))
+_OUR_WRITES = {
+    _WRITE_BYTES: (
+        struct.Struct("<36sQ14sQ14sQ14sI4x").unpack_from,
+        (_WRITE_HEAD, _OFFSET_HEAD, _LENGTH_HEAD, _SIZE_HEAD),
+        False,
+    ),
+    _MEMSYNC_WRITE_BYTES: (
+        struct.Struct("<36sQ14sQ14sQ36sI4x").unpack_from,
+        (_WRITE_HEAD, _OFFSET_HEAD, _LENGTH_HEAD, _MEMSYNC_SIZE_HEAD),
+        True,
+    ),
+}
+"""Bodies of a WRITE byte for byte as `encode_requests` makes them, by size; others may fill what stands between a name
+and its value otherwise (layout.py)."""
 _PLAIN_LAYOUT = Layout(_PLAIN_FIELDS)
 _KNOWN_BODIES = _known_bodies()
 
@@ -189,7 +203,6 @@ class RequestDecoder:
         position = start
         max_data_bytes = self._max_data_bytes
         unpack_header = HEADER.unpack_from
-        read_write = _WRITE_LAYOUT.read
         while end - position >= HEADER_BYTES:
             version, body_bytes = unpack_header(buffer, position)
             body_at = position + HEADER_BYTES
@@ -199,15 +212,20 @@ class RequestDecoder:
             if data_at > end:
                 self.needed = HEADER_BYTES + body_bytes
                 return out, position - start
-            if body_bytes == _WRITE_BYTES:
-                values = read_write(buffer, body_at)
-                if values is not None:
-                    command, seq, offset, length, size = values
-                    next_at = data_at + size
-                    if size == length and next_at <= end and 0 < size <= max_data_bytes:
-                        append((command, seq, offset, length, buffer[data_at:next_at], False))
-                        position = next_at
-                        continue
+            ours = _OUR_WRITES.get(body_bytes)
+            if ours is not None:
+                unpack, constants, memsync = ours
+                head, seq, offset_head, offset, length_head, length, size_head, size = unpack(buffer, body_at)
+                next_at = data_at + size
+                if (
+                    (head, offset_head, length_head, size_head) == constants
+                    and size == length
+                    and next_at <= end
+                    and 0 < size <= max_data_bytes
+                ):
+                    append((_WRITE, seq, offset, length, buffer[data_at:next_at], memsync))
+                    position = next_at
+                    continue
             elif body_bytes == _PLAIN_BYTES:
                 values = _PLAIN_LAYOUT.read(buffer, body_at)
                 if values is not None:
