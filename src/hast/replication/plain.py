@@ -28,13 +28,6 @@ class PlainPath:
     def take(self, batch: list[Request]) -> None:
         """WRITEs of clients, in order."""
         core, writes = self._core, self._writes
-        size_bytes = 0
-        for request in batch:
-            size_bytes += request.length
-        core.counters.writes += len(batch)
-        core.counters.write_bytes += size_bytes
-        writes.active += len(batch)
-        writes.active_bytes += size_bytes
         if writes.closed:
             for request in batch:
                 writes.enter(request)

@@ -18,7 +18,6 @@ from hast.replication.core import (
     CLIENT,
     COMMAND,
     ENOTCONN,
-    ESHUTDOWN,
     FULLSYNC,
     MAP_OFFSET_BYTES,
     MEMSYNC,
@@ -28,6 +27,7 @@ from hast.replication.core import (
 )
 from hast.replication.disk_service import DiskService, full_map
 from hast.replication.handshake import PeerChanges
+from hast.replication.intake import Intake
 from hast.replication.joining import Joining
 from hast.replication.leaving import Leaving
 from hast.replication.pace import Slow
@@ -36,14 +36,12 @@ from hast.replication.promotion import as_led
 from hast.replication.reads import Reads
 from hast.replication.splitbrain import Changes, report, summary
 from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
-from hast.replication.types import DELETE, FLUSH, READ, WRITE, Effects, Lead, Metadata, Peer, Request, Store, WireReply
+from hast.replication.types import READ, Effects, Lead, Metadata, Peer, Request, Store, WireReply
 from hast.replication.watch import TICK_S, PeerWatch
 from hast.replication.writes import MAX_ACTIVE, Writes
 
 __all__ = ["MAX_ACTIVE", "Primary", "Settings"]
 
-BOTH = 2
-"""Answers that a write in one piece waits for: the local disk's and the peer's."""
 IDLE_CLEAN_S = 5.0
 SHORTEST_TICK_S = 0.005
 
@@ -97,6 +95,7 @@ class Primary:
         self._joining.writes = self.writes
         self._plain = PlainPath(self.core, self.writes)
         self._reads = Reads(self.core, self.writes.finish)
+        self._intake = Intake(self.core, self.writes, self._plain, self._reads)
         self._watch = PeerWatch(self.core)
         self.standing = self.writes.standing
         self.standing.told(lead, force)
@@ -138,25 +137,9 @@ class Primary:
 
     def submit(self, batch: list[Request], now: float) -> None:
         """Take client requests, in order."""
-        core, writes = self.core, self.writes
-        core.now = writes.last_client_s = now
+        self.core.now = self.writes.last_client_s = now
         self.map.clock += 1
-        plain: list[Request] = []
-        for request in batch:
-            if request.op == WRITE:
-                plain.append(request)
-                continue
-            if plain:
-                self._plain.take(plain)
-                plain = []
-            self._take_other(request)
-        if plain:
-            self._plain.take(plain)
-        if batch[-1].op == READ:
-            if now >= core.pace.reads.at_s:
-                self._sample_read(batch[-1], now)
-        elif now >= core.pace.sample_at_s:
-            self._sample_write(now)
+        self._intake.take(batch)
         self._settle()
 
     def local_done(self, batch: list[Request], now: float) -> None:
@@ -481,50 +464,6 @@ class Primary:
             "latency": core.pace.latency.status(),
             "at_risk_bytes": self.writes.at_risk_bytes(),
         }
-
-    def _take_other(self, request: Request) -> None:
-        """Anything of a client but a WRITE."""
-        counters = self.core.counters
-        op = request.op
-        self.writes.active += 1
-        self.writes.active_bytes += request.length
-        if op == READ:
-            counters.reads += 1
-            counters.read_bytes += request.length
-            if self.writes.draining:
-                self.writes.finish(request, ESHUTDOWN)
-            else:
-                self._reads.enter(request)
-        elif op == FLUSH:
-            counters.flushes += 1
-            self.writes.enter_flush(request)
-        elif op == DELETE:
-            counters.deletes += 1
-            counters.delete_bytes += request.length
-            self.writes.enter(request)
-        else:
-            counters.writes += 1
-            counters.write_bytes += request.length
-            self.writes.enter(request)
-
-    def _sample_write(self, now: float) -> None:
-        """Take the time of the write that is about to go to both copies, or to the local one, if it is a client's."""
-        core = self.core
-        remote, local = core.effects.remote, core.effects.local
-        seq = remote[-1][1] if remote else 0
-        request = core.pending.get(seq) if seq else local[-1] if local else None
-        if request is None or request.op != WRITE or request.owner != CLIENT or not core.local_ok:
-            return
-        if request.left == (BOTH if seq else 1):
-            core.pace.sample(request, seq, now, compare=bool(seq) and not self.sync.active)
-
-    def _sample_read(self, request: Request, now: float) -> None:
-        """Take the time of this read, which is about to go to one of the copies, if it goes in one piece."""
-        core, reads = self.core, self.core.pace.reads
-        if core.effects.local and core.effects.local[-1] is request:
-            reads.begin(now, request)
-        elif request.left == 1 and core.pending.get(core.last_seq) is request:
-            reads.begin(now, None, core.last_seq)
 
     # -- the rest -------------------------------------------------------------------------------------------------
 
