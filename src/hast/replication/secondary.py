@@ -7,7 +7,6 @@ Calls come from the shell in batches; after each call the shell drains `effects`
 from __future__ import annotations
 
 import errno
-from collections import deque
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -19,6 +18,7 @@ from hast.replication.answer import Answer
 from hast.replication.answer import SecondHello as SecondHello
 from hast.replication.answer import SecondReply as SecondReply
 from hast.replication.core import MAP_OFFSET_BYTES, Counters
+from hast.replication.flush_order import FlushOrder
 from hast.replication.latency import Latency, Sample
 from hast.replication.promotion import as_led
 from hast.replication.ranges import RangeTable
@@ -99,10 +99,7 @@ class Secondary:
         """Job → (seq, errno) of what is answered when it is done."""
         self._active = 0
         self._active_bytes = 0
-        self._generation = 0
-        self._writes: dict[int, int] = {}
-        """Flush generation → writes of it under way."""
-        self._flushes: deque[tuple[int, Request]] = deque()
+        self._order = FlushOrder()
         self._told_s: dict[int, float] = {}
         """Operation → when its failure was last reported."""
         self._guessing = Feature.SYNC_MARK not in self._features
@@ -185,7 +182,8 @@ class Secondary:
             self._take_time(batch)
         self._active -= len(batch)
         replies = self.effects.replies
-        ordered: list[Request] = []
+        ended: list[Request] = []
+        changes: list[Request] = []
         for request in batch:
             self._active_bytes -= request.length
             error = request.local_error
@@ -197,12 +195,14 @@ class Secondary:
                 continue
             replies.append((request.seq, error, False, request.data if op == READ and not error else None))
             request.data = None
+            ended.append(request)
             if op != READ:
-                self._write_over(request)
-            ordered.append(request)
-        if ordered:
-            self.effects.local += self._ranges.release_all(ordered)
-        if self._flushes:
+                changes.append(request)
+        if self._guessing:
+            self._note_sync_answered(changes)
+        self._order.changes_ended(changes)
+        self.effects.local += self._ranges.release_all(ended)
+        if self._order.waiting:
             self._start_flushes()
 
     def stored(self, job: Store, error: int, now: float) -> None:
@@ -283,11 +283,10 @@ class Secondary:
 
     def _start_writes(self, batch: list[Request]) -> None:
         """These are good, and in order."""
-        generation, size_bytes = self._generation, 0
+        size_bytes = 0
         for request in batch:
-            request.mode = generation
             size_bytes += request.length
-        self._writes[generation] = self._writes.get(generation, 0) + len(batch)
+        self._order.changes_begin(batch)
         self._active += len(batch)
         self._active_bytes += size_bytes
         self.counters.writes += len(batch)
@@ -317,57 +316,45 @@ class Secondary:
             return
         request = Request(op, offset, length, data)
         request.seq = seq
+        if self._guessing and seq == REFERENCE_SYNC_SEQ and op not in (READ, FLUSH):
+            self._sync_writes += 1
+        if op == WRITE:
+            if memsync:
+                self.effects.replies.append((seq, 0, True, None))
+            self._start_writes([request])
+            return
         self._active += 1
         self._active_bytes += length
+        counters = self.counters
         if op == FLUSH:
-            self.counters.flushes += 1
-            self._generation += 1
-            self._flushes.append((self._generation, request))
+            counters.flushes += 1
+            self._order.add(request)
             self._start_flushes()
             return
         if op == READ:
-            self.counters.reads += 1
-            self.counters.read_bytes += length
+            counters.reads += 1
+            counters.read_bytes += length
+        elif op == DELETE:
+            counters.deletes += 1
+            counters.delete_bytes += length
+            self._order.changes_begin([request])
         else:
-            self._count_write(request)
-        if memsync and op == WRITE:
-            self.effects.replies.append((seq, 0, True, None))
+            counters.writes += 1
+            counters.write_bytes += length
+            self._order.changes_begin([request])
         if self._ranges.add(request):
             self.effects.local.append(request)
 
-    def _count_write(self, request: Request) -> None:
-        generation = request.mode = self._generation
-        self._writes[generation] = self._writes.get(generation, 0) + 1
-        counters = self.counters
-        if request.op == DELETE:
-            counters.deletes += 1
-            counters.delete_bytes += request.length
-        else:
-            counters.writes += 1
-            counters.write_bytes += request.length
-        if self._guessing and request.seq == REFERENCE_SYNC_SEQ:
-            self._sync_writes += 1
-
-    def _write_over(self, request: Request) -> None:
-        if self._guessing and request.seq == REFERENCE_SYNC_SEQ:
-            self._sync_writes -= 1
-            self._sync_seen_s = self._now
-        generation = request.mode
-        left = self._writes[generation] - 1
-        if left:
-            self._writes[generation] = left
-        else:
-            del self._writes[generation]
+    def _note_sync_answered(self, batch: list[Request]) -> None:
+        for request in batch:
+            if request.seq == REFERENCE_SYNC_SEQ:
+                self._sync_writes -= 1
+                self._sync_seen_s = self._now
 
     def _start_flushes(self) -> None:
-        """A flush starts when every write that came before it is over; later writes do not wait for it."""
-        while self._flushes:
-            generation, request = self._flushes[0]
-            if any(earlier < generation for earlier in self._writes):
-                return
-            self._flushes.popleft()
-            self._flush_began_s[request] = self._now
-            self.effects.local.append(request)
+        for flush in self._order.due():
+            self._flush_began_s[flush] = self._now
+            self.effects.local.append(flush)
 
     def _flush_over(self, request: Request) -> None:
         error = request.local_error
