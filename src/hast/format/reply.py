@@ -21,6 +21,8 @@ from hast.format.nv import Buffer, NvType
 WireReply: TypeAlias = tuple[int, int, bool, Buffer | None]
 """(seq, error, received, data): error is a Linux errno, 0 for success; seq is 0 where the message has none."""
 
+_NO_CHECKSUM, _NO_COMPRESSION, _LZF = Checksum.NONE, Compression.NONE, Compression.LZF
+"""Looked up here: in Python 3.11 a member of an enumeration costs as much as packing a message."""
 _SEQ = nv.u64("seq", 0)
 _RECEIVED = nv.i8("received", 1)
 _SIZE = nv.u32("size", 0)
@@ -63,9 +65,9 @@ def encode_replies(
     append = out.append
     plain_prefix = _PLAIN_PREFIXES[version]
     received_prefix = _RECEIVED_PREFIXES[version]
-    raw = checksum == Checksum.NONE
-    uncompressed = compression == Compression.NONE
-    holes_only = compression != Compression.LZF
+    raw = checksum == _NO_CHECKSUM
+    uncompressed = compression == _NO_COMPRESSION
+    holes_only = compression != _LZF
     for seq, error, received, data in batch:
         if error == 0 and data is None:
             if received:

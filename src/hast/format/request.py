@@ -37,6 +37,8 @@ WireRequest: TypeAlias = tuple[int, int, int, int, Buffer | None, bool]
 `data` is None for a message without a data block, and for a WRITE whose block is not `length` bytes long.
 """
 
+_NO_CHECKSUM, _NO_COMPRESSION, _LZF = Checksum.NONE, Compression.NONE, Compression.LZF
+"""Looked up here: in Python 3.11 a member of an enumeration costs as much as packing a message."""
 _WRITE = int(Command.WRITE)
 _KEEPALIVE = int(Command.KEEPALIVE)
 
@@ -97,9 +99,9 @@ def encode_requests(
     plain_prefixes = _PLAIN_PREFIXES[version]
     write_prefix = _WRITE_PREFIXES[version]
     memsync_prefix = _MEMSYNC_WRITE_PREFIXES[version]
-    raw = checksum == Checksum.NONE
-    uncompressed = compression == Compression.NONE
-    holes_only = compression != Compression.LZF
+    raw = checksum == _NO_CHECKSUM
+    uncompressed = compression == _NO_COMPRESSION
+    holes_only = compression != _LZF
     for command, seq, offset, length, data, memsync in batch:
         if command != _WRITE:
             if command == _KEEPALIVE:
