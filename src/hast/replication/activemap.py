@@ -45,7 +45,7 @@ class Activemap:
         self.armed.merge(image)
         self._image = bytearray(mapsize_bytes)
         self._image[: len(self.armed.data)] = self.armed.data
-        self._changed: tuple[int, int] | None = None
+        self.changed: tuple[int, int] | None = None
         """The first and the last unit of the image that the disk does not show yet."""
         self.arming = Bitmap(self.extents)
         self.inflight: dict[int, int] = {}
@@ -244,12 +244,12 @@ class Activemap:
 
     def take_image(self) -> tuple[int, bytes] | None:
         """What has to be written to make the disk's map equal to the image: (offset within the map, bytes)."""
-        if self._changed is None:
+        if self.changed is None:
             return None
-        first, last = self._changed
+        first, last = self.changed
         start = first * self._unit_bytes
         end = min((last + 1) * self._unit_bytes, self.mapsize_bytes)
-        self._changed = None
+        self.changed = None
         self.updates += 1
         return start, bytes(self._image[start:end])
 
@@ -276,6 +276,6 @@ class Activemap:
     def _touch(self, first: int, last: int) -> None:
         """The image changed from this extent to that one."""
         low, high = (first >> 3) // self._unit_bytes, (last >> 3) // self._unit_bytes
-        if self._changed is not None:
-            low, high = min(low, self._changed[0]), max(high, self._changed[1])
-        self._changed = low, high
+        if self.changed is not None:
+            low, high = min(low, self.changed[0]), max(high, self.changed[1])
+        self.changed = low, high

@@ -38,7 +38,7 @@ class Arming:
     def store(self) -> None:
         """Bring the map on the disk up to date, if it is not and no job is under way."""
         core = self._core
-        if self._job is not None:
+        if self._job is not None or not core.map.changed:
             return
         image = core.map.take_image()
         if image is None:
