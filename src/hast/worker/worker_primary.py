@@ -27,10 +27,10 @@ from hast.worker.disk import opener
 from hast.worker.disk.flush_witness import Locker
 from hast.worker.disk.patient_open import NoAnswer, open_and_read
 from hast.worker.disk.provider_open import ProviderError, open_provider
-from hast.worker.disk_change import DiskChange
+from hast.worker.disk_change import Source, disk_change
 from hast.worker.export.export import NbdExport
 from hast.worker.interfaces import Client, FrontEnd
-from hast.worker.link.primary_link import Outcome, PrimaryLink, Stage
+from hast.worker.link.primary_link import SETTLING, Outcome, PrimaryLink
 from hast.worker.orphan_watch import OrphanWatch
 from hast.worker.reactor import EpollReactor
 from hast.worker.start_gate import StartGate
@@ -79,7 +79,7 @@ class PrimaryWorker(Worker):
         self._gate: StartGate | None = None
         self._sync_rate_bytes_s = self.resource.sync_rate_bytes_s
         self._stop_deadline_s = 0.0
-        self._disk_change = DiskChange(self, self.resource.name)
+        self._disk_change = disk_change(self, self.resource.name)
         self._orphan_watch = OrphanWatch(reactor, self.end_orphaned)
 
     # -- start
@@ -257,7 +257,8 @@ class PrimaryWorker(Worker):
         """Requests to the peer first, so that both copies work at the same time; then answers to clients."""
         link = self._link
         assert link is not None
-        self.note_lead(effects)
+        if effects.lead is not None:
+            self.note_lead(effects)
         if effects.remote:
             remote, effects.remote = effects.remote, []
             link.send(remote)
@@ -271,7 +272,7 @@ class PrimaryWorker(Worker):
         if effects.drop is not None:
             drop, effects.drop = effects.drop, None
             link.drop(drop.reason, drop.in_order)
-        if link.stage is Stage.SETTLING:
+        if link.stage is SETTLING:
             link.pump()
         if self._congested and not self._full():
             self._congested = False
@@ -303,7 +304,8 @@ class PrimaryWorker(Worker):
             return True
         elif do == "may-change-disk":
             open_by, over = self._opening(self._refuser(message.get("id")))
-            self._disk_change.may(str(message.get("order")), str(message.get("path") or ""), open_by, over)
+            source = Source(str(message.get("path") or ""), open_by)
+            self._disk_change.may(str(message.get("order")), source, over)
             return True
         elif do == "withhold":
             engine.withhold(bool(message.get("in_use")), now)
@@ -324,9 +326,9 @@ class PrimaryWorker(Worker):
         if do == "detach-disk":
             self._disk_change.detach(over)
         elif do == "attach-disk":
-            self._disk_change.attach(self.resource.local, open_by, over)
+            self._disk_change.attach(Source(self.resource.local, open_by), over)
         else:
-            self._disk_change.replace(path, open_by, over)
+            self._disk_change.replace(Source(path, open_by), over)
 
     def _opening(self, answer: Callable[[str], None]) -> tuple[opener.Open, Callable[[str], None]]:
         """How the disk of the order at hand is opened, and its answer, after which nobody opens it any more."""
@@ -553,7 +555,7 @@ def _clients(front_end: FrontEnd) -> int:
 def _answer(finished: list[Request]) -> None:
     """Give each client its requests, in one call."""
     first = finished[0].client
-    if all(request.client is first for request in finished):
+    if not [request for request in finished if request.client is not first]:
         first.completed(finished)
         return
     by_client: dict[Client, list[Request]] = {}

@@ -114,6 +114,11 @@ class LocalProvider:
             index += 1
             op = request.op
             if op == WRITE:
+                if inline and self._writes_inline:
+                    after = self._write_plainly(batch, index - 1, finished, now_s)
+                    if after >= index:
+                        index, inline = after, now_s >= self._slow_until_s
+                        continue
                 run = [request]
                 if index < count and batch[index].offset == request.offset + request.length:
                     index = self._extend(run, batch, index)
@@ -133,6 +138,41 @@ class LocalProvider:
         if self._flush_waiting and not self._flush_running:
             self._start_flush()
         return finished
+
+    def _write_plainly(self, batch: list[Request], start: int, finished: list[Request], now_s: float) -> int:
+        """From `start` on: WRITEs that stand alone, each by one system call, until one is none or does not go smoothly.
+
+        Returns the place of that one, which is as if it had not been tried. `now_s`: no later than the first begins.
+        """
+        fd, base, flags = self._fd, self._base, self._write_flags
+        place, last = start, len(batch) - 1
+        while place <= last:
+            request = batch[place]
+            offset, length = request.offset, request.length
+            if request.op != WRITE or (place < last and batch[place + 1].offset == offset + length):
+                break
+            try:
+                if flags:
+                    written = os.pwritev(fd, [_data(request)], base + offset, flags)
+                else:
+                    written = os.pwrite(fd, _data(request), base + offset)
+            except OSError:
+                break
+            if written != length:
+                break
+            finished.append(request)
+            place += 1
+            began_s, now_s = now_s, time.monotonic()
+            if now_s - began_s > SLOW_WRITE_S:
+                self._be_slow(now_s)
+                break
+        if self._write_credit < NOWAIT_CREDIT:
+            self._write_credit = min(NOWAIT_CREDIT, self._write_credit + place - start)
+        return place
+
+    def _be_slow(self, now_s: float) -> None:
+        """A write into the page cache took long: others that wait for this thread are not to."""
+        self._slow_until_s = now_s + SLOW_PERIOD_S
 
     @staticmethod
     def _extend(run: list[Request], batch: list[Request], index: int) -> int:
@@ -187,7 +227,7 @@ class LocalProvider:
         now_s = time.monotonic()
         if now_s - began_s <= SLOW_WRITE_S:
             return True
-        self._slow_until_s = now_s + SLOW_PERIOD_S
+        self._be_slow(now_s)
         return False
 
     def _write_later(self, run: list[Request], skip: int) -> None:
