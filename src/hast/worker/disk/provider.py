@@ -151,6 +151,8 @@ class LocalProvider:
             offset, length = request.offset, request.length
             if request.op != WRITE or (place < last and batch[place + 1].offset == offset + length):
                 break
+            if not flags and reads_first(fd, base + offset, length):
+                break
             try:
                 if flags:
                     written = os.pwritev(fd, [_data(request)], base + offset, flags)

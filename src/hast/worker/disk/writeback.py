@@ -29,6 +29,8 @@ def reads_first(fd: int, offset: int, size_bytes: int) -> bool:
     """Whether a plain write sleeps until the disk has read a page of which it covers a part only. A block device is
     read by pages, whatever its sectors are."""
     end = offset + size_bytes
+    if not (offset | end) % mmap.PAGESIZE:
+        return False
     parts = [at for at, edge in ((offset, offset), (end - 1, end)) if edge % mmap.PAGESIZE]
     return not all(_is_cached(fd, at) for at in parts)
 
