@@ -34,6 +34,18 @@ def link_cable(pair: Pair, master: Host, slave: Host) -> Mend:
 
 
 def both_cables(pair: Pair, master: Host, slave: Host) -> Mend:
+    """They are put back when the host that is cut off has let go."""
+    plug = _pull(pair, master, ground.PUB, ground.REPL)
+
+    def mend() -> None:
+        pair.wait_let_go(master)
+        plug()
+
+    return mend
+
+
+def cables_out_and_in(pair: Pair, master: Host, slave: Host) -> Mend:
+    """They are put back as soon as the other serves."""
     return _pull(pair, master, ground.PUB, ground.REPL)
 
 
@@ -117,7 +129,7 @@ def link_then_master(pair: Pair, master: Host, slave: Host) -> Mend:
 
 
 def slave_then_master(pair: Pair, master: Host, slave: Host) -> Mend:
-    slave.power_off()
+    _cut(pair, slave)
     _write_on(pair)
     power = _power(pair, master)
     pair.cluster.boot(slave)
@@ -125,14 +137,14 @@ def slave_then_master(pair: Pair, master: Host, slave: Host) -> Mend:
 
 
 def both_power(pair: Pair, master: Host, slave: Host) -> Mend:
-    _both_off(master, slave)
+    _cut(pair, slave, master)
     for host in (master, slave):
         pair.cluster.boot(host)
     return nothing
 
 
 def both_power_one_boots(pair: Pair, master: Host, slave: Host) -> Mend:
-    _both_off(master, slave)
+    _cut(pair, slave, master)
     pair.cluster.boot(slave)
     return lambda: pair.cluster.boot(master)
 
@@ -171,6 +183,7 @@ ACTIONS: dict[str, Callable[[Pair, Host, Host], Mend]] = {
         arbiter_lost,
         link_then_master,
         slave_then_master,
+        cables_out_and_in,
         both_power,
         both_power_one_boots,
         arbiter_then_master,
@@ -184,12 +197,16 @@ def _pull(pair: Pair, host: Host, *networks: str) -> Mend:
 
 
 def _power(pair: Pair, host: Host) -> Mend:
-    host.power_off()
+    _cut(pair, host)
     return lambda: pair.cluster.boot(host)
 
 
-def _both_off(master: Host, slave: Host) -> None:
-    for host in (slave, master):
+def _cut(pair: Pair, *hosts: Host) -> None:
+    """No kernel is left that would close the host's connections, so none may."""
+    for host in hosts:
+        for network in (ground.PUB, ground.REPL):
+            pair.lab.cable(host.name, network).pull()
+    for host in hosts:
         host.power_off()
 
 

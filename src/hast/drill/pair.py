@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from types import TracebackType
 
@@ -25,6 +26,8 @@ ARBITERS_OF_OURS = (ArbiterKind.WITNESS, ArbiterKind.ETCD)
 RESTART_S = {"hastd": 0.5, "carpd": 1.0, "hast-devd": 2.0}
 """RestartSec of the units."""
 CONTENT_S = 60.0
+LET_GO_S = 60.0
+AFTER_LET_GO_S = 1.0
 
 
 def missing_programs() -> list[str]:
@@ -73,6 +76,7 @@ class Pair:
         self._throw_away()
         for host in self.hosts:
             host.power_on()
+            host.path("/etc/carp.conf").chmod(0o600)
         self._exchange_keys()
         if self.arbitrated:
             self.start_arbiter()
@@ -128,7 +132,7 @@ class Pair:
                 host.path("/etc/hast.conf").write_text(text)
 
     def _fill(self) -> None:
-        """Pools over devices of the first host, which are given up again. Both hosts are as at their first boot then."""
+        """Pools over devices of the first host, given up again. Both hosts are as at their first boot then."""
         first, second = self.hosts
         second.run("hastctl role secondary all", timeout_s=CONTENT_S)
         done = first.run("hastctl role primary --force all", timeout_s=CONTENT_S)
@@ -153,6 +157,14 @@ class Pair:
         except LabError:
             return
 
+    def wait_let_go(self, host: Host) -> None:
+        """Until nothing on this host is primary any more, or for as long as may be."""
+        try:
+            host.wait_for("no primary", lambda: "primary" not in self.cluster.roles(host).values(), LET_GO_S)
+            time.sleep(AFTER_LET_GO_S)
+        except LabError:
+            return
+
     # --- looking ----------------------------------------------------------------------------------------------------
 
     def masters(self) -> list[Host]:
@@ -166,7 +178,7 @@ class Pair:
             return ["two masters: both hosts hold the shared address" if masters else "no master: no host does"]
         master = masters[0]
         slave = self.cluster.other(master)
-        found = [*self._roles(master, "primary"), *self._roles(slave, "secondary")]
+        found = [*self._roles(master, "primary"), *self._roles(slave, "secondary"), *self._hearing(slave)]
         for name, entry in status(master).items():
             if entry.get("role") != "primary":
                 continue
@@ -180,6 +192,18 @@ class Pair:
         if not self.serves(master):
             found.append(f"not served: nothing answers on the shared address of {self.label(master)}")
         return found
+
+    def _hearing(self, slave: Host) -> list[str]:
+        """The backup has to hear the master, and to believe it."""
+        for vhid in carp_status(slave).get("vhids") or ():
+            strangers = (vhid.get("counts") or {}).get("bad_auth")
+            if strangers:
+                return [
+                    f"not believed: {self.label(slave)} takes the advertisements of {vhid['name']} for a stranger's"
+                ]
+            if vhid.get("state") == "BACKUP" and not vhid.get("master"):
+                return [f"not heard: {self.label(slave)} hears no advertisement of {vhid['name']}"]
+        return []
 
     def _roles(self, host: Host, wanted: str) -> list[str]:
         if not host.is_on:

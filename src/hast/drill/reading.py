@@ -1,4 +1,4 @@
-"""Reads a site: the four files of this node, and of the other where a folder with them is given. Opens files, nothing else."""
+"""Reads a site: the four files of this node, and of the other where a folder with them is given. Only opens files."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 from hast.drill.decisions.outcome import Outcome, judge, longest_gap_s, phases
 from hast.drill.decisions.review import Finding
@@ -150,7 +151,7 @@ class Rehearsal:
         masters = self.pair.masters()
         if len(masters) == 1:
             outcome.then = self.pair.label(masters[0])
-            served_s = next((b for a, b in zip(times, times[1:], strict=False) if b - a == outcome.pause_s), struck_s)
+            served_s = next((b for a, b in pairwise(times) if b - a == outcome.pause_s), struck_s)
             log = self.pair.told(struck_s, lambda text: True)
             outcome.phases = phases(log, masters[0].name, struck_s, served_s)
 

@@ -360,10 +360,7 @@ class Cluster:
             running.wait(timeout_s=60)
         for host in self.pair:
             host.run("hastctl role init --force all", check=True, timeout_s=60)
-        return {
-            name: [data_digest(host, name, self.disks[name]) for host in self.pair]
-            for name in self.resources
-        }
+        return {name: [data_digest(host, name, self.disks[name]) for host in self.pair] for name in self.resources}
 
     def timeline(self, since_s: float) -> list[str]:
         """What all hosts logged after this moment, with seconds from it, in order."""

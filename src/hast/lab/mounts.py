@@ -1,8 +1,8 @@
 """The file system of a lab host: a small root of its own over the machine's programs.
 
 Runs inside the host's new mount namespace, before anything else does. What a host may write to (`/`, /dev, /etc, /run,
-/var) is its own; programs, /home and /tmp are the machine's. A sealed host has a /tmp of its own, cannot write to what is
-the machine's, and has no node of the machine's disks.
+/var) is its own; programs, /home and /tmp are the machine's. A sealed host has a /tmp of its own, cannot write to what
+is the machine's, and has no node of the machine's disks.
 """
 
 from __future__ import annotations

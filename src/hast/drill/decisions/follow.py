@@ -1,8 +1,8 @@
 """What follows the master, made into what the lab can run: failover.conf and devd.conf. No I/O.
 
-Pools become pools over the lab's devices; every command of the site (services, hooks, actions) is replaced, because what
-it would do here is anybody's guess. Where there is a pool, the drill's own volume in it is what clients write to; else
-the first resource, by NBD.
+Pools become pools over the lab's devices; every command of the site (services, hooks, actions) is replaced, because
+what it would do here is anybody's guess. Where there is a pool, the drill's own volume in it is what clients write to;
+else the first resource, by NBD.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hast.config.devd_model import Match, Rule
 from hast.config.failover_model import NbdExport, Pool, PoolKind
@@ -186,7 +187,7 @@ def failover_verb(action: str) -> str | None:
         words = shlex.split(action)
     except ValueError:
         return None
-    for program, verb in zip(words, words[1:], strict=False):
+    for program, verb in pairwise(words):
         if "failover" in program.rsplit("/", 1)[-1] and verb in _VERBS:
             return verb
     return None

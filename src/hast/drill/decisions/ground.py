@@ -1,4 +1,6 @@
-"""The ground that the lab offers to a drill, by name: hosts, networks, addresses, devices. What is generated holds nothing else."""
+"""The ground that the lab offers to a drill: hosts, networks, addresses, devices, paths. What is generated names
+nothing else.
+"""
 
 from __future__ import annotations
 

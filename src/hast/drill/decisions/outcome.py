@@ -13,6 +13,8 @@ from hast.drill.decisions.steps import Kind, Step, Wants
 HINTS = {
     "two masters": "carp.conf: pass, vhid and address of both nodes; the network between them",
     "no master": "carp.conf: interface and vhid",
+    "not believed": "carp.conf: pass and address of both nodes",
+    "not heard": "carp.conf: vhid and interface of both nodes",
     "roles": "failover.conf: resources, pool, timeouts; devd.conf: the rules for this address",
     "no hastd": "hast.conf",
     "not connected": "hast.conf: remote, listen, tls and fingerprint of both nodes",
@@ -83,7 +85,9 @@ def judge(outcome: Outcome, findings: Sequence[Finding]) -> None:
 
 def suspects(kind: Kind, complaints: Iterable[str], findings: Sequence[Finding]) -> list[str]:
     """Findings that explain such a step, the heaviest first; then where to look by what was seen."""
-    named = [f"{each.setting}: {each.text}" for each in findings if kind in each.explains and each.weight is not Weight.PRICE]
+    named = [
+        f"{each.setting}: {each.text}" for each in findings if kind in each.explains and each.weight is not Weight.PRICE
+    ]
     words = dict.fromkeys(text.partition(":")[0] for text in complaints)
     return [*named, *(f"look at {HINTS[word]}" for word in words if word in HINTS and not named)]
 
@@ -94,7 +98,9 @@ def suspects(kind: Kind, complaints: Iterable[str], findings: Sequence[Finding])
 def longest_gap_s(times: Sequence[float], since_s: float, until_s: float | None = None) -> float:
     """Between two acknowledged writes, of which the later came after `since_s` and the earlier before `until_s`."""
     last = float("inf") if until_s is None else until_s
-    return max((later - earlier for earlier, later in pairwise(times) if later >= since_s and earlier <= last), default=0.0)
+    return max(
+        (later - earlier for earlier, later in pairwise(times) if later >= since_s and earlier <= last), default=0.0
+    )
 
 
 MARKS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -106,7 +112,7 @@ MARKS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 def phases(log: Iterable[tuple[float, str]], host: str, struck_s: float, served_s: float) -> tuple[Phase, ...]:
-    """From the failure to the first acknowledged write, cut at what the new master logged; nothing if it logged none."""
+    """From the failure to the first acknowledged write, cut at what the new master logged; empty if it logged less."""
     lines = sorted(line for line in log if struck_s <= line[0] <= served_s)
     cuts: list[tuple[str, float]] = []
     for name, pattern in MARKS:

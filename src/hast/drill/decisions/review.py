@@ -1,13 +1,13 @@
 """What is wrong with a site before anything is tried: both nodes' views held against each other. No I/O.
 
-`hastctl check`, `failover check` and `carpd -t` look at one file of one node; here the mistakes between files and between
-nodes are named. Each finding says which steps of a rehearsal it would explain.
+`hastctl check`, `failover check` and `carpd -t` look at one file of one node; here the mistakes between files and
+between nodes are named. Each finding says which steps of a rehearsal it would explain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from hast.config.address import AddressError, parse_address
@@ -21,7 +21,6 @@ from hast.format.constants import Replication
 
 SHORT_TIMEOUT_S = 2
 """A connection is given up before TCP has sent a lost segment a third time."""
-HASTY_DETECTION_S = 1.0
 
 
 class Weight(StrEnum):
@@ -51,9 +50,23 @@ LINK = frozenset({"start", "move", "link", "hiccup"})
 
 def review(site: Site) -> tuple[Finding, ...]:
     """All findings, the heaviest first."""
-    found = [finding for look in LOOKS for finding in look(site)]
+    found = _merged([finding for look in LOOKS for finding in look(site)], [node.name for node in site.nodes])
     order = list(Weight)
     return tuple(sorted(found, key=lambda finding: order.index(finding.weight)))
+
+
+def _merged(findings: list[Finding], names: list[str]) -> list[Finding]:
+    """What is said of both nodes is said once."""
+    merged: list[Finding] = []
+    for finding in findings:
+        name, _, rest = finding.text.partition(": ")
+        said = [replace(finding, text=f"{each}: {rest}") for each in names if name in names]
+        both = replace(finding, text=f"both nodes: {rest}")
+        if not said or not all(each in findings for each in said):
+            merged.append(finding)
+        elif both not in merged:
+            merged.append(both)
+    return merged
 
 
 def mistake(setting: str, text: str, explains: Iterable[str] = EVERY_MOVE) -> Finding:
@@ -73,9 +86,7 @@ def price(setting: str, text: str) -> Finding:
 
 def _pairs(site: Site) -> Iterator[tuple[VirtualHost, VirtualHost]]:
     """The same vhid on both nodes."""
-    one, two = (
-        {(group.vhid, number): group for number, group in enumerate(_sorted(node))} for node in site.nodes
-    )
+    one, two = ({(group.vhid, number): group for number, group in enumerate(_sorted(node))} for node in site.nodes)
     for key in one.keys() & two.keys():
         yield one[key], two[key]
 
@@ -96,7 +107,7 @@ def same_password(site: Site) -> Iterator[Finding]:
     """Each would take the other for a stranger."""
     for one, two in _pairs(site):
         if one.password != two.password:
-            text = "the two nodes have different passwords: neither believes the other, and both become master"
+            text = "the two nodes have different passwords: neither believes the other's advertisements"
             yield mistake(f"carp.conf, vhid {one.vhid}, pass", text)
 
 
@@ -104,7 +115,7 @@ def same_addresses(site: Site) -> Iterator[Finding]:
     """The addresses are part of what is signed."""
     for one, two in _pairs(site):
         if {each.ip for each in one.addresses} != {each.ip for each in two.addresses}:
-            text = "the two nodes list different addresses: neither believes the other, and both become master"
+            text = "the two nodes list different addresses: neither believes the other's advertisements"
             yield mistake(f"carp.conf, vhid {one.vhid}, address", text)
 
 
@@ -234,11 +245,11 @@ def something_is_served(site: Site) -> Iterator[Finding]:
 def same_follow(site: Site) -> Iterator[Finding]:
     """Both have to bring up the same."""
     one, two = (node.failover for node in site.nodes)
-    for what, names in (
-        ("pools", lambda own: {pool.name for pool in own.pools}),
-        ("services", lambda own: {service.name for service in own.services}),
-    ):
-        mine, theirs = names(one), names(two)
+    sets = {
+        "pools": [{pool.name for pool in own.pools} for own in (one, two)],
+        "services": [{service.name for service in own.services} for own in (one, two)],
+    }
+    for what, (mine, theirs) in sets.items():
         if mine != theirs:
             odd = ", ".join(sorted(mine ^ theirs))
             yield mistake(f"failover.conf, {what}", f"{odd}: only on one of the nodes: it does not survive a fail-over")
@@ -253,7 +264,9 @@ def timeouts(site: Site) -> Iterator[Finding]:
         seen.add(resource.timeout_s)
         setting = f"hast.conf, timeout {resource.timeout_s}"
         if resource.timeout_s <= SHORT_TIMEOUT_S:
-            text = "too short: a hiccup of the network of a second or two ends replication, and each time one copy is old"
+            text = (
+                "too short: a hiccup of the network of a second or two ends replication, and each time one copy is old"
+            )
             yield mistake(setting, text, {"hiccup", "link"})
         elif resource.timeout_s > 5:
             text = f"clients of the master wait up to {resource.timeout_s} s when the other vanishes without a word"

@@ -1,4 +1,4 @@
-"""The proof that a generated configuration knows nothing of this machine: read back by the parsers that the daemons use,
+"""The proof that a generated configuration knows nothing of this machine: read back by the parsers of the daemons,
 then every path, every address and every word that looks like one is held against the ground. No I/O.
 """
 

@@ -58,14 +58,16 @@ SINGLE: tuple[Step, ...] = (
     Step("switch", Kind.MOVE, "planned switch: carpctl state backup on the master", Wants.OTHER),
     Step("client_cable", Kind.MOVE, "cable of the client network pulled from the master", Wants.OTHER),
     Step("master_power", Kind.MOVE, "power cut of the master", Wants.OTHER),
-    Step("both_cables", Kind.MOVE, "all cables pulled from the master", Wants.OTHER),
+    Step("both_cables", Kind.MOVE, "all cables pulled from the master, back when it has let go", Wants.OTHER),
     Step("link_cable", Kind.LINK, "replication cable pulled from the master", Wants.SAME),
     Step("hiccup", Kind.HICCUP, f"replication silent for {HICCUP_S:g} s", Wants.SAME, "still connected"),
     Step("slave_client_cable", Kind.LINK, "cable of the client network pulled from the slave", Wants.SAME),
     Step("slave_power", Kind.LINK, "power cut of the slave", Wants.SAME),
     Step("worker_killed", Kind.PROCESS, "a worker of the master killed", Wants.SAME),
     Step("hastd_killed", Kind.PROCESS, "hastd of the master killed, started again", Wants.SAME),
-    Step("hastd_and_workers_killed", Kind.PROCESS, "hastd and workers of the master killed, started again", Wants.EITHER),
+    Step(
+        "hastd_and_workers_killed", Kind.PROCESS, "hastd and workers of the master killed, started again", Wants.EITHER
+    ),
     Step("carpd_killed", Kind.PROCESS, "carpd of the master killed, started again", Wants.EITHER),
     Step("devd_killed", Kind.PROCESS, "hast-devd of the master killed, started again", Wants.SAME),
     Step("slave_hastd_killed", Kind.PROCESS, "hastd and workers of the slave killed, started again", Wants.SAME),
@@ -74,12 +76,27 @@ SINGLE: tuple[Step, ...] = (
 SERVICE = Step("service_killed", Kind.PROCESS, "what clients use is killed on the master", Wants.SAME)
 ARBITER = Step("arbiter_lost", Kind.ARBITER, "power cut of the arbiter", Wants.SAME)
 DOUBLE: tuple[Step, ...] = (
-    Step("link_then_master", Kind.DOUBLE, "replication cable pulled; clients write on; power cut of the master", Wants.ANY),
-    Step("slave_then_master", Kind.DOUBLE, "power cut of the slave; clients write on; power cut of the master; "
-         "the slave boots alone", Wants.ANY),
+    Step(
+        "link_then_master",
+        Kind.DOUBLE,
+        "replication cable pulled; clients write on; power cut of the master",
+        Wants.ANY,
+    ),
+    Step(
+        "slave_then_master",
+        Kind.DOUBLE,
+        "power cut of the slave; clients write on; power cut of the master; the slave boots alone",
+        Wants.ANY,
+    ),
+    Step(
+        "cables_out_and_in",
+        Kind.DOUBLE,
+        "all cables pulled from the master, and put back as soon as the slave serves",
+        Wants.ANY,
+    ),
     Step("both_power", Kind.DOUBLE, "power cut of both at once; both boot", Wants.ANY),
     Step("both_power_one_boots", Kind.DOUBLE, "power cut of both at once; the slave boots alone", Wants.ANY),
-)  # fmt: skip
+)
 DOUBLE_ARBITER = Step(
     "arbiter_then_master", Kind.DOUBLE, "power cut of the arbiter; power cut of the master", Wants.ANY
 )

@@ -1,6 +1,6 @@
-"""A site's configuration, made into one for the lab: every value is written anew from the typed model, nothing is copied as
-text. Paths, addresses, interfaces, programs, keys and passwords of the site are replaced by those of the ground
-(ground.py); what that changes is noted. No I/O.
+"""A site's configuration, made into one for the lab: every value is written anew from the typed model, nothing is
+copied as text. Paths, addresses, interfaces, programs, keys and passwords of the site are replaced by those of the
+ground (ground.py); what that changes is noted. No I/O.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """What the lab is built of. `files`: by host, by name under /etc; `disks`: by resource; `labels`: host → the site's name."""
+    """What the lab is built of. `files`: by host and name in /etc; `disks`: by resource; `labels`: host → its name."""
 
     files: Mapping[str, Mapping[str, str]]
     disks: Mapping[str, str]
@@ -153,8 +153,8 @@ def _resource(
     yield f"\tarbiter {' '.join((arbiter.kind, *arbiter.targets))}"
     yield f"\tsplit-brain {resource.split_brain_policy}"
     yield f"\tcrash-loop {resource.crash_loop}"
-    if resource.is_secured or resource.tls is Tls.OFF:
-        yield f"\ttls {'required' if resource.is_secured else 'off'}"
+    if resource.tls is Tls.OFF:  # with the fingerprints, which the lab puts in, all others are secured
+        yield "\ttls off"
     if resource.provider_name != resource.name:
         yield f"\tname {resource.provider_name}"
     other = ground.HOSTS[1 - ground.HOSTS.index(host)]

@@ -1,0 +1,38 @@
+"""The command `hastctl drill`: reads its arguments; what a drill is lies in hast/drill."""
+
+from __future__ import annotations
+
+import click
+
+from hast.cli.group import DEFAULT_CONFIG, command
+from hast.cli.session import Failure
+
+SEEDS = 2000
+
+
+@command
+@click.option("--rounds", default=1, show_default=True, type=click.IntRange(1, 1000), help="Fail-overs of each kind.")
+@click.option("--short", is_flag=True, help="Three single failures and no double ones.")
+@click.option("--seeds", default=SEEDS, show_default=True, type=click.IntRange(0, 1_000_000), help="In the simulator.")
+@click.option("--report", metavar="FILE", type=click.Path(dir_okay=False), help="Write one HTML page.")
+@click.option("--node", metavar="NAME", help="Read the files as this node would, not as this machine.")
+@click.option("--peer", metavar="FOLDER", type=click.Path(file_okay=False), help="The other node's four files.")
+@click.option("--plan", is_flag=True, help="Say what would be rehearsed; do nothing.")
+def drill(
+    context: click.Context,
+    rounds: int,
+    short: bool,
+    seeds: int,
+    report: str | None,
+    node: str | None,
+    peer: str | None,
+    plan: bool,
+) -> None:
+    """Rehearse this site's failures on two throw-away hosts in this machine; its disks and addresses stay untouched."""
+    from hast.drill.drill import DrillError, Request, hold
+
+    config = context.ensure_object(dict).get("config") or DEFAULT_CONFIG
+    try:
+        context.exit(hold(Request(config, node, peer, rounds, short, seeds, report, plan)))
+    except DrillError as error:
+        raise Failure(f"hastctl: {error}", error.exit_code) from None
