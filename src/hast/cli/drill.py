@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from hast.cli.group import DEFAULT_CONFIG, command
+from hast.cli.group import DEFAULT_CONFIG, command, session_of
 from hast.cli.session import Failure
 
 SEEDS = 2000
@@ -33,6 +33,15 @@ def drill(
 
     config = context.ensure_object(dict).get("config") or DEFAULT_CONFIG
     try:
-        context.exit(hold(Request(config, node, peer, rounds, short, seeds, report, plan)))
+        checked = () if node is not None else _checked(context)
+        context.exit(hold(Request(config, node, peer, rounds, short, seeds, report, plan, checked)))
     except DrillError as error:
         raise Failure(f"hastctl: {error}", error.exit_code) from None
+
+
+def _checked(context: click.Context) -> tuple[tuple[bool, str], ...]:
+    """What `hastctl check` says beside the files themselves."""
+    from hast.cli.check import export_findings, link_findings
+
+    found = [*link_findings(session_of(context).configuration()), *export_findings()]
+    return tuple((finding.is_error, finding.text) for finding in found)

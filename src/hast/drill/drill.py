@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hast.config.model import ArbiterKind, ConfigError
+from hast.drill import machine
 from hast.drill.decisions import seal
 from hast.drill.decisions.outcome import Outcome
 from hast.drill.decisions.result import Result
-from hast.drill.decisions.review import Finding, review
+from hast.drill.decisions.review import Finding, heaviest_first, review
 from hast.drill.decisions.site import Site
 from hast.drill.decisions.steps import Step, estimate_s, steps_of
 from hast.drill.decisions.translate import Rehearsed, Tools, translate
@@ -58,6 +59,8 @@ class Request:
     seeds: int = 2000
     report: str | None = None
     plan: bool = False
+    checked: tuple[tuple[bool, str], ...] = ()
+    """What `hastctl check` says of this node: whether it is an error, and the text."""
 
 
 def hold(request: Request) -> int:
@@ -69,7 +72,7 @@ def hold(request: Request) -> int:
         raise DrillError(str(error), error.exit_code) from None
     tools = Tools(zfs_fuse=bool(shutil.which("zfs-fuse") and shutil.which("zpool")), etcd=bool(shutil.which("etcd")))
     rehearsed = translate(site, tools)
-    findings = review(site)
+    findings = _findings(site, request)
     steps = list(steps_of(site, request.rounds, request.short, bool(rehearsed.pools)))
     if request.plan:
         seal.check(rehearsed.files)
@@ -86,6 +89,12 @@ def hold(request: Request) -> int:
         report.write_text(page.page(result), encoding="utf-8")
         _say([f"report: {report}"])
     return EX_FAILED if result.failed else 0
+
+
+def _findings(site: Site, request: Request) -> tuple[Finding, ...]:
+    """Of this machine only where its own files are read as its own."""
+    own = [] if request.node is not None else [*machine.look(site.nodes[0]), *machine.checked(list(request.checked))]
+    return heaviest_first([*own, *review(site)])
 
 
 def _rehearse(

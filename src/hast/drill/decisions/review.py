@@ -50,9 +50,15 @@ LINK = frozenset({"start", "move", "link", "hiccup"})
 
 def review(site: Site) -> tuple[Finding, ...]:
     """All findings, the heaviest first."""
-    found = _merged([finding for look in LOOKS for finding in look(site)], [node.name for node in site.nodes])
+    return heaviest_first(
+        _merged([finding for look in LOOKS for finding in look(site)], [node.name for node in site.nodes])
+    )
+
+
+def heaviest_first(findings: list[Finding]) -> tuple[Finding, ...]:
+    """In the order of the weights, otherwise as they come."""
     order = list(Weight)
-    return tuple(sorted(found, key=lambda finding: order.index(finding.weight)))
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.weight)))
 
 
 def _merged(findings: list[Finding], names: list[str]) -> list[Finding]:
