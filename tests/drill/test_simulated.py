@@ -40,5 +40,9 @@ def test_a_copy_in_the_middle_of_a_resynchronisation_is_not_served() -> None:
 
 def test_the_campaign_runs_the_sites_mode_and_arbiter_only() -> None:
     told: list[str] = []
-    totals = run_campaign(3, Replication.MEMSYNC, True, 1, told.append)
+    totals = run_campaign(3, Replication.MEMSYNC, True, 1, 60.0, told.append)
     assert (totals.runs, totals.failed, told) == (3, [], [])
+
+
+def test_the_campaign_ends_in_time() -> None:
+    assert run_campaign(1000, Replication.MEMSYNC, True, 1, 0.0, print).runs == 0

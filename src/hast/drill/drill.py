@@ -18,7 +18,7 @@ from hast.config.model import ArbiterKind, ConfigError
 from hast.drill import machine
 from hast.drill.decisions import seal
 from hast.drill.decisions.outcome import Outcome
-from hast.drill.decisions.result import Result
+from hast.drill.decisions.result import Result, Simulated
 from hast.drill.decisions.review import Finding, heaviest_first, review
 from hast.drill.decisions.site import Site
 from hast.drill.decisions.steps import Step, estimate_s, steps_of
@@ -36,7 +36,10 @@ EX_UNAVAILABLE = 69
 EX_OSERR = 71
 EX_CANTCREAT = 73
 EX_NOPERM = 77
-SIMULATED_RUNS_A_SECOND = 20
+SEEDS = 2000
+SIMULATE_S = 120.0
+"""For the campaign, where nobody asked for a number of seeds."""
+RUNS_A_SECOND = 20
 
 
 class DrillError(Exception):
@@ -56,7 +59,8 @@ class Request:
     peer: str | None = None
     rounds: int = 1
     short: bool = False
-    seeds: int = 2000
+    seeds: int = SEEDS
+    simulate_limit_s: float = SIMULATE_S
     report: str | None = None
     plan: bool = False
     checked: tuple[tuple[bool, str], ...] = ()
@@ -76,7 +80,7 @@ def hold(request: Request) -> int:
     steps = list(steps_of(site, request.rounds, request.short, bool(rehearsed.pools)))
     if request.plan:
         seal.check(rehearsed.files)
-        seconds = estimate_s(site, steps) + request.seeds / SIMULATED_RUNS_A_SECOND
+        seconds = estimate_s(site, steps) + min(request.seeds / RUNS_A_SECOND, request.simulate_limit_s)
         _say(text.plan(site, rehearsed, steps, request.seeds, seconds))
         _say([str(finding) for finding in findings])
         return 0
@@ -122,10 +126,7 @@ def _rehearse(
             raise DrillError(f"the lab: {str(error).splitlines()[0]}", EX_OSERR) from None
         simulated = None
         if request.seeds:
-            _say([f"simulator: {request.seeds} seeds"])
-            mode = site.nodes[0].hast.resources[site.resources[0]].replication
-            arbitrated = site.arbiter.kind is not ArbiterKind.NONE
-            simulated = simulate(request.seeds, mode, arbitrated, cores(), lambda line: _say([f"  {line}"]))
+            simulated = _simulate(site, request)
     return Result(
         site,
         rehearsed,
@@ -138,6 +139,14 @@ def _rehearse(
         request.rounds,
         time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() - (time.monotonic() - began_s))),
     )
+
+
+def _simulate(site: Site, request: Request) -> Simulated:
+    _say([f"simulator: {request.seeds} seeds, or as many as fit into the time"])
+    mode = site.nodes[0].hast.resources[site.resources[0]].replication
+    arbitrated = site.arbiter.kind is not ArbiterKind.NONE
+    limit_s = request.simulate_limit_s
+    return simulate(request.seeds, mode, arbitrated, cores(), limit_s, lambda line: _say([f"  {line}"]))
 
 
 def _refuse_without_means() -> None:

@@ -26,6 +26,7 @@ ALONE_S = (0.3, 1.5)
 """Between the two failures: so long clients write on."""
 PROMOTE_S = 12.0
 ASK_AGAIN_S = 0.5
+BATCH = 100
 MIN_STRIKES, MAX_STRIKES = 10, 40
 """Runs of each double failure in each setting."""
 
@@ -76,12 +77,12 @@ DOUBLES = (
 
 
 def simulate(
-    seeds: int, replication: Replication, arbiter: bool, processes: int, tell: Callable[[str], None]
+    seeds: int, replication: Replication, arbiter: bool, processes: int, limit_s: float, tell: Callable[[str], None]
 ) -> Simulated:
-    """The campaign in the site's own mode, then what double failures cost in all."""
+    """What double failures cost in every setting, then the campaign in the site's own, for at most `limit_s` seconds."""
     began_s = time.monotonic()
-    totals = run_campaign(seeds, replication, arbiter, processes, tell)
     found = costs(max(MIN_STRIKES, min(MAX_STRIKES, seeds // 50)), processes)
+    totals = run_campaign(seeds, replication, arbiter, processes, limit_s, tell)
     return Simulated(
         seeds=totals.runs,
         operations=totals.answered,
@@ -95,16 +96,20 @@ def simulate(
 
 
 def run_campaign(
-    seeds: int, replication: Replication, arbiter: bool, processes: int, tell: Callable[[str], None]
+    seeds: int, replication: Replication, arbiter: bool, processes: int, limit_s: float, tell: Callable[[str], None]
 ) -> Totals:
-    """So many runs in this mode, of those with (without) an arbiter; a broken rule is told."""
-    jobs: list[Job] = []
+    """So many runs in this mode, with or without an arbiter, or as many as `limit_s` allow; a broken rule is told."""
+    totals = Totals()
+    until_s = time.monotonic() + limit_s
     seed = 0
-    while len(jobs) < seeds:
-        if draw(seed, None, replication).arbiter == arbiter:
-            jobs.append(Job(seed, None, replication))
-        seed += 1
-    return campaign(jobs, processes, lambda outcome: tell(f"seed {outcome.seed} ({outcome.what}): {outcome.wrong[0]}"))
+    while totals.runs < seeds and time.monotonic() < until_s:
+        jobs: list[Job] = []
+        while len(jobs) < min(BATCH, seeds - totals.runs):
+            if draw(seed, None, replication).arbiter == arbiter:
+                jobs.append(Job(seed, None, replication))
+            seed += 1
+        campaign(jobs, processes, lambda outcome: tell(f"seed {outcome.seed}: {outcome.wrong[0]}"), totals=totals)
+    return totals
 
 
 def costs(seeds: int, processes: int) -> tuple[Cost, ...]:

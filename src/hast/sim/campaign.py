@@ -84,9 +84,16 @@ class Totals:
         )
 
 
-def campaign(jobs: Sequence[Job], processes: int, tell: Callable[[Outcome], None], stop_after: int = 0) -> Totals:
-    """Run them all, on so many processes; `tell` hears of every failing run. `stop_after` so many failures, if set."""
-    totals = Totals()
+def campaign(
+    jobs: Sequence[Job],
+    processes: int,
+    tell: Callable[[Outcome], None],
+    stop_after: int = 0,
+    totals: Totals | None = None,
+) -> Totals:
+    """Run them all, on so many processes; `tell` hears of every failing run. `stop_after` so many failures, if set.
+    `totals`: those of earlier runs, which these are added to."""
+    totals = Totals() if totals is None else totals
     for outcome in _outcomes(jobs, processes):
         totals.add(outcome)
         if outcome.wrong:
