@@ -36,7 +36,17 @@ def result(folder: Path, *outcomes: Outcome, lossy: int = 7) -> Result:
     simulated = Simulated(100, 5000, 720.0, 9.0, Replication.FULLSYNC, False, (), costs)
     moments = tuple(number / 10 for number in range(100) if not 20 < number < 60)
     return Result(
-        own, translate(own, Tools()), review(own), outcomes, (HICCUP,), moments, simulated, 60.0, 2, "2026-11-28 18:00"
+        own,
+        translate(own, Tools()),
+        review(own),
+        outcomes,
+        (HICCUP,),
+        moments,
+        (2.0,),
+        simulated,
+        60.0,
+        2,
+        "2026-11-28 18:00",
     )
 
 
@@ -107,6 +117,7 @@ def test_a_drill_that_did_not_start_has_a_report(tmp_path: Path) -> None:
 
 def test_gaps_of_the_client_are_gaps_of_the_line() -> None:
     assert list(plots.flows([0.0, 0.1, 0.2, 4.0, 4.1])) == [(0.0, 0.2), (4.0, 4.1)]
+    assert list(plots.resting([0.0, 0.2, 4.0], [0.1, 0.3, 5.0])) == [(0.1, 0.2), (0.3, 4.0)]
 
 
 def test_the_plots_mark_failed_steps(tmp_path: Path) -> None:

@@ -134,6 +134,7 @@ def _rehearse(
         tuple(rehearsal.outcomes),
         tuple(rehearsal.left_out),
         tuple(rehearsal.acknowledged),
+        tuple(rehearsal.rests),
         simulated,
         time.monotonic() - began_s,
         request.rounds,

@@ -45,6 +45,8 @@ class Rehearsal:
         self.left_out: list[Step] = []
         self.acknowledged: list[float] = []
         """Moments of all acknowledged writes, on the clock of the drill."""
+        self.rests: list[float] = []
+        """When the client was stopped, to read everything back or for a fresh pair; it writes again a while later."""
         self.began_s = time.monotonic()
         self._good = False
 
@@ -76,6 +78,7 @@ class Rehearsal:
             outcome = Outcome(START, number, complaints=["not served: the pair does not start"])
             return outcome
         self._collect()
+        self.rests.append(self._now())
         outcome = Outcome(START, number, began_s=self._now())
         self.pair.fresh(boot=False)
         booted_s = time.monotonic()
@@ -166,6 +169,7 @@ class Rehearsal:
         if not served:
             return
         self._collect()
+        self.rests.append(self._now())
         outcome.wrote = len(self.cluster.journal().acknowledged)
         try:
             outcome.lost = len(self.cluster.missing())

@@ -79,7 +79,7 @@ DOUBLES = (
 def simulate(
     seeds: int, replication: Replication, arbiter: bool, processes: int, limit_s: float, tell: Callable[[str], None]
 ) -> Simulated:
-    """What double failures cost in every setting, then the campaign in the site's own, for at most `limit_s` seconds."""
+    """What double failures cost in every setting, then the campaign in the site's own, for `limit_s` at most."""
     began_s = time.monotonic()
     found = costs(max(MIN_STRIKES, min(MAX_STRIKES, seeds // 50)), processes)
     totals = run_campaign(seeds, replication, arbiter, processes, limit_s, tell)

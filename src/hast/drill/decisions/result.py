@@ -43,7 +43,7 @@ class Simulated:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`acknowledged`: moments of acknowledged writes, on the clock of the drill."""
+    """`acknowledged`: when writes were, on the clock of the drill; `rests`: when the client was stopped."""
 
     site: Site
     rehearsed: Rehearsed
@@ -51,6 +51,7 @@ class Result:
     outcomes: tuple[Outcome, ...] = ()
     left_out: tuple[Step, ...] = ()
     acknowledged: tuple[float, ...] = ()
+    rests: tuple[float, ...] = ()
     simulated: Simulated | None = None
     seconds: float = 0.0
     rounds: int = 1

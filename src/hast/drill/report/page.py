@@ -53,9 +53,9 @@ def _body(result: Result, title: str) -> Iterator[str]:
     end_s = max((each.ended_s for each in result.outcomes), default=0.0)
     yield _section(
         "The whole drill, as its client saw it",
-        plots.timeline(result.outcomes, result.acknowledged, end_s),
-        f"Filled: writes were acknowledged. A gap: none for {plots.PAUSE_S:g} s or more. Numbers are those of the "
-        "steps; where the pair was made anew between two steps nobody wrote.",
+        plots.timeline(result.outcomes, result.acknowledged, result.rests, end_s),
+        f"Blue: writes were acknowledged. A gap: none for {plots.PAUSE_S:g} s or more. Grey: the client rested, while "
+        "everything was read back or the pair was made anew. Numbers are those of the steps.",
     )
     yield _section("Not rehearsed", _list(escape(note) for note in result.rehearsed.notes))
     yield _section("What was built", "".join(_files(result)))
@@ -129,9 +129,8 @@ def _row(number: int, each: Outcome) -> str:
         )
     kind = "bad" if each.failed else "warn" if each.lost else ""
     again = f' <span class="round">round {each.round}</span>' if each.round > 1 else ""
-    cells = (
-        f"<td>{number}</td><td>{escape(each.step.does)}{again}</td><td class='n'>{pause}</td><td>{escape(serves)}</td>"
-    )
+    step = f"<td>{number}</td><td>{escape(each.step.does)}{again}</td>"
+    cells = f"{step}<td class='n'>{pause}</td><td class='once'>{escape(serves)}</td>"
     return f'<tr class="{kind}">{cells}<td class="n">{lost}</td><td>{told}</td></tr>'
 
 

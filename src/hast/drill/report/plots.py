@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -48,7 +49,7 @@ def pauses(singles: Sequence[Summary]) -> str:
 
 def composition(outcomes: Sequence[Outcome]) -> str:
     """A bar for each fail-over, cut into its phases."""
-    rows = [each for each in outcomes if each.phases]
+    rows = [each for each in outcomes if each.phases and not each.step.is_double]
     if not rows:
         return ""
     longest_s = max(sum(phase.seconds for phase in each.phases) for each in rows)
@@ -87,7 +88,7 @@ def _legend(names: Sequence[str], y: float) -> Iterator[str]:
         x += 34 + 6.3 * len(name)
 
 
-def timeline(outcomes: Sequence[Outcome], acknowledged: Sequence[float], seconds: float) -> str:
+def timeline(outcomes: Sequence[Outcome], acknowledged: Sequence[float], rests: Sequence[float], seconds: float) -> str:
     """The whole drill on the client's clock: steps as bands, writes as a line that breaks where there was a pause."""
     if not outcomes or len(acknowledged) < 2 or seconds <= 0:
         return ""
@@ -109,6 +110,9 @@ def timeline(outcomes: Sequence[Outcome], acknowledged: Sequence[float], seconds
     for begin, end in flows(acknowledged):
         width = max(0.7, x(end) - x(begin))
         parts.append(f'<rect x="{x(begin):.1f}" y="{base - 34}" width="{width:.1f}" height="40" class="flow"/>')
+    for begin, end in resting(acknowledged, rests):
+        width = max(0.7, x(end) - x(begin))
+        parts.append(f'<rect x="{x(begin):.1f}" y="{base - 18}" width="{width:.1f}" height="8" class="rest"/>')
     step_s = _round_step(seconds)
     for number in range(int(seconds / step_s) + 1):
         at = x(number * step_s)
@@ -126,6 +130,14 @@ def flows(acknowledged: Sequence[float]) -> Iterator[tuple[float, float]]:
             begin = at
         last = at
     yield begin, last
+
+
+def resting(acknowledged: Sequence[float], rests: Sequence[float]) -> Iterator[tuple[float, float]]:
+    """From each moment at which the client was stopped to its next write; the last one may have none."""
+    for begin in rests:
+        after = bisect.bisect_right(acknowledged, begin)
+        if after < len(acknowledged):
+            yield begin, acknowledged[after]
 
 
 def _round_step(longest: float) -> float:
