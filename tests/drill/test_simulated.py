@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from hast.drill.simulated import DOUBLES, cost, run_campaign
@@ -46,3 +51,24 @@ def test_the_campaign_runs_the_sites_mode_and_arbiter_only() -> None:
 
 def test_the_campaign_ends_in_time() -> None:
     assert run_campaign(1000, Replication.MEMSYNC, True, 1, 0.0, print).runs == 0
+
+
+def test_helping_processes_end_with_the_one_that_made_them() -> None:
+    """With the handlers that a drill has; killed, it can end nobody."""
+    script = (
+        "import signal; signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "from hast.drill.simulated import costs\nprint('begun', flush=True)\ncosts(%d, 2)\nprint('ended', flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script % 500], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "begun\n"
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        while len(helpers := children.read_text().split()) < 2:
+            time.sleep(0.02)
+        running.kill()
+    until_s = time.monotonic() + 20
+    while any(Path("/proc", pid).exists() for pid in helpers) and time.monotonic() < until_s:
+        time.sleep(0.02)
+    assert not [pid for pid in helpers if Path("/proc", pid).exists()]
+    done = subprocess.run([sys.executable, "-c", script % 1], capture_output=True, text=True, timeout=100)
+    assert (done.stdout, done.stderr) == ("begun\nended\n", "")

@@ -159,8 +159,13 @@ class Pair:
 
     def wait_let_go(self, host: Host) -> None:
         """Until nothing on this host is primary any more, or for as long as may be."""
+
+        def let_go() -> bool:
+            roles = self.cluster.roles(host).values()
+            return bool(roles) and "primary" not in roles
+
         try:
-            host.wait_for("no primary", lambda: "primary" not in self.cluster.roles(host).values(), LET_GO_S)
+            host.wait_for("no primary", let_go, LET_GO_S)
             time.sleep(AFTER_LET_GO_S)
         except LabError:
             return

@@ -24,7 +24,8 @@ STEADY_S = 1.0
 """So long must everything have been as it should be."""
 EFFECT_S = 2.0
 """By then a failure has had its effect on clients."""
-FLOWING_S = 0.4
+FLOWING = (5, 2.5, 0.6)
+"""Records, within so many seconds, the last of them so many seconds ago at most: it goes on, on a busy machine too."""
 SETTLE_S = 45.0
 LOOK_S = 0.1
 LOG_LINES = 40
@@ -223,8 +224,9 @@ class Rehearsal:
     def _flows(self, since_s: float) -> bool:
         """Clients write: several records were acknowledged just now."""
         now_s = time.monotonic()
-        recent = [at for at in self._times()[-8:] if at >= since_s]
-        return len(recent) >= 5 and now_s - recent[-5] < FLOWING_S * 2
+        records, within_s, ago_s = FLOWING
+        recent = [at for at in self._times()[-records:] if at >= since_s]
+        return len(recent) == records and now_s - recent[0] < within_s and now_s - recent[-1] < ago_s
 
     def _times(self) -> list[float]:
         return [at for _, at in self.cluster.journal().acknowledged]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 from hast.drill.decisions.result import Cost, Simulated
 from hast.format.constants import Replication, Role
-from hast.sim.campaign import Job, Totals, campaign
+from hast.sim.campaign import Job, Totals, as_helper, campaign
 from hast.sim.families import draw
 from hast.sim.node import Node
 from hast.sim.run import Run
@@ -117,7 +118,7 @@ def costs(seeds: int, processes: int) -> tuple[Cost, ...]:
     cells = [(each, mode, arbiter, seeds) for each in DOUBLES for mode in Replication for arbiter in (False, True)]
     if processes <= 1:
         return tuple(cost(*cell) for cell in cells)
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
+    with multiprocessing.get_context("fork").Pool(processes, as_helper, (os.getpid(),)) as pool:
         return tuple(pool.starmap(cost, cells, 1))
 
 
