@@ -14,7 +14,7 @@ from hast.cli.session import Failure
 @command
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(1, 1000), help="Fail-overs of each kind.")
 @click.option("--short", is_flag=True, help="Three single failures and no double ones.")
-@click.option("--seeds", type=click.IntRange(0, 1_000_000), help="In the simulator; default 2000, or 120 s of them.")
+@click.option("--seeds", type=click.IntRange(0, 1_000_000), help="In the simulator; default 2000, or 90 s of them.")
 @click.option("--report", metavar="FILE", type=click.Path(dir_okay=False), help="Write one HTML page.")
 @click.option("--node", metavar="NAME", help="Read the files as this node would, not as this machine.")
 @click.option("--peer", metavar="FOLDER", type=click.Path(file_okay=False), help="The other node's four files.")

@@ -37,7 +37,7 @@ EX_OSERR = 71
 EX_CANTCREAT = 73
 EX_NOPERM = 77
 SEEDS = 2000
-SIMULATE_S = 120.0
+SIMULATE_S = 90.0
 """For the campaign, where nobody asked for a number of seeds."""
 RUNS_A_SECOND = 20
 

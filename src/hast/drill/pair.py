@@ -1,6 +1,6 @@
 """The site in the lab: two sealed hosts with throw-away disks, a client, and what the arbiter needs. Needs root.
 
-`fresh` makes everything anew; whatever a step left behind is gone then.
+`fresh` makes everything anew; whatever a step left behind is gone then, and both hosts are as before their first boot.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Pair:
         if any(pool.on_zfs for pool in self.rehearsed.pools):
             zfs.start(host)
 
-    def fresh(self, boot: bool = True) -> None:
-        """New disks, keys, copies and pools; then both hosts boot, as they would after a power cut of both."""
+    def fresh(self) -> None:
+        """New disks, keys, copies and pools; both hosts are off then."""
         self._throw_away()
         for host in self.hosts:
             host.power_on()
@@ -87,9 +87,6 @@ class Pair:
         self._fill()
         for host in self.hosts:
             host.power_off()
-        if boot:
-            for host in self.hosts:
-                self.cluster.boot(host)
 
     def _throw_away(self) -> None:
         self.cluster.stop_writer()

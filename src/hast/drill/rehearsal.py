@@ -81,11 +81,15 @@ class Rehearsal:
         self._collect()
         self.rests.append(self._now())
         outcome = Outcome(START, number, began_s=self._now())
-        self.pair.fresh(boot=False)
         booted_s = time.monotonic()
-        for host in self.pair.hosts:
-            self.cluster.boot(host)
-        left = self._settle(patience_s(self.site, START))
+        try:
+            self.pair.fresh()
+            booted_s = time.monotonic()
+            for host in self.pair.hosts:
+                self.cluster.boot(host)
+            left = self._settle(patience_s(self.site, START))
+        except LabError as error:
+            left = [f"told: {str(error).splitlines()[0]}"]
         if left:
             outcome.complaints += left
             outcome.log = self._log(booted_s)

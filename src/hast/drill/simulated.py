@@ -28,7 +28,7 @@ ALONE_S = (0.3, 1.5)
 PROMOTE_S = 12.0
 ASK_AGAIN_S = 0.5
 BATCH = 100
-MIN_STRIKES, MAX_STRIKES = 10, 40
+MIN_STRIKES, MAX_STRIKES = 10, 20
 """Runs of each double failure in each setting."""
 
 
