@@ -1,12 +1,13 @@
 # Every target first does the set-up it needs (packages.apt, .venv); a second run finds it done.
 .POSIX:
 .DELETE_ON_ERROR:
-.PHONY: setup test lint check demo bench sim sim-defects torture endurance test-kernel test-system deb docs man screenshots cover compiled test-compiled fuzz clean help
+.PHONY: setup test lint check demo bench bench-quick sim sim-defects torture endurance test-kernel test-system deb docs man screenshots cover compiled test-compiled fuzz clean help
 
 VENV = .venv/bin
 STAMP = .venv/.stamp
 COMPILED = $(shell find src/hast/format src/hast/replication -name "*.py")
 JOBS = 3
+BASE = HEAD
 SEEDS = 4000
 SEED_START = 0
 INPUTS = 2000000
@@ -17,6 +18,7 @@ help:
 	@echo 'make demo         the whole story on two hosts in this machine (root: block devices and ZFS)'
 	@echo 'make test         lint, types and all tests'
 	@echo 'make bench        figures over NBD, in turns with qemu-storage-daemon'
+	@echo 'make bench-quick  what is faster or slower than BASE=commit, beyond the noise (three minutes)'
 	@echo 'make sim          the deterministic simulator (SEEDS=2000 SEED_START=7)'
 	@echo 'make sim-defects  does the simulator notice seeded defects?  DEFECTS=id,... SEEDS=n'
 	@echo 'make torture      long fault injection in the lab, and what is too slow for make test'
@@ -52,6 +54,9 @@ demo: $(STAMP)
 
 bench: $(STAMP)
 	@$(VENV)/python -m bench
+
+bench-quick: $(STAMP)
+	@$(VENV)/python -m bench.quick --base $(BASE)
 
 sim: $(STAMP)
 	@$(VENV)/python -m hast.sim --seeds $(SEEDS) --start $(SEED_START)

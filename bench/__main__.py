@@ -23,7 +23,9 @@ from bench.contestants import (
     qemu_quorum,
     qemu_quorum_unix,
 )
-from bench.jobs import JOBS, Job, run
+from bench.jobs import JOBS, Job
+from bench.machine import describe
+from bench.measure import Figures, as_json, measure
 from hast.lab.processes import LabError
 
 
@@ -35,12 +37,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4, help="length of one job")
     parser.add_argument("--only", action="append", help="job name; may be repeated")
+    parser.add_argument("--all", action="store_true", help="every job; without, those that say most")
     parser.add_argument(
         "--contestant",
         action="append",
         help="hast, hast=FOLDER (the package that lies there), hast-tls, quorum, quorum-unix, single; may be repeated",
     )
-    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--json", metavar="FILE", help="write all figures there, with the machine and the commit")
     options = parser.parse_args()
     makers = {
         "hast": hast_pair,
@@ -52,7 +55,7 @@ def main() -> int:
     names = options.contestant or ["hast", "quorum"]
     if unknown := [name for name in names if name not in makers and not name.startswith("hast=")]:
         parser.error(f"no such contestant: {', '.join(unknown)}")
-    jobs = [job for job in JOBS if not options.only or job.name in options.only]
+    jobs = [job for job in JOBS if (job.name in options.only if options.only else job.quick or options.all)]
     with tempfile.TemporaryDirectory(prefix="hast-bench-") as directory:
         contestants: list[Contestant] = []
         try:
@@ -68,24 +71,8 @@ def main() -> int:
                 contestant.close()
     report(figures, names, jobs)
     if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1))
+        Path(options.json).write_text(json.dumps({"machine": describe(), "figures": as_json(figures)}, indent=1))
     return 0
-
-
-Figures = dict[str, dict[str, list[float]]]
-"""By contestant, by job: one figure a round, in the job's unit."""
-
-
-def measure(contestants: list[Contestant], jobs: list[Job], rounds: int, seconds: int) -> Figures:
-    """Run every job on every contestant, in turns. Raises LabError."""
-    figures: Figures = {contestant.name: {job.name: [] for job in jobs} for contestant in contestants}
-    for number in range(rounds):
-        for job in jobs:
-            for contestant in contestants:
-                value = run(job, contestant.uri, seconds)
-                figures[contestant.name][job.name].append(value)
-                print(f"round {number + 1}  {job.name:<16} {contestant.name:<8} {value:>10.0f} {job.unit}", flush=True)
-    return figures
 
 
 def report(figures: Figures, names: list[str], jobs: list[Job]) -> None:
@@ -94,11 +81,17 @@ def report(figures: Figures, names: list[str], jobs: list[Job]) -> None:
     letters = [chr(ord("A") + place) for place in range(len(names))]
     print("\n" + "\n".join(f"{letter}: {name}" for letter, name in zip(letters, names, strict=True)))
     heads = "".join(f"{'A / ' + letter:>10}" for letter in letters[1:])
-    print(f"{'medians':<18}" + "".join(f"{letter:>12}" for letter in letters) + f"{'':>8}{heads}")
+    print(f"{'medians':<20}" + "".join(f"{letter:>12}" for letter in letters) + f"{'':>8}{heads}")
     for job in jobs:
-        medians = [statistics.median(figures[name][job.name]) for name in names]
-        ratios = "".join(f"{_ratio(figures[names[0]][job.name], figures[name][job.name]):>10.2f}" for name in others)
-        print(f"{job.name:<18}" + "".join(f"{value:>12.0f}" for value in medians) + f" {job.unit:>7}{ratios}")
+        series = [figures[name][job.name] for name in names]
+        ratios = "".join(f"{_ratio(series[0].value, figures[name][job.name].value):>10.2f}" for name in others)
+        _row(job.name, [each.value for each in series], f"{job.unit:>8}{ratios}")
+        _row("  p99", [each.p99_us for each in series], f"{'us':>8}")
+        _row("  processor", [each.cpu_us for each in series], f"{'us each':>8}", places=1)
+
+
+def _row(name: str, series: list[list[float]], end: str, places: int = 0) -> None:
+    print(f"{name:<20}" + "".join(f"{statistics.median(each):>12.{places}f}" for each in series) + end)
 
 
 def _ratio(ours: list[float], theirs: list[float]) -> float:

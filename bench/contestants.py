@@ -20,11 +20,12 @@ START_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A running server. `close` ends it."""
+    """A running server. `close` ends it; `pids` are its processes, without those that they started."""
 
     name: str
     uri: str
     close: Callable[[], None]
+    pids: tuple[int, ...]
 
 
 def hast_pair(directory: Path, name: str = "hast", secure: bool = False, source: Path | None = None) -> Contestant:
@@ -40,7 +41,7 @@ def hast_pair(directory: Path, name: str = "hast", secure: bool = False, source:
     except LabError:
         close()
         raise
-    return Contestant(name, pair.one.nbd_uri("disk1"), close)
+    return Contestant(name, pair.one.nbd_uri("disk1"), close, (pair.one.pid, pair.two.pid))
 
 
 def hast_pair_with_tls(directory: Path) -> Contestant:
@@ -97,7 +98,7 @@ def _quorum(name: str, directory: Path, replica_command: list[str], ready: Path,
     except LabError:
         _end(programs)
         raise
-    return Contestant(name, f"nbd+unix:///?socket={front}", lambda: _end(programs))
+    return _contestant(name, front, programs)
 
 
 def nbdkit_single(directory: Path) -> Contestant:
@@ -105,7 +106,12 @@ def nbdkit_single(directory: Path) -> Contestant:
     front = directory / "single.sock"
     disk = _file(directory, "single")
     programs = [_start(["nbdkit", "--foreground", "--unix", str(front), "file", str(disk)], front)]
-    return Contestant("single", f"nbd+unix:///?socket={front}", lambda: _end(programs))
+    return _contestant("single", front, programs)
+
+
+def _contestant(name: str, front: Path, programs: list[subprocess.Popen[bytes]]) -> Contestant:
+    pids = tuple(program.pid for program in programs)
+    return Contestant(name, f"nbd+unix:///?socket={front}", lambda: _end(programs), pids)
 
 
 def _file(directory: Path, name: str) -> Path:

@@ -1,4 +1,6 @@
-"""Hosts in network namespaces on one bridge, for tests that need real sockets. Unique names; everything is undone."""
+"""Hosts in network namespaces on one bridge, for tests that need real sockets. Unique names; everything is undone, also
+what a run that was killed left, by the next one.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -145,13 +148,14 @@ class Bench:
             run("ip", "-n", self.switch, "link", "set", host.port, "type", "bridge_slave", "isolated", on)
 
     def __init__(self, hosts: int = 2) -> None:
-        self.prefix = f"hc{os.getpid() % 100000}{next(_serial)}"
+        self.prefix = f"hc{os.getpid()}-{next(_serial)}"
         self.switch = f"{self.prefix}s"
         self.directory = Path(tempfile.mkdtemp(prefix="hast-carp-"))
         self.hosts: list[Host] = []
         self._count = hosts
 
     def __enter__(self) -> Bench:
+        remove_orphans()
         try:
             run("ip", "netns", "add", self.switch)
             s = ("ip", "-n", self.switch)
@@ -193,13 +197,25 @@ class Bench:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 process.wait(10)
-            pids = run("ip", "netns", "pids", host.namespace, check=False).split()
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError, ValueError):
-                    os.kill(int(pid), signal.SIGKILL)
-            run("ip", "netns", "del", host.namespace, check=False)
-        run("ip", "netns", "del", self.switch, check=False)
+            remove(host.namespace)
+        remove(self.switch)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def remove(namespace: str) -> None:
+    """With all that runs in it; it need not exist."""
+    for pid in run("ip", "netns", "pids", namespace, check=False).split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    run("ip", "netns", "del", namespace, check=False)
+
+
+def remove_orphans() -> None:
+    """What runs that were killed have left."""
+    for line in run("ip", "netns", "list").splitlines():
+        owner = re.match(r"(hc(\d+)-\d+[sh]\d*)\b", line)
+        if owner and not Path("/proc", owner[2]).exists():
+            remove(owner[1])
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -29,3 +31,15 @@ def test_a_tunnel_is_known_by_what_the_kernel_calls_it(tmp_path: Path) -> None:
     assert is_wireguard("wg0", tmp_path)
     assert not is_wireguard("wg1", tmp_path)
     assert not is_wireguard("gone", tmp_path)
+
+
+def test_a_tunnel_in_user_space_is_known_by_the_socket_that_takes_its_orders(tmp_path: Path) -> None:
+    for device in ("wg0", "tun0"):
+        (tmp_path / device).mkdir()
+        (tmp_path / device / "uevent").write_text(f"INTERFACE={device}\n")
+        (tmp_path / device / "tun_flags").write_text("0x1001\n")
+    with socket.socket(socket.AF_UNIX) as orders:
+        orders.bind(str(tmp_path / "wg0.sock"))
+        (tmp_path / "tun0.sock").touch()
+        assert is_wireguard("wg0", tmp_path, tmp_path) == (os.geteuid() == 0)
+        assert not is_wireguard("tun0", tmp_path, tmp_path)

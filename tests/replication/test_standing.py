@@ -77,6 +77,49 @@ def test_s6_link_lost_before_the_peer_knows_makes_the_write_fail() -> None:
     assert request.error == EIO
 
 
+def test_s6_a_lead_that_no_answer_rested_on_is_not_left_with_a_peer_that_may_lose_its_cache() -> None:
+    """What failed here was answered as failed: this copy has all that clients were told, and the peer may not."""
+    rig, request = failed_locally()
+    rig.lose()
+    rig.store_all()
+    assert request.error == EIO
+    assert not rig.saved.stale
+    later = rig.write(0, b"y" * SECTOR)
+    rig.work()
+    assert later.error == 0, "this node serves on alone"
+    rig.attach(boot_id=b"another boot", remotecnt=rig.saved.localcnt - 1, localcnt=rig.saved.remotecnt)
+    assert rig.engine.status()["peer_missing"]
+    assert not rig.engine.status()["local_missing"]
+
+
+def test_s6_a_lead_that_one_answer_rested_on_stays_with_the_peer() -> None:
+    rig, request = failed_locally()
+    rig.store_all()
+    rig.reply(rig.sent(TAKE_LEAD)[0][1])
+    assert request.error == 0
+    rig.lose()
+    rig.attach()
+    rig.lose()
+    rig.store_all()
+    assert rig.saved.stale
+    assert rig.write(0).error == EIO
+
+
+def test_s6_a_lead_handed_over_for_a_failed_flush_stays_with_the_peer() -> None:
+    """The medium here may lack what both copies had been told to make durable."""
+    rig = Rig()
+    rig.connect()
+    rig.write(0)
+    rig.work()
+    rig.flush()
+    rig.finish_local(error=EIO)
+    rig.reply(rig.sent(FLUSH)[-1][1])
+    assert rig.sent(TAKE_LEAD)
+    rig.lose()
+    rig.store_all()
+    assert rig.saved.stale
+
+
 def test_s6_write_confirmed_only_by_a_peer_that_is_gone_fails_instead_of_hanging() -> None:
     rig = Rig()
     rig.connect()

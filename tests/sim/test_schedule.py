@@ -11,20 +11,12 @@ from hast.sim.run import execute
 from hast.sim.schedule import Schedule
 
 KEPT = sorted((Path(__file__).parent / "schedules").glob("*.json"))
-OPEN = sorted((Path(__file__).parent / "schedules" / "open").glob("*.json"))
-"""Each of three or more faults within a second. One that goes well moves up a folder."""
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
 def test_kept_schedule_goes_well(path: Path) -> None:
     result = execute(Schedule.load(path))
     assert not result.wrong, "\n".join([*result.log[-40:], *result.wrong])
-
-
-@pytest.mark.parametrize("path", OPEN, ids=lambda path: path.stem)
-@pytest.mark.xfail(strict=True, reason="found and not understood yet: the engine, or the check")
-def test_open_schedule_still_goes_wrong(path: Path) -> None:
-    assert not execute(Schedule.load(path)).wrong
 
 
 @pytest.mark.parametrize("seed", range(9))

@@ -112,6 +112,13 @@ class Node:
         except (OSError, ConversationError, ValueError):
             return False
 
+    @property
+    def pid(self) -> int:
+        """Of hastd. Raises LabError where it was not started."""
+        if self._daemon is None:
+            raise LabError(f"hastd of {self.name} does not run")
+        return self._daemon.pid
+
     def hastctl(self, *arguments: str, timeout_s: float = 60.0) -> str:
         """Run hastctl; returns what it printed. Raises LabError unless it exits 0."""
         done = self.run(["hastctl", arguments[0], "-c", str(self.configuration), *arguments[1:]], timeout_s)

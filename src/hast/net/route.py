@@ -16,6 +16,8 @@ from hast.format import rtnetlink
 ANSWER_LIMIT_S = 2.0
 _RECEIVE_BYTES = 1 << 16
 _DEVICES = Path("/sys/class/net")
+_SOCKETS = Path("/run/wireguard")
+"""Where a WireGuard in user space (wireguard-go) takes the orders of wg(8), a socket for each device."""
 
 
 def device_to(address: IPv4Address | IPv6Address, index: int = 0) -> str:
@@ -32,9 +34,13 @@ def device_to(address: IPv4Address | IPv6Address, index: int = 0) -> str:
             raise OSError(errno.EPROTO, str(error)) from None
 
 
-def is_wireguard(device: str, devices: Path = _DEVICES) -> bool:
-    """As the kernel tells. `devices` stands in for /sys/class/net in tests."""
+def is_wireguard(device: str, devices: Path = _DEVICES, sockets: Path = _SOCKETS) -> bool:
+    """As the kernel tells, or the folder, root's alone, of one in user space. The paths stand for others in tests."""
     try:
-        return "DEVTYPE=wireguard" in (devices / device / "uevent").read_text().splitlines()
+        told = (devices / device / "uevent").read_text().splitlines()
     except OSError:
         return False
+    if "DEVTYPE=wireguard" in told:
+        return True
+    socket_path = sockets / f"{device}.sock"
+    return (devices / device / "tun_flags").exists() and socket_path.is_socket() and socket_path.stat().st_uid == 0

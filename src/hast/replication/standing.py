@@ -42,8 +42,10 @@ class Standing:
         """The peer holds writes that this node's disk lacks, and knows it."""
         self.disk_leaves = False
         """The lead is handed over on purpose: it is not taken back."""
+        self._nothing_rests = False
+        """No client was told of anything that may be on the peer's copy alone, since they were in step."""
         self._comes_back = False
-        """The link was lost while the disk was leaving: it stays, and nothing rested on the peer's copy alone."""
+        """The link was lost before the peer's lead was needed: nothing rests on its copy, and this one is used on."""
         self._ahead_job: Store | None = None
         self._ahead_void = False
         """The peer took the lead, and knows the counter, while the record was on its way."""
@@ -63,6 +65,7 @@ class Standing:
         """The copies are in step again: what waited to be answered alone is on both, and durable after a flush (S4)."""
         self.ahead = Record.ABSENT
         self.peer_leads = Record.ABSENT
+        self._nothing_rests = True
         self._ahead_missed = False
         held, self._waiting_ahead[:] = self._waiting_ahead[:], []
         for request in held:
@@ -120,13 +123,15 @@ class Standing:
 
     def _come_back(self) -> None:
         """This copy has all that was acknowledged. The peer's, which leads or may, can lose what it did not flush until
-        it is back: it is not to be copied from."""
+        it is back: it is not to be copied from. What failed here was answered as failed."""
         core, peer = self._core, self._core.peer
         self._comes_back = False
-        if core.connected or peer is None or not core.local_ok or core.map.owed_local:
+        if core.connected or peer is None or not core.local_ok or core.meta.unflushed:
             return
-        if core.meta.inconsistent or not core.meta.stale:
+        if core.meta.inconsistent or not (core.meta.stale and self._nothing_rests):
             return
+        core.map.owed_remote.unite(core.map.owed_local)
+        core.map.owed_local.clear()
         theirs = peer.localcnt + (1 if self._lead_offered >= 0 else 0)
         ours = max(core.meta.localcnt, peer.remotecnt)
         self._back_job = core.store_metadata("the disk stays", localcnt=ours, remotecnt=theirs, stale=False)
@@ -145,6 +150,7 @@ class Standing:
     def live(self) -> None:
         """The peer was met, and what its counters say of the lead is on our disk, or counts as known."""
         self._core.lead_offered = False
+        self._nothing_rests = not self._core.lacking
         if self._noted is Lead.OFFERED:
             self._note(Lead.AS_RECORDED)
 
@@ -153,7 +159,7 @@ class Standing:
         the link came up, since the link made it void."""
         if self.peer_leads is Record.DURABLE:
             self.peer_leads = Record.ABSENT
-        if self.disk_leaves:
+        if self.disk_leaves or self._lead_command is not None:
             self.disk_leaves = False
             self._comes_back = True
         if self._asking:
@@ -248,6 +254,7 @@ class Standing:
         if self._lead_command is not None or self._stale_job is not None:
             self._waiting_lead.append(request)
             return False
+        self._nothing_rests = False
         return True
 
     def hand_over_lead(self) -> None:
@@ -278,6 +285,7 @@ class Standing:
             self._back_job = None
             if not error:
                 self._note(Lead.AS_RECORDED)
+                self._nothing_rests = not self._core.map.owed_local
             return True
         if job is not self._ahead_job:
             return False
@@ -318,6 +326,8 @@ class Standing:
             self._note_follows()
             if self._noted is Lead.OFFERED and self._core.saved.stale:
                 self._note(Lead.AS_RECORDED)
+            if any(request.local_error for request in self._waiting_lead):
+                self._nothing_rests = False
             self._release(self._waiting_lead, True)
 
     def _note_follows(self) -> None:

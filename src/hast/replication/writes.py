@@ -232,8 +232,10 @@ class Writes:
 
     def complete(self, request: Request) -> None:
         """Both copies gave their final word on a write."""
-        if request.local_error and not self._core.peer_whole:
-            request.remote_error = request.remote_error or EIO
+        if request.local_error and not (self._core.connected and self._core.peer_whole):
+            request.remote_error = (
+                request.remote_error or EIO
+            )  # what a peer that is gone had may be gone with its cache
         if request.remote_error or request.local_error:
             self._owe(request)
         self._core.map.end(request.first, request.last)

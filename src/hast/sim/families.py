@@ -56,6 +56,7 @@ DISASTERS: tuple[Disaster, ...] = (
     disks.store_errors,
     disks.errors_during_sync,
     disks.write_fails_beside_a_copy,
+    disks.write_fails_while_the_peer_goes,
     disks.slow_disk,
     disks.secondary_disk_replaced,
     disks.primary_disk_broken,

@@ -160,6 +160,8 @@ class Truth:
         if job.reason == "copy is stale" and self.cluster.other(node).disk.failed:
             # The peer leads from now on, and has perhaps failed what it had received before: two failures.
             self.doubt_unconfirmed()
+        if job.reason == "copy is stale" and Feature.TAKE_LEAD not in self.cluster.features:
+            self.gives_way(node)  # a peer that is not asked is not known to be there
         if job.reason == "in step" and job.metadata is not None and self._says_bad(job.metadata):
             self.wrong(f"S7: {node.name} calls the copies in step, and its own bad")
         if job.reason == "sync begins" and Feature.SYNC_MARK in self.cluster.features:
@@ -490,7 +492,9 @@ class Truth:
         peer = self.cluster.other(node)
         other = peer.disk
         engine = peer.engine
-        gives_way = isinstance(engine, Primary) and (engine.core.meta.stale or not engine.core.local_ok)
+        gives_way = peer.lead is not Lead.AS_RECORDED  # its worker died, and left that the other may lead
+        if isinstance(engine, Primary):
+            gives_way = gives_way or engine.core.meta.stale or not engine.core.local_ok
         good = not (self._says_bad(other.durable_metadata) or gives_way or gave_way or self.is_rewritten(peer))
         mine, theirs = node.disk.data().cast("Q"), other.data().cast("Q")
         for number in gone:

@@ -103,6 +103,23 @@ def write_fails_beside_a_copy(draw: Draw) -> list[Step]:
     ]
 
 
+def write_fails_while_the_peer_goes(draw: Draw) -> list[Step]:
+    """A write fails on the primary in the moment in which its peer loses power: mostly nobody has heard of that yet."""
+    fails = draw.later(0.02, "fail", node="primary", op="write", count=draw.one(1, 1, 3))
+    off = draw.later(0.02, "power off", node="secondary", keep=draw.keep())
+    sequence = [fails, off] if draw.chance(0.5) else [off, fails]
+    return [
+        draw.protected(),
+        draw.step("work", gap_s=0.004, batch=3, spread=24, reads=0.0, flushes=0.0),
+        draw.later(0.3, "slow", node="primary", factor=draw.one(1.0, 5.0, 20.0)),
+        *sequence,
+        draw.later(0.3, "slow", node="primary", factor=1.0),
+        draw.later(0.5, "power on", node="secondary"),
+        *draw.hush(),
+        draw.step("wait", seconds=1.5),
+    ]
+
+
 def errors_during_sync(draw: Draw) -> list[Step]:
     """Operations fail while the copies are made equal."""
     return [

@@ -371,12 +371,29 @@ def death_after(count: int, victim: str) -> list[Step]:
     return [Step(0.0, "events", {"count": count}), *deaths, Step(0.5, "restart hastd")]
 
 
+def write_fails_while_the_disk_leaves(draw: Draw) -> list[Step]:
+    """The primary's disk is about to be let go, fails a write, and the link that the peer's lead went over is lost."""
+    fails = draw.step("fail", node="primary", op="write", count=draw.one(1, 3))
+    detach = draw.later(0.02, "detach", node="primary")
+    return [
+        draw.protected(),
+        draw.step("work", gap_s=0.004, batch=3, spread=24, reads=0.0, flushes=0.0),
+        draw.later(0.3, "slow", node="primary", factor=draw.one(5.0, 20.0, 50.0)),
+        *([fails, detach] if draw.chance(0.3) else [detach, fails]),
+        draw.later(float(draw.one(0.01, 0.1, 0.2)), "cut"),
+        draw.later(0.1, "slow", node="primary", factor=1.0),
+        *draw.hush(),
+        draw.step("wait", seconds=1.5),
+    ]
+
+
 SERVICE = (
     disk_hangs,
     hung_disk_is_waited_for_in_vain,
     hung_disk_is_attached,
     hung_disk_is_replaced,
     disk_detached,
+    write_fails_while_the_disk_leaves,
     detached_and_left_behind,
     disk_replaced_under_load,
     disk_replaced_during_sync,
