@@ -52,19 +52,19 @@ class Rehearsal:
         self._good = False
 
     def play(self, steps: Iterable[tuple[int, Step]]) -> None:
-        """All of them."""
+        """All of them; once a fresh pair does not start, the rest is left out."""
         for number, step in steps:
             if step is START:
                 self._note(self._start(number))
                 continue
-            if not self._good:
+            if not self._good and self.outcomes[-1].step is not START:
                 again = self._start(number)
                 if again.failed:
-                    if not self.outcomes or not self.outcomes[0].failed:
-                        self._note(again)
-                    self.left_out.append(step)
-                    continue
-            self._note(self._rehearse(step, number))
+                    self._note(again)
+            if self._good:
+                self._note(self._rehearse(step, number))
+            else:
+                self.left_out.append(step)
 
     def _note(self, outcome: Outcome) -> None:
         judge(outcome, self.findings)
@@ -75,9 +75,6 @@ class Rehearsal:
 
     def _start(self, number: int) -> Outcome:
         """A fresh pair that boots."""
-        if self.left_out:
-            outcome = Outcome(START, number, complaints=["not served: the pair does not start"])
-            return outcome
         self._collect()
         self.rests.append(self._now())
         outcome = Outcome(START, number, began_s=self._now())
