@@ -79,7 +79,8 @@ def lab() -> Iterator[Lab]:
     with Lab(configuration=CONFIGURATION, disk_size_bytes=32 << 20) as lab:
         keys = {}
         for host in (lab.hast1, lab.hast2):
-            making = "mount -t tmpfs own /etc/wireguard; cd /etc/wireguard && umask 077; wg genkey | tee key | wg pubkey"
+            host.run("mount -t tmpfs own /etc/wireguard", check=True)
+            making = "cd /etc/wireguard; umask 077; wg genkey | tee key | wg pubkey"
             keys[host.name] = host.run(["sh", "-ec", making], check=True).stdout.strip()
         tunnel(lab.hast1, 1, 2, "192.168.100.101", keys["hast2"])
         tunnel(lab.hast2, 2, 1, "192.168.100.100", keys["hast1"])

@@ -27,7 +27,7 @@ from hast.worker.disk import opener
 from hast.worker.disk.flush_witness import Locker
 from hast.worker.disk.patient_open import NoAnswer, open_and_read
 from hast.worker.disk.provider_open import ProviderError, open_provider
-from hast.worker.disk_change import DiskChange
+from hast.worker.disk_change import Source, disk_change
 from hast.worker.export.export import NbdExport
 from hast.worker.interfaces import Client, FrontEnd
 from hast.worker.link.primary_link import Outcome, PrimaryLink, Stage
@@ -79,7 +79,7 @@ class PrimaryWorker(Worker):
         self._gate: StartGate | None = None
         self._sync_rate_bytes_s = self.resource.sync_rate_bytes_s
         self._stop_deadline_s = 0.0
-        self._disk_change = DiskChange(self, self.resource.name)
+        self._disk_change = disk_change(self, self.resource.name)
         self._orphan_watch = OrphanWatch(reactor, self.end_orphaned)
 
     # -- start
@@ -303,7 +303,8 @@ class PrimaryWorker(Worker):
             return True
         elif do == "may-change-disk":
             open_by, over = self._opening(self._refuser(message.get("id")))
-            self._disk_change.may(str(message.get("order")), str(message.get("path") or ""), open_by, over)
+            source = Source(str(message.get("path") or ""), open_by)
+            self._disk_change.may(str(message.get("order")), source, over)
             return True
         elif do == "withhold":
             engine.withhold(bool(message.get("in_use")), now)
@@ -324,9 +325,9 @@ class PrimaryWorker(Worker):
         if do == "detach-disk":
             self._disk_change.detach(over)
         elif do == "attach-disk":
-            self._disk_change.attach(self.resource.local, open_by, over)
+            self._disk_change.attach(Source(self.resource.local, open_by), over)
         else:
-            self._disk_change.replace(path, open_by, over)
+            self._disk_change.replace(Source(path, open_by), over)
 
     def _opening(self, answer: Callable[[str], None]) -> tuple[opener.Open, Callable[[str], None]]:
         """How the disk of the order at hand is opened, and its answer, after which nobody opens it any more."""
