@@ -1,4 +1,4 @@
-"""Rooms import only rooms of the floors below their own; the lab and the simulator are imported by none.
+"""Rooms import only rooms of the floors below their own; the lab and the simulator are imported by the drill only.
 
 What decides performs no I/O: whole rooms, and in the others the folders named `decisions`.
 """
@@ -18,12 +18,14 @@ FLOORS = (
     ("replication", "daemon"),
     ("worker", "device", "net"),
     ("supervisor", "failover"),
-    ("watch", "sim"),
+    ("watch", "sim", "lab"),
+    ("drill",),
     ("cli",),
-    ("lab",),
 )
 ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 PRIVATE = frozenset({"lab", "sim"})
+ADMITTED = "drill"
+"""The room that may use those."""
 SANS_IO = frozenset({"format", "replication", "election"})
 DECISIONS = "decisions"
 """Name of the folders, in rooms that perform I/O, whose modules decide and perform none."""
@@ -54,7 +56,8 @@ def test_every_folder_is_a_known_room() -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_only_rooms_of_floors_below(room: str) -> None:
-    allowed = {name for name, floor in ROOMS.items() if floor < ROOMS[room] and name not in PRIVATE} | {room}
+    hidden = frozenset() if room == ADMITTED else PRIVATE
+    allowed = {name for name, floor in ROOMS.items() if floor < ROOMS[room] and name not in hidden} | {room}
     for path in modules(room):
         for name in imported(path):
             parts = name.split(".")

@@ -340,11 +340,45 @@ def test_a_damaged_record_is_removed_not_believed(places: Path) -> None:
     assert Path("/etc/passwd").exists()
 
 
+def helper(before_s: float, after_s: float) -> list[str]:
+    """Starts for so long, says that it is ready, and works for so long."""
+    said = "print('ready', flush=True)"
+    return [sys.executable, "-c", f"import time; time.sleep({before_s}); {said}; time.sleep({after_s}); print('{{}}')"]
+
+
 def test_a_helper_that_hangs_is_given_up_at_its_deadline() -> None:
     began = time.monotonic()
     with pytest.raises(DeviceError, match=re.escape("no answer from the kernel within 0.2 s")):
-        run(device_steps.run_helper([sys.executable, "-c", "import time; time.sleep(60)"], 0.2))
+        run(device_steps.run_helper(helper(0, 60), 0.2))
     assert time.monotonic() - began < 5
+
+
+def test_the_deadline_of_a_step_begins_when_its_helper_has_started() -> None:
+    """A busy host takes long to start a process; that is not the kernel's fault, and no reason to refuse a role."""
+    assert run(device_steps.run_helper(helper(1.5, 0), 1.0)) == {}
+
+
+def test_a_helper_that_does_not_start_is_given_up_by_a_deadline_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_steps, "START_DEADLINE_S", 0.2)
+    began = time.monotonic()
+    with pytest.raises(DeviceError, match=re.escape("its helper process did not start within 0.2 s")):
+        run(device_steps.run_helper(helper(60, 0), 10))
+    assert time.monotonic() - began < 5
+
+
+def test_where_the_whole_time_is_promised_to_the_peer_the_start_of_a_helper_is_part_of_it() -> None:
+    began = time.monotonic()
+    with pytest.raises(DeviceError, match=re.escape("no answer within 0.2 s")):
+        run(device_steps.run_within(helper(60, 0), 0.2))
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("name", ["nbd_helper.py", "ublk_helper.py", "device_helper.py", "mount_helper.py"])
+def test_every_helper_says_that_it_has_started(name: str) -> None:
+    command = device_steps.helper_command(name, "unknown")
+    said = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert said.stdout == "ready\n"
+    assert said.returncode
 
 
 def test_a_helper_that_fails_says_why_in_one_line() -> None:

@@ -5,7 +5,6 @@ Two nodes in one machine differ in their address, directories and configuration;
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import statistics
@@ -15,9 +14,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hast.cli.client import ControlClient
+
 PATIENCE_S = 120.0
+POLL_S = 0.3
+PROBE_STEP_S = 0.05
+"""Leaves an emulated machine time for everything else."""
 COMMAND_S = 300.0
-ROLE_ATTEMPTS = 3
 MOST_PAUSE_S = 30.0
 
 _began = time.monotonic()
@@ -37,7 +40,7 @@ def until(what: str, condition: Callable[[], object], limit_s: float = PATIENCE_
     end_s = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end_s, f"waited in vain for {what}"
-        time.sleep(0.1)
+        time.sleep(POLL_S)
 
 
 def processes(title: str) -> list[int]:
@@ -51,6 +54,31 @@ def processes(title: str) -> list[int]:
             if words.startswith(title):
                 found.append(int(entry.name))
     return found
+
+
+def standbys_wait() -> None:
+    """None is being started any more: on a busy host that takes an emulated machine longer than anything is allowed."""
+    before: list[int] = []
+
+    def waiting() -> bool:
+        nonlocal before
+        now, starting = processes("hastd: standby"), processes(f"{sys.executable} -P -m hast.supervisor.standby")
+        settled, before = bool(now) and now == before and not starting, now
+        return settled
+
+    until("standbys", waiting, 2 * PATIENCE_S)
+
+
+def sleepers(title: str) -> str:
+    """Where in the kernel the threads of these processes sleep, for a story that failed."""
+    lines = []
+    for pid in processes(title):
+        lines.append(f"{pid}: {Path('/proc', str(pid), 'cmdline').read_bytes().decode(errors='replace')}")
+        for task in Path("/proc", str(pid), "task").iterdir():
+            stack = (task / "stack").read_text().split("\n")
+            frames = [line.split()[-1].partition("+")[0] for line in stack if line.strip()]
+            lines.append(f"  {task.name} {(task / 'comm').read_text().strip()}: {' < '.join(frames[:12])}")
+    return "\n".join(lines)
 
 
 def device_gone(node: str) -> bool:
@@ -103,18 +131,10 @@ class Node:
         program = [sys.executable, "-m", "hast.cli.hastctl", verb, "-c", str(self._configuration), *words]
         return run(*program, environment=self._environment)
 
-    def role(self, role: str, resource: str) -> None:
-        """Ordered again when refused: on a busy host this machine may need 10 s to start the helper that attaches."""
-        for _ in range(ROLE_ATTEMPTS - 1):
-            try:
-                self.hastctl("role", role, resource)
-                return
-            except AssertionError as error:
-                step(f"refused, ordered again: {str(error)[-200:].strip()}")
-        self.hastctl("role", role, resource)
-
     def status(self, *resources: str) -> dict[str, dict[str, object]]:
-        found = json.loads(self.hastctl("status", "--json", *resources))["resources"]
+        """Asked without hastctl: an emulated machine takes seconds to start an interpreter."""
+        request = {"command": "status", "resources": list(resources) or ["all"], "fresh": True}
+        found = ControlClient(str(self._control)).ask(request, COMMAND_S)["resources"]
         return {str(entry["name"]): dict(entry) for entry in found}
 
     def log(self) -> str:
@@ -137,7 +157,7 @@ class Prober:
         os.sync()
         self._notes = Path(f"/tmp/pauses.{time.monotonic_ns()}")
         with self._notes.open("wb") as file:
-            words = [sys.executable, "-m", "hast.lab.pauses", str(path), "0", "write"]
+            words = [sys.executable, "-m", "hast.lab.pauses", str(path), "0", "write", str(PROBE_STEP_S)]
             self._running = subprocess.Popen(words, stdout=file, stderr=subprocess.PIPE, text=True)
 
     def check(self) -> None:

@@ -26,9 +26,11 @@ TOOLS = ("qemu-system-x86_64", "busybox", "dpkg", "apt-get", "ldd", "depmod", "m
 INSTALL_DEADLINE_S = 600
 MEMORY_MIB = 768
 KERNEL_WORDS = (
-    "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on no_timer_check tsc=unstable clocksource=hpet"
+    "console=ttyS0 quiet loglevel=5 oops=panic panic=-1 mitigations=off random.trust_cpu=on"
+    " no_timer_check tsc=unstable clocksource=hpet"
 )
-"""On a busy host the emulated TSC is measured wrong, or found to be so later: the kernel then patches itself, which
+"""A kernel that crashes says where, and ends the machine at once.
+On a busy host the emulated TSC is measured wrong, or found to be so later: the kernel then patches itself, which
 this qemu does not survive."""
 
 INIT = """#!/bin/busybox sh

@@ -10,24 +10,17 @@ from contextlib import contextmanager
 import pytest
 from failover_story import check_time
 
+from hast.lab import arbiters
 from hast.lab.cluster import Cluster
 
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.slow, pytest.mark.xdist_group("failover-lab")]
 
-WITNESS = "10.10.10.60"
+WITNESS = arbiters.ADDRESS
 ARBITERS = {"witness": f"witness {WITNESS}", "etcd": f"etcd http://{WITNESS}:2379"}
 
 
 def start_arbiter(cluster: Cluster, kind: str) -> None:
-    host = cluster.lab.hosts["witness"]
-    if kind == "witness":
-        host.run(["hast-witness", "-f", "/var/lib/hast/witness.json"], check=True)
-        return
-    host.spawn(
-        "etcd --data-dir /var/tmp/etcd --listen-client-urls http://0.0.0.0:2379 --heartbeat-interval 50"
-        f" --election-timeout 250 --advertise-client-urls http://{WITNESS}:2379"
-    )
-    host.wait_for("etcd", lambda: ":2379" in host.run("ss -Hltn").stdout, 20)
+    arbiters.start(cluster.lab.hosts["witness"], kind)
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
 from collections.abc import Callable
 
 import pytest
 
+from hast.format.constants import MAX_DATA_BYTES
 from hast.replication.types import WRITE, Request
 from hast.worker.buffers import ReceiveBuffer
 
@@ -93,7 +95,25 @@ def test_a_chunk_is_used_again_only_when_its_last_view_is_gone(kind: str) -> Non
         buffer.consume(3000)
         assert id(buffer.view.obj) != owner
     del kept
-    assert owner in chunks_used(buffer, 20)
+    assert owner in chunks_held(buffer, 3)
+
+
+@pytest.mark.parametrize("header_bytes", [28, 130])
+def test_the_largest_messages_cost_no_new_memory_once_as_many_were_in_use(header_bytes: int) -> None:
+    buffer = ReceiveBuffer()
+    message_bytes = header_bytes + MAX_DATA_BYTES
+    parts = [bytes(message_bytes - 100_000), bytes(100_000)]
+    in_use: deque[memoryview] = deque(maxlen=8)
+    chunks: list[object] = []
+    for _ in range(40):
+        for part in parts:
+            buffer.reserve(message_bytes)
+            buffer.feed(part)
+        in_use.append(buffer.pending()[header_bytes:])
+        buffer.consume(message_bytes)
+        chunks.append(buffer.view.obj)
+    assert {id(chunk) for chunk in chunks[20:]} <= {id(chunk) for chunk in chunks[:20]}
+    assert len({id(chunk) for chunk in chunks}) <= 10
 
 
 def test_a_chunk_that_is_only_named_somewhere_is_used_again() -> None:
@@ -110,6 +130,16 @@ def test_a_chunk_that_is_used_again_has_its_full_size() -> None:
         buffer.feed(b"z" * 3000)
         buffer.consume(3000)
         assert len(buffer.view) == 4096
+
+
+def chunks_held(buffer: ReceiveBuffer, messages: int) -> set[int]:
+    """Identities of the chunks that messages of 3000 bytes land in while all of them are in use."""
+    held = []
+    for _ in range(messages):
+        buffer.feed(b"z" * 3000)
+        held.append(buffer.pending())
+        buffer.consume(3000)
+    return {id(view.obj) for view in held}
 
 
 def chunks_used(buffer: ReceiveBuffer, messages: int) -> set[int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from hast.cli import completion, watching
+from hast.cli import completion, drill, watching
 from hast.cli.group import EX_USAGE, NAMES, REQUIRED_NAMES, cli, command, providers, resource_names, session_of
 from hast.cli.plan import PLAN, create_plan, show_plan
 from hast.cli.session import DISK_TIMEOUT_S, STATUS_TIMEOUT_S, Failure, say_error
@@ -21,7 +21,7 @@ from hast.cli.session import DISK_TIMEOUT_S, STATUS_TIMEOUT_S, Failure, say_erro
 if TYPE_CHECKING:
     from hast.config.model import Configuration
 
-__all__ = ["cli", "main", "run", "watching"]
+__all__ = ["cli", "drill", "main", "run", "watching"]
 EX_DATAERR = 65
 EX_IOERR = 74
 EX_CONFIG = 78

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hast.config.model import Configuration
 
 STATUS_TIMEOUT_S = 15.0
-DISK_TIMEOUT_S = 120.0
+DISK_TIMEOUT_S = 150.0
 
 
 class Failure(Exception):

@@ -26,6 +26,7 @@ from hast.device.device_steps import (
     mount_minor,
     remove_link,
     run_helper,
+    run_within,
 )
 
 ATTACH_DEADLINE_S = 10.0
@@ -142,7 +143,7 @@ class FuseAttachment:
     async def _helper(self, what: str, deadline_s: float) -> bool:
         """Run one of the helper's commands on the loop device; True when it says that the device is gone."""
         try:
-            return bool((await run_helper(loop_command(what, self._loop, self._file), deadline_s)).get("gone"))
+            return bool((await run_within(loop_command(what, self._loop, self._file), deadline_s)).get("gone"))
         except DeviceError as error:
             log.warning("Unable to %s %s: %s.", what, self._loop, error)
             return False

@@ -19,7 +19,7 @@ from hast.daemon import paths
 from hast.device.attach_fuse import FuseAttachment, clean_up_fuse, missing_for_fuse
 from hast.device.attach_nbd import NbdAttachment, clean_up_nbd, missing_for_nbd
 from hast.device.attach_ublk import UblkAttachment, clean_up_ublk, fatal_bug, missing_for_ublk
-from hast.device.device_steps import DeviceError, Record, remove_link, run_helper
+from hast.device.device_steps import DeviceError, Record, remove_link, run_within
 
 __all__ = ["Attachment", "DeviceError", "NoDevice", "adopt", "choose", "clean_up", "load_modules", "survey"]
 
@@ -114,7 +114,7 @@ async def load_modules(device: Device) -> None:
         if device not in (kind, Device.AUTO) or os.geteuid() or not MODULE_DIRECTORY.exists() or Path(present).exists():
             continue
         try:
-            await run_helper(["modprobe", "-q", name], MODPROBE_DEADLINE_S)
+            await run_within(["modprobe", "-q", name], MODPROBE_DEADLINE_S)
         except (DeviceError, OSError, ValueError) as error:
             log.debug("modprobe %s: %s", name, error)
 

@@ -1,7 +1,7 @@
 """Loop devices, in a process of its own: every call here may hang in the kernel, so the supervisor never makes it.
 
 Run by its path with the bare interpreter, standard library only, and given a deadline; a helper that is stuck is left
-behind. Prints one JSON object; on failure one line on stderr, exit code 1.
+behind. Prints `ready`, then one JSON object; on failure one line on stderr, exit code 1.
 
     device_helper.py attach FILE SECTOR_SIZE_BYTES      {"loop": "/dev/loop3", "sequence": "17", "direct": true}
     device_helper.py detach LOOP FILE                   {"gone": false} while open; then it goes at last close
@@ -130,6 +130,7 @@ def _write_out(path: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
+    print("ready", flush=True)
     try:
         if arguments[0] == "attach":
             result = attach(arguments[1], int(arguments[2]))

@@ -7,17 +7,19 @@ the system calls made directly here (mount, lazy unmount, the abort file) do not
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hast.daemon import paths
+from hast.daemon.waiting import READY, START_DEADLINE_S
 from hast.device import mount_helper
 
 KILL_WAIT_S = 0.5
@@ -49,21 +51,57 @@ def kernel_version(release: str | None = None) -> tuple[int, int, int]:
 async def run_helper(
     command: Sequence[str], deadline_s: float, descriptors: Sequence[int] = (), stdin: int | None = None
 ) -> dict[str, Any]:
-    """Run a helper and return the JSON object it printed. Raises DeviceError; a stuck helper is killed, or left."""
-    process = await asyncio.create_subprocess_exec(
+    """Run a helper and return the JSON object it printed. Raises DeviceError; a stuck helper is killed, or left.
+
+    The deadline begins when it says that it is ready: a busy host takes long to start a process, and has
+    START_DEADLINE_S for that.
+    """
+    process = await _begin(command, descriptors, stdin)
+    async with _ended_if_late(process, f"its helper process did not start within {START_DEADLINE_S:g} s"):
+        assert process.stdout is not None
+        async with asyncio.timeout(START_DEADLINE_S):
+            await process.stdout.readline()
+    async with _ended_if_late(process, f"no answer from the kernel within {deadline_s:g} s"):
+        async with asyncio.timeout(deadline_s):
+            out, err = await process.communicate()
+    return _result(process, out, err)
+
+
+async def run_within(command: Sequence[str], deadline_s: float) -> dict[str, Any]:
+    """The same with one deadline for all, the start too: for programs that are not ours, and for letting go, whose
+    whole time is promised to the peer. Raises DeviceError."""
+    process = await _begin(command)
+    async with _ended_if_late(process, f"no answer within {deadline_s:g} s"):
+        async with asyncio.timeout(deadline_s):
+            out, err = await process.communicate()
+    return _result(process, out.removeprefix(READY), err)
+
+
+async def _begin(
+    command: Sequence[str], descriptors: Sequence[int] = (), stdin: int | None = None
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         pass_fds=tuple(descriptors),
     )
+
+
+@contextlib.asynccontextmanager
+async def _ended_if_late(process: asyncio.subprocess.Process, failure: str) -> AsyncIterator[None]:
     try:
-        out, err = await asyncio.wait_for(process.communicate(), deadline_s)
-    except (TimeoutError, asyncio.CancelledError) as error:
+        yield
+    except TimeoutError:
         await _end_helper(process)
-        if isinstance(error, asyncio.CancelledError):
-            raise
-        raise DeviceError(f"no answer from the kernel within {deadline_s:g} s") from None
+        raise DeviceError(failure) from None
+    except asyncio.CancelledError:
+        await _end_helper(process)
+        raise
+
+
+def _result(process: asyncio.subprocess.Process, out: bytes, err: bytes) -> dict[str, Any]:
     if process.returncode:
         lines = err.decode(errors="replace").strip().splitlines() or [f"helper ended with {process.returncode}"]
         raise DeviceError(lines[-1])
@@ -75,7 +113,7 @@ async def run_helper(
 async def written_back(node: str, link: Path, deadline_s: float) -> bool:
     """Write out what the kernel cached for a device. False while somebody has it mounted. Raises nothing."""
     try:
-        in_use = (await run_helper(loop_command("writeback", node), deadline_s)).get("in_use", False)
+        in_use = (await run_within(loop_command("writeback", node), deadline_s)).get("in_use", False)
     except DeviceError as error:
         log.warning("Unable to write back %s: %s.", node, error)
         return False

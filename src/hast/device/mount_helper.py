@@ -1,7 +1,7 @@
 """The system calls that mount and unmount, and a process that makes them where hastd may not (`mounting.py`).
 
-Run by its path with the bare interpreter, standard library only. Prints one JSON object; on failure one line on stderr,
-exit code 1.
+Run by its path with the bare interpreter, standard library only. Prints `ready`, then one JSON object; on failure one
+line on stderr, exit code 1.
 
     mount_helper.py mount DIRECTORY         mounts the /dev/fuse descriptor that is its standard input
     mount_helper.py unmount DIRECTORY       takes the mount out of the tree at once
@@ -59,6 +59,7 @@ def _check(result: int, what: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
+    print("ready", flush=True)
     result: dict[str, object] = {}
     try:
         match arguments:

@@ -1,7 +1,7 @@
 """The kernel's NBD client, driven by generic netlink, in a process of its own: any call may hang in the kernel.
 
-Run by its path with the bare interpreter, standard library only, and given a deadline. Prints one JSON object; on
-failure one line on stderr, exit code 1. The kernel adopts connected sockets on which the handshake is done.
+Run by its path with the bare interpreter, standard library only, and given a deadline. Prints `ready`, then one JSON
+object; on failure one line on stderr, exit code 1. The kernel adopts connected sockets on which the handshake is done.
 `reconfigure` alone is called in a thread of the supervisor: users of the device wait for it.
 
     nbd_helper.py connect FD SIZE_BYTES BLOCK_BYTES SERVER_FLAGS DEAD_TIMEOUT_S IDENTIFIER    {"index": 3}
@@ -185,6 +185,7 @@ def disconnect(arguments: list[str]) -> dict[str, object]:
 
 
 def main(arguments: list[str]) -> int:
+    print("ready", flush=True)
     commands = {"connect": connect, "disconnect": disconnect}
     try:
         print(json.dumps(commands[arguments[0]](arguments[1:])))

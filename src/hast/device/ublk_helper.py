@@ -1,7 +1,8 @@
 """Control commands to the kernel's ublk driver, in a process of its own: any of them may hang in the kernel.
 
-Run by its path with the bare interpreter and given a deadline. Prints one JSON object; on failure one line on stderr,
-exit code 1. A device is known by the identifier that its maker gave it: a number may belong to somebody else by now.
+Run by its path with the bare interpreter and given a deadline. Prints `ready`, then one JSON object; on failure one
+line on stderr, exit code 1. A device is known by the identifier that its maker gave it: a number may belong to
+somebody else by now.
 
     ublk_helper.py add IDENTIFIER                              {"number": 3}
     ublk_helper.py start NUMBER PID SIZE_BYTES BLOCK_BYTES     when the server has the channel open
@@ -174,6 +175,7 @@ def carry_out(arguments: list[str]) -> dict[str, object]:
 
 
 def main(arguments: list[str]) -> int:
+    print("ready", flush=True)
     try:
         print(json.dumps(carry_out(arguments)))
     except OSError as error:

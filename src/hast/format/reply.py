@@ -21,6 +21,8 @@ from hast.format.nv import Buffer, NvType
 WireReply: TypeAlias = tuple[int, int, bool, Buffer | None]
 """(seq, error, received, data): error is a Linux errno, 0 for success; seq is 0 where the message has none."""
 
+_NO_CHECKSUM, _NO_COMPRESSION, _LZF = Checksum.NONE, Compression.NONE, Compression.LZF
+"""Looked up here: in Python 3.11 a member of an enumeration costs as much as packing a message."""
 _SEQ = nv.u64("seq", 0)
 _RECEIVED = nv.i8("received", 1)
 _SIZE = nv.u32("size", 0)
@@ -37,12 +39,17 @@ _SEQ_HEAD = nv.encode([_SEQ])[:-8]
 _RECEIVED_FIELD = nv.encode([_RECEIVED])
 _SIZE_HEAD = nv.encode([_SIZE])[:-8]
 
-_PACK_PLAIN = struct.Struct("<19sQ").pack
+_PLAIN = struct.Struct("<19sQ")
+_PACK_PLAIN = _PLAIN.pack
+_UNPACK_PLAIN = _PLAIN.unpack_from
+_PLAIN_MESSAGE_BYTES = _PLAIN.size
 _PACK_RECEIVED = struct.Struct("<19sQ30s").pack
 _PACK_DATA = struct.Struct("<19sQ14sI4x").pack
 
 _VERSIONS = range(PROTOCOL_VERSION + 1)
 _PLAIN_PREFIXES = [HEADER.pack(version, _PLAIN_BYTES) + _SEQ_HEAD for version in _VERSIONS]
+_OUR_PLAIN_PREFIX = _PLAIN_PREFIXES[PROTOCOL_VERSION]
+"""Of most messages of a peer of our kind; others may fill what stands between a name and its value otherwise."""
 _RECEIVED_PREFIXES = [HEADER.pack(version, _RECEIVED_BYTES) + _SEQ_HEAD for version in _VERSIONS]
 _DATA_PREFIXES = [HEADER.pack(version, _DATA_BYTES) + _SEQ_HEAD for version in _VERSIONS]
 
@@ -58,9 +65,9 @@ def encode_replies(
     append = out.append
     plain_prefix = _PLAIN_PREFIXES[version]
     received_prefix = _RECEIVED_PREFIXES[version]
-    raw = checksum == Checksum.NONE
-    uncompressed = compression == Compression.NONE
-    holes_only = compression != Compression.LZF
+    raw = checksum == _NO_CHECKSUM
+    uncompressed = compression == _NO_COMPRESSION
+    holes_only = compression != _LZF
     for seq, error, received, data in batch:
         if error == 0 and data is None:
             if received:
@@ -112,6 +119,12 @@ class ReplyDecoder:
         unpack_header = HEADER.unpack_from
         read_plain = _PLAIN_LAYOUT.read
         while end - position >= HEADER_BYTES:
+            if end - position >= _PLAIN_MESSAGE_BYTES:
+                prefix, seq = _UNPACK_PLAIN(buffer, position)
+                if prefix == _OUR_PLAIN_PREFIX:
+                    append((seq, 0, False, None))
+                    position += _PLAIN_MESSAGE_BYTES
+                    continue
             version, body_bytes = unpack_header(buffer, position)
             body_at = position + HEADER_BYTES
             data_at = body_at + body_bytes

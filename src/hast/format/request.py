@@ -37,6 +37,8 @@ WireRequest: TypeAlias = tuple[int, int, int, int, Buffer | None, bool]
 `data` is None for a message without a data block, and for a WRITE whose block is not `length` bytes long.
 """
 
+_NO_CHECKSUM, _NO_COMPRESSION, _LZF = Checksum.NONE, Compression.NONE, Compression.LZF
+"""Looked up here: in Python 3.11 a member of an enumeration costs as much as packing a message."""
 _WRITE = int(Command.WRITE)
 _KEEPALIVE = int(Command.KEEPALIVE)
 
@@ -97,9 +99,9 @@ def encode_requests(
     plain_prefixes = _PLAIN_PREFIXES[version]
     write_prefix = _WRITE_PREFIXES[version]
     memsync_prefix = _MEMSYNC_WRITE_PREFIXES[version]
-    raw = checksum == Checksum.NONE
-    uncompressed = compression == Compression.NONE
-    holes_only = compression != Compression.LZF
+    raw = checksum == _NO_CHECKSUM
+    uncompressed = compression == _NO_COMPRESSION
+    holes_only = compression != _LZF
     for command, seq, offset, length, data, memsync in batch:
         if command != _WRITE:
             if command == _KEEPALIVE:
@@ -164,7 +166,21 @@ def _known_bodies() -> dict[int, tuple[_KnownBody, ...]]:
     return known
 
 
-_WRITE_LAYOUT = Layout([*_PLAIN_FIELDS, _SIZE])
+_WRITE_HEAD = nv.encode([nv.u8("cmd", _WRITE)]) + _head(nv.u64("seq", 0))
+_OUR_WRITES = {
+    _WRITE_BYTES: (
+        struct.Struct("<36sQ14sQ14sQ14sI4x").unpack_from,
+        (_WRITE_HEAD, _OFFSET_HEAD, _LENGTH_HEAD, _SIZE_HEAD),
+        False,
+    ),
+    _MEMSYNC_WRITE_BYTES: (
+        struct.Struct("<36sQ14sQ14sQ36sI4x").unpack_from,
+        (_WRITE_HEAD, _OFFSET_HEAD, _LENGTH_HEAD, _MEMSYNC_SIZE_HEAD),
+        True,
+    ),
+}
+"""Bodies of a WRITE byte for byte as `encode_requests` makes them, by size; others may fill what stands between a name
+and its value otherwise (layout.py)."""
 _PLAIN_LAYOUT = Layout(_PLAIN_FIELDS)
 _KNOWN_BODIES = _known_bodies()
 
@@ -189,7 +205,6 @@ class RequestDecoder:
         position = start
         max_data_bytes = self._max_data_bytes
         unpack_header = HEADER.unpack_from
-        read_write = _WRITE_LAYOUT.read
         while end - position >= HEADER_BYTES:
             version, body_bytes = unpack_header(buffer, position)
             body_at = position + HEADER_BYTES
@@ -199,15 +214,20 @@ class RequestDecoder:
             if data_at > end:
                 self.needed = HEADER_BYTES + body_bytes
                 return out, position - start
-            if body_bytes == _WRITE_BYTES:
-                values = read_write(buffer, body_at)
-                if values is not None:
-                    command, seq, offset, length, size = values
-                    next_at = data_at + size
-                    if size == length and next_at <= end and 0 < size <= max_data_bytes:
-                        append((command, seq, offset, length, buffer[data_at:next_at], False))
-                        position = next_at
-                        continue
+            ours = _OUR_WRITES.get(body_bytes)
+            if ours is not None:
+                unpack, constants, memsync = ours
+                head, seq, offset_head, offset, length_head, length, size_head, size = unpack(buffer, body_at)
+                next_at = data_at + size
+                if (
+                    (head, offset_head, length_head, size_head) == constants
+                    and size == length
+                    and next_at <= end
+                    and 0 < size <= max_data_bytes
+                ):
+                    append((_WRITE, seq, offset, length, buffer[data_at:next_at], memsync))
+                    position = next_at
+                    continue
             elif body_bytes == _PLAIN_BYTES:
                 values = _PLAIN_LAYOUT.read(buffer, body_at)
                 if values is not None:

@@ -1,6 +1,6 @@
 """Two (or more) hosts on one machine: networks, cables, disks, faults; and the demo that runs on them.
 
-For tests and demonstrations only: nothing in the other rooms may import it. Needs root.
+For tests, demonstrations and drills only: no other room but `drill` may import it. Needs root.
 """
 
 from __future__ import annotations

@@ -96,16 +96,25 @@ class Cluster:
         self._begin()
 
     @classmethod
-    def over(cls, lab: Lab, resources: Sequence[str], before_hastd: Callable[[Host], None]) -> Cluster:
-        """The same over a lab that is built already; `before_hastd` starts what a host needs first at boot."""
+    def over(
+        cls,
+        lab: Lab,
+        resources: Sequence[str],
+        before_hastd: Callable[[Host], None],
+        disks: Mapping[str, str] | None = None,
+    ) -> Cluster:
+        """The same over a lab that is built already; `before_hastd` starts what a host needs first at boot. `disks`:
+        path by resource, where it is not /dev/adN for diskN."""
         cluster = cls.__new__(cls)
         cluster.resources = list(resources)
         cluster.lab = lab
         cluster._begin()
+        cluster.disks.update(disks or {})
         cluster.before_hastd = before_hastd
         return cluster
 
     def _begin(self) -> None:
+        self.disks = {name: f"/dev/ad{name.removeprefix('disk')}" for name in self.resources}
         self.before_hastd: Callable[[Host], None] | None = None
         self.writer: Running | None = None
         self.acknowledged = Journal()
@@ -184,7 +193,11 @@ class Cluster:
 
     def is_master(self, host: Host) -> bool:
         """Address, roles, and the export."""
-        return self.is_carp(host, "MASTER") and self.is_role(host, "primary") and listens(host, PORT)
+        return self.is_carp(host, "MASTER") and self.is_role(host, "primary") and self.is_on_port(host)
+
+    def is_on_port(self, host: Host) -> bool:
+        """Whether somebody there listens where clients connect to."""
+        return listens(host, PORT)
 
     def is_complete(self, primary: Host) -> bool:
         found = status(primary).values()
@@ -312,8 +325,8 @@ class Cluster:
     # Proofs
 
     @contextmanager
-    def watched(self, cut_off_too: bool = False) -> Iterator[Watch]:
-        """While it lasts nobody but one may be primary; at the end LabError if that was not so.
+    def watching(self, cut_off_too: bool = False) -> Iterator[Watch]:
+        """While it lasts somebody looks whether more than one is primary; `violations` says what was seen.
 
         A host whose cables are all pulled counts only with `cut_off_too`: without an arbiter it cannot know that the
         other took over, nobody reaches it, and it is primary until its pool has let go.
@@ -325,6 +338,12 @@ class Cluster:
         finally:
             watch.stop()
             self.watch = None
+
+    @contextmanager
+    def watched(self, cut_off_too: bool = False) -> Iterator[Watch]:
+        """The same; at the end LabError if there were two primaries."""
+        with self.watching(cut_off_too) as watch:
+            yield watch
         if watch.violations:
             raise LabError(f"two primaries: {watch.violations[:3]}\n{self.describe()}")
 
@@ -341,10 +360,7 @@ class Cluster:
             running.wait(timeout_s=60)
         for host in self.pair:
             host.run("hastctl role init --force all", check=True, timeout_s=60)
-        return {
-            name: [data_digest(host, name, f"/dev/ad{name.removeprefix('disk')}") for host in self.pair]
-            for name in self.resources
-        }
+        return {name: [data_digest(host, name, self.disks[name]) for host in self.pair] for name in self.resources}
 
     def timeline(self, since_s: float) -> list[str]:
         """What all hosts logged after this moment, with seconds from it, in order."""

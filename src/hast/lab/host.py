@@ -53,6 +53,8 @@ class HostPlan:
     etc: Mapping[str, str]
     disks: Mapping[str, int]
     state: Path
+    sealed: bool = False
+    """The machine's directories are read-only, and its devices are not there."""
 
 
 class Host:
@@ -78,6 +80,7 @@ class Host:
             "disks": dict(self.plan.disks),
             "visible": _visible(),
             "root": str(root),
+            "sealed": self.plan.sealed,
         }
         unshare = ["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child"]
         with (self.plan.state / "init.log").open("ab") as log:

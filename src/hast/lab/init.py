@@ -31,7 +31,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     socket.sethostname(plan["hostname"])
-    mounts.build_root(Path(plan["state"]), plan["etc"], plan["disks"], plan["visible"], Path(plan["root"]))
+    mounts.build_root(
+        Path(plan["state"]), plan["etc"], plan["disks"], plan["visible"], Path(plan["root"]), plan["sealed"]
+    )
     log = _open_log()
     os.write(1, b"ready\n")
     _serve(log, plan["hostname"].partition(".")[0])

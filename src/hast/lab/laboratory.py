@@ -63,7 +63,8 @@ def article_configuration(disks: int = 3) -> str:
 class Lab:
     """Hosts `hast1` and `hast2`, and on demand `client` and `witness`, switched on while the context lasts.
 
-    `configuration` is /etc/hast.conf of the pair, `etc` further files by their path under /etc. Needs root.
+    `configuration` is /etc/hast.conf of the pair, `etc` further files by their path under /etc, `own_etc` those of one
+    host, by its name. `sealed` hosts can write to nothing of the machine, and see none of its devices. Needs root.
     """
 
     def __init__(
@@ -73,14 +74,20 @@ class Lab:
         etc: Mapping[str, str] | None = None,
         disk_size_bytes: int = DISK_SIZE_BYTES,
         keep: bool = False,
+        own_etc: Mapping[str, Mapping[str, str]] | None = None,
+        disk_names: Sequence[str] = DISK_NAMES,
+        sealed: bool = False,
     ) -> None:
         if os.geteuid() != 0:
             raise LabError("the lab needs root: network namespaces and loop devices")
         self.hosts: dict[str, Host] = {}
         self._names = tuple(hosts)
         self._etc = {"hast.conf": configuration or article_configuration(), **(etc or {})}
+        self._own_etc = own_etc or {}
         self._disk_size_bytes = disk_size_bytes
+        self._disk_names = tuple(disk_names)
         self._keep = keep
+        self._sealed = sealed
         self._reaper: subprocess.Popen[bytes] | None = None
         self._switch: Switch | None = None
         self.directory = Path()
@@ -123,9 +130,10 @@ class Lab:
             "resolv.conf": "",
             "hostid": struct.pack("<I", 0x0A0A0A01 + number).decode("latin-1"),
             **self._etc,
+            **self._own_etc.get(name, {}),
         }
-        disks = {disk: self._disk(name, disk) for disk in DISK_NAMES} if pair else {}
-        return HostPlan(name, hostname, ADDRESSES[name], etc, disks, self.directory / name)
+        disks = {disk: self._disk(name, disk) for disk in self._disk_names} if pair else {}
+        return HostPlan(name, hostname, ADDRESSES[name], etc, disks, self.directory / name, self._sealed)
 
     def _disk(self, host: str, disk: str) -> int:
         """Make the backing file and its loop device; returns the device number."""

@@ -5,6 +5,7 @@ Each node has a directory of its own with its configuration, control socket, run
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,7 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from hast.cli.client import ControlClient, ControlError
+from hast.daemon.asking import ask
+from hast.daemon.conversation import ConversationError
 from hast.lab.processes import LabError, wait_until
 
 START_TIMEOUT_S = 20.0
@@ -100,11 +102,15 @@ class Node:
         for _ in wait_until(f"hastd of {self.name}", START_TIMEOUT_S):
             if self._daemon.poll() is not None:
                 raise LabError(f"hastd of {self.name} ended: {self.log()[-2000:]}")
-            try:
-                ControlClient(str(self.directory / "run" / "hastctl")).ask({"command": "version"}, START_TIMEOUT_S)
+            if self._answers():
                 return
-            except ControlError:
-                continue
+
+    def _answers(self) -> bool:
+        path = str(self.directory / "run" / "hastctl")
+        try:
+            return asyncio.run(ask(path, {"command": "version"}, START_TIMEOUT_S, START_TIMEOUT_S)) is not None
+        except (OSError, ConversationError, ValueError):
+            return False
 
     @property
     def pid(self) -> int:

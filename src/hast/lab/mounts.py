@@ -1,7 +1,8 @@
 """The file system of a lab host: a small root of its own over the machine's programs.
 
 Runs inside the host's new mount namespace, before anything else does. What a host may write to (`/`, /dev, /etc, /run,
-/var) is its own; programs, /home and /tmp are the machine's.
+/var) is its own; programs, /home and /tmp are the machine's. A sealed host has a /tmp of its own, cannot write to what
+is the machine's, and has no node of the machine's disks.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18
+MS_REMOUNT = 32
 MNT_DETACH = 2
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
@@ -20,6 +22,8 @@ OWN = frozenset({"dev", "etc", "proc", "run", "sys", "var", "lost+found"})
 """Top-level directories that are not the machine's own."""
 NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 MAX_LOOP_LINKS = 1024
+HIDDEN = frozenset({"boot", "home", "media", "mnt", "root", "srv", "tmp"})
+"""What a sealed host has instead, empty."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -48,7 +52,12 @@ def pivot_root(new: Path, old: Path) -> None:
 
 
 def build_root(
-    state: Path, etc: Mapping[str, str], disks: Mapping[str, int], visible: Iterable[str], mount_point: Path
+    state: Path,
+    etc: Mapping[str, str],
+    disks: Mapping[str, int],
+    visible: Iterable[str],
+    mount_point: Path,
+    sealed: bool = False,
 ) -> None:
     """Make the host's root at `mount_point` and move into it.
 
@@ -58,23 +67,30 @@ def build_root(
     """
     mount("", "/", "", MS_REC | MS_PRIVATE)
     mount("hast-lab", mount_point, "tmpfs", 0, "mode=755,size=64m")
-    _machine_directories(mount_point)
-    _own_etc(mount_point, state / "etc", etc)
+    _machine_directories(mount_point, sealed)
+    _own_etc(mount_point, state / "etc", etc, sealed)
     _own_var(mount_point, state / "var")
     for name, options in (("run", "mode=755,size=64m"), ("dev", "mode=755,size=1m"), ("proc", ""), ("sys", "")):
         (mount_point / name).mkdir()
         kind = {"proc": "proc", "sys": "sysfs"}.get(name, "tmpfs")
         mount("hast-lab", mount_point / name, kind, MS_NOSUID, options)
-    _own_dev(mount_point / "dev", disks)
+    _own_dev(mount_point / "dev", disks, sealed)
     for directory in ("run/lock", "run/zfs", "run/hast"):
         (mount_point / directory).mkdir(parents=True)
     _fuse_control(mount_point)
     for path in visible:
-        _show(mount_point, Path(path))
+        _show(mount_point, Path(path), sealed)
     _move_into(mount_point)
 
 
-def _machine_directories(root: Path) -> None:
+def _bind(source: str, target: Path, sealed: bool, recursive: bool = False) -> None:
+    """Show a directory of the machine; sealed, it cannot be written to, whatever is mounted below is not there."""
+    mount(source, target, "", MS_BIND | (MS_REC if recursive and not sealed else 0))
+    if sealed:
+        mount("", target, "", MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NODEV)
+
+
+def _machine_directories(root: Path, sealed: bool) -> None:
     for entry in Path("/").iterdir():
         target = root / entry.name
         if entry.name in OWN or entry == root:
@@ -83,10 +99,13 @@ def _machine_directories(root: Path) -> None:
             target.symlink_to(os.readlink(entry))
         elif entry.is_dir():
             target.mkdir()
-            mount(str(entry), target, "", MS_BIND)
+            if sealed and entry.name in HIDDEN:
+                target.chmod(entry.stat().st_mode)
+            else:
+                _bind(str(entry), target, sealed)
 
 
-def _own_etc(root: Path, own: Path, files: Mapping[str, str]) -> None:
+def _own_etc(root: Path, own: Path, files: Mapping[str, str], sealed: bool) -> None:
     """/etc is the host's own directory: links to the machine's files, except those in `files`."""
     own.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -99,7 +118,7 @@ def _own_etc(root: Path, own: Path, files: Mapping[str, str]) -> None:
         if not link.exists() and not link.is_symlink() and entry.name != "mtab":
             link.symlink_to(f"/machine/etc/{entry.name}")
     (root / "machine/etc").mkdir(parents=True)
-    mount("/etc", root / "machine/etc", "", MS_BIND)
+    _bind("/etc", root / "machine/etc", sealed)
     (root / "etc").mkdir()
     mount(str(own), root / "etc", "", MS_BIND)
 
@@ -115,7 +134,7 @@ def _own_var(root: Path, own: Path) -> None:
     mount("hast-lab", root / "var/lib/zfs", "tmpfs", 0, "mode=755,size=8m")
 
 
-def _own_dev(dev: Path, disks: Mapping[str, int]) -> None:
+def _own_dev(dev: Path, disks: Mapping[str, int], sealed: bool) -> None:
     """Nodes every program wants, the host's disks, and links to loop devices that dangle until those exist."""
     for name, (major, minor) in NODES.items():
         _node(dev / name, stat.S_IFCHR | 0o666, os.makedev(major, minor))
@@ -126,18 +145,25 @@ def _own_dev(dev: Path, disks: Mapping[str, int]) -> None:
             _node(dev / name, stat.S_IFCHR | 0o600, machine.stat().st_rdev)
     for name, number in disks.items():
         _node(dev / name, stat.S_IFBLK | 0o660, number)
-    for name in ("shm", "pts", ".machine", "mapper"):
+    for name in ("shm", "pts", "mapper"):
         (dev / name).mkdir()
-    mount("devtmpfs", dev / ".machine", "devtmpfs")
-    for number in range(MAX_LOOP_LINKS):
-        (dev / f"loop{number}").symlink_to(f".machine/loop{number}")
-    for number in range(16):
-        (dev / f"nbd{number}").symlink_to(f".machine/nbd{number}")
+    if not sealed:
+        _machine_loops(dev)
     mount("hast-lab", dev / "shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=256m")
     mount("devpts", dev / "pts", "devpts", MS_NOSUID, "newinstance,ptmxmode=0666,mode=600")
     (dev / "ptmx").symlink_to("pts/ptmx")
     for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         (dev / name).symlink_to(target)
+
+
+def _machine_loops(dev: Path) -> None:
+    """A sealed host makes the nodes of its loop devices itself, as it attaches them."""
+    (dev / ".machine").mkdir()
+    mount("devtmpfs", dev / ".machine", "devtmpfs")
+    for number in range(MAX_LOOP_LINKS):
+        (dev / f"loop{number}").symlink_to(f".machine/loop{number}")
+    for number in range(16):
+        (dev / f"nbd{number}").symlink_to(f".machine/nbd{number}")
 
 
 def _node(path: Path, mode: int, device: int) -> None:
@@ -151,7 +177,7 @@ def _fuse_control(root: Path) -> None:
         mount("fusectl", control, "fusectl")
 
 
-def _show(root: Path, path: Path) -> None:
+def _show(root: Path, path: Path, sealed: bool) -> None:
     target = root / str(path).lstrip("/")
     if not path.exists() or target.exists():
         return
@@ -160,7 +186,7 @@ def _show(root: Path, path: Path) -> None:
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.touch()
-    mount(str(path), target, "", MS_BIND | MS_REC)
+    _bind(str(path), target, sealed, recursive=True)
 
 
 def _move_into(root: Path) -> None:

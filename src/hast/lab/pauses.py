@@ -1,4 +1,4 @@
-"""`python -m hast.lab.pauses PATH OFFSET_BYTES write|read`: one block past the page cache, again and again.
+"""`python -m hast.lab.pauses PATH OFFSET_BYTES write|read [STEP_S]`: one block past the page cache, every STEP_S.
 
 `write` also reads the block back and compares. Prints each time that took longer than PAUSE_S: the moment (monotonic
 seconds) and how long it took. Ends with 1 and the reason at an error.
@@ -16,7 +16,7 @@ PAUSE_S = 0.01
 STEP_S = 0.002
 
 
-def main(path: str, offset_bytes: int, how: str) -> int:
+def main(path: str, offset_bytes: int, how: str, step_s: float = STEP_S) -> int:
     """Until it is killed, or an error."""
     block = mmap.mmap(-1, BLOCK_BYTES)
     writing = how == "write"
@@ -39,8 +39,8 @@ def main(path: str, offset_bytes: int, how: str) -> int:
             return 1
         if took_s > PAUSE_S:
             print(f"{began_s:.3f} {took_s:.4f}", flush=True)
-        time.sleep(STEP_S)
+        time.sleep(step_s)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), sys.argv[3], *map(float, sys.argv[4:])))

@@ -1,6 +1,6 @@
 """The activemap of a primary (section 6): which extents may differ between the copies, and what of that is on disk.
 
-Holds no requests and decides no order; it answers "must the map be stored before this write?" and "which bits may be
+Keeps no requests and decides no order; it answers "must the map be stored before this write?" and "which bits may be
 cleared now?". A bit is *armed* when it is set on the disk, durably (S1); it is cleared only for extents that both
 copies confirmed and a flush covered (S2).
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import islice
 
 from hast.replication.bitmap import Bitmap
+from hast.replication.types import Request
 
 SCAN = 4096
 """Of how many extents at once it is asked whether their bits may be cleared."""
@@ -44,7 +45,7 @@ class Activemap:
         self.armed.merge(image)
         self._image = bytearray(mapsize_bytes)
         self._image[: len(self.armed.data)] = self.armed.data
-        self._changed: tuple[int, int] | None = None
+        self.changed: tuple[int, int] | None = None
         """The first and the last unit of the image that the disk does not show yet."""
         self.arming = Bitmap(self.extents)
         self.inflight: dict[int, int] = {}
@@ -61,10 +62,6 @@ class Activemap:
 
     def begin(self, first: int, last: int) -> bool:
         """A write to these extents wants to start; False when the map has to be stored first."""
-        if first == last and self.armed.data[first >> 3] & (1 << (first & 7)):
-            self.inflight[first] = self.inflight.get(first, 0) + 1
-            self.hot[first] = self.clock
-            return True
         armed = True
         for extent in range(first, last + 1):
             self.inflight[extent] = self.inflight.get(extent, 0) + 1
@@ -76,6 +73,37 @@ class Activemap:
                     self._image[extent >> 3] |= 1 << (extent & 7)
                     self._touch(extent, extent)
         return armed
+
+    def begin_all(self, batch: list[Request], waiting: list[Request]) -> list[Request]:
+        """These writes want to start: those that may. The others go to `waiting`: the map has to be stored first."""
+        shift, clock = self.shift, self.clock
+        data, inflight, hot = self.armed.data, self.inflight, self.hot
+        armed: list[Request] = []
+        for request in batch:
+            offset = request.offset
+            first = request.first = offset >> shift
+            last = request.last = (offset + request.length - 1) >> shift
+            if first == last and data[first >> 3] & (1 << (first & 7)):
+                inflight[first] = inflight.get(first, 0) + 1
+                hot[first] = clock
+                armed.append(request)
+            elif self.begin(first, last):
+                armed.append(request)
+            else:
+                waiting.append(request)
+        return armed
+
+    def end_all(self, batch: list[Request]) -> None:
+        """These writes are over on both copies."""
+        inflight = self.inflight
+        for request in batch:
+            first = request.first
+            if first != request.last:
+                self.end(first, request.last)
+            elif (count := inflight[first]) > 1:
+                inflight[first] = count - 1
+            else:
+                del inflight[first]
 
     def end(self, first: int, last: int) -> None:
         """A write to these extents is over on both copies."""
@@ -93,6 +121,18 @@ class Activemap:
         if first == last:
             return bool(data[first >> 3] & (1 << (first & 7)))
         return all(extent in self.armed for extent in range(first, last + 1))
+
+    def are_armed(self, batch: list[Request]) -> bool:
+        """Every extent of these writes is."""
+        data = self.armed.data
+        for request in batch:
+            first = request.first
+            if first != request.last:
+                if not self.is_armed(first, request.last):
+                    return False
+            elif not data[first >> 3] & (1 << (first & 7)):
+                return False
+        return True
 
     def arm(self, extents: Bitmap) -> None:
         """The map with these bits is on the disk, durably."""
@@ -204,12 +244,12 @@ class Activemap:
 
     def take_image(self) -> tuple[int, bytes] | None:
         """What has to be written to make the disk's map equal to the image: (offset within the map, bytes)."""
-        if self._changed is None:
+        if self.changed is None:
             return None
-        first, last = self._changed
+        first, last = self.changed
         start = first * self._unit_bytes
         end = min((last + 1) * self._unit_bytes, self.mapsize_bytes)
-        self._changed = None
+        self.changed = None
         self.updates += 1
         return start, bytes(self._image[start:end])
 
@@ -236,6 +276,6 @@ class Activemap:
     def _touch(self, first: int, last: int) -> None:
         """The image changed from this extent to that one."""
         low, high = (first >> 3) // self._unit_bytes, (last >> 3) // self._unit_bytes
-        if self._changed is not None:
-            low, high = min(low, self._changed[0]), max(high, self._changed[1])
-        self._changed = low, high
+        if self.changed is not None:
+            low, high = min(low, self.changed[0]), max(high, self.changed[1])
+        self.changed = low, high

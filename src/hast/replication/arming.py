@@ -31,14 +31,14 @@ class Arming:
         """No write waits for the map."""
         return not self._parked
 
-    def park(self, request: Request) -> None:
-        """This write waits."""
-        self._parked.append(request)
+    def admit(self, batch: list[Request]) -> list[Request]:
+        """These writes want to start: those that may. `launch` is called for the others."""
+        return self._core.map.begin_all(batch, self._parked)
 
     def store(self) -> None:
         """Bring the map on the disk up to date, if it is not and no job is under way."""
         core = self._core
-        if self._job is not None:
+        if self._job is not None or not core.map.changed:
             return
         image = core.map.take_image()
         if image is None:

@@ -83,7 +83,7 @@ class Barrier:
 
     def start(self) -> None:
         """Begin a flush if one is asked for and none is under way."""
-        if self._running is not None or self._owner.joining or not (self._waiting or self._wanted):
+        if self._running is not None or not (self._waiting or self._wanted) or self._owner.joining:
             return
         core = self._core
         self._running, self._waiting = self._waiting, []

@@ -188,6 +188,22 @@ class Core:
         self.effects.remote.append((op, self._seq, request.offset, length, None, False))
         return 1
 
+    def send_writes(self, batch: list[Request], memsync: bool) -> None:
+        """Send client's writes that go to the local disk, too: `left` becomes how many answers each will have."""
+        if not self.pending:
+            self.last_reply_s = self.now
+        self.last_sent_s = self.now
+        limit, pending, remote = self.max_data_bytes, self.pending, self.effects.remote
+        for request in batch:
+            length = request.length
+            if length > limit:
+                request.left = 1 + self._send_pieces(request, WRITE, limit, memsync)
+                continue
+            self._seq = seq = self._seq + 1
+            pending[seq] = request
+            remote.append((WRITE, seq, request.offset, length, request.data, memsync))
+            request.left = 2
+
     def send_command(self, command: Command, offset: int = 0, length: int = 0) -> Request:
         """Send a command of our own (features negotiated), with what numbers it tells; its answer is told to the owner
         COMMAND."""

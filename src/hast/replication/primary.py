@@ -18,7 +18,6 @@ from hast.replication.core import (
     CLIENT,
     COMMAND,
     ENOTCONN,
-    ESHUTDOWN,
     FULLSYNC,
     MAP_OFFSET_BYTES,
     MEMSYNC,
@@ -28,21 +27,21 @@ from hast.replication.core import (
 )
 from hast.replication.disk_service import DiskService, full_map
 from hast.replication.handshake import PeerChanges
+from hast.replication.intake import Intake
 from hast.replication.joining import Joining
 from hast.replication.leaving import Leaving
 from hast.replication.pace import Slow
+from hast.replication.plain import PlainPath
 from hast.replication.promotion import as_led
 from hast.replication.reads import Reads
 from hast.replication.splitbrain import Changes, report, summary
 from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
-from hast.replication.types import DELETE, FLUSH, READ, WRITE, Effects, Lead, Metadata, Peer, Request, Store, WireReply
+from hast.replication.types import READ, Effects, Lead, Metadata, Peer, Request, Store, WireReply
 from hast.replication.watch import TICK_S, PeerWatch
 from hast.replication.writes import MAX_ACTIVE, Writes
 
 __all__ = ["MAX_ACTIVE", "Primary", "Settings"]
 
-BOTH = 2
-"""Answers that a write in one piece waits for: the local disk's and the peer's."""
 IDLE_CLEAN_S = 5.0
 SHORTEST_TICK_S = 0.005
 
@@ -94,7 +93,9 @@ class Primary:
         self._joining = Joining(self.core, fresh_resuid, cache_lost)
         self.writes = Writes(self.core, self._joining)
         self._joining.writes = self.writes
+        self._plain = PlainPath(self.core, self.writes)
         self._reads = Reads(self.core, self.writes.finish)
+        self._intake = Intake(self.core, self.writes, self._plain, self._reads)
         self._watch = PeerWatch(self.core)
         self.standing = self.writes.standing
         self.standing.told(lead, force)
@@ -136,60 +137,33 @@ class Primary:
 
     def submit(self, batch: list[Request], now: float) -> None:
         """Take client requests, in order."""
-        core, writes = self.core, self.writes
-        core.now = writes.last_client_s = now
+        self.core.now = self.writes.last_client_s = now
         self.map.clock += 1
-        counters = core.counters
-        enter = writes.enter
-        for request in batch:
-            writes.active += 1
-            writes.active_bytes += request.length
-            op = request.op
-            if op == WRITE:
-                counters.writes += 1
-                counters.write_bytes += request.length
-                enter(request)
-            elif op == READ:
-                counters.reads += 1
-                counters.read_bytes += request.length
-                if writes.draining:
-                    writes.finish(request, ESHUTDOWN)
-                else:
-                    self._reads.enter(request)
-            elif op == FLUSH:
-                counters.flushes += 1
-                writes.enter_flush(request)
-            elif op == DELETE:
-                counters.deletes += 1
-                counters.delete_bytes += request.length
-                enter(request)
-            else:
-                counters.writes += 1
-                counters.write_bytes += request.length
-                enter(request)
-        if batch[-1].op == READ:
-            if now >= core.pace.reads.at_s:
-                self._sample_read(batch[-1], now)
-        elif now >= core.pace.sample_at_s:
-            self._sample_write(now)
+        self._intake.take(batch)
         self._settle()
 
     def local_done(self, batch: list[Request], now: float) -> None:
         """The provider finished these."""
         self.core.now = now
         writes = self.writes
+        ended: list[Request] = []
         for request in batch:
             if request.owner != CLIENT or request.op == READ:
+                if ended:
+                    self._plain.ended(ended)
+                    ended = []
                 self._local_done_other(request)
                 continue
             if request.local_error:
                 writes.local_failed(request)
-            request.left -= 1
-            if request.left == 0:
-                writes.complete(request)
+            left = request.left = request.left - 1
+            if left == 0:
+                ended.append(request)
             elif request.mode != FULLSYNC:
                 request.unacked -= 1
                 writes.ack_early(request)
+        if ended:
+            self._plain.ended(ended)
         pace = self.core.pace
         if pace.sampled is not None:
             pace.look_at_local(now)
@@ -337,26 +311,25 @@ class Primary:
         core, writes = self.core, self.writes
         core.now = core.last_reply_s = now
         pending = core.pending
+        ended: list[Request] = []
         for seq, error, received, data in batch:
-            request = pending.get(seq)
-            if request is None:
-                if seq == PEER_LEAVES_SEQ:
-                    self._leaving.peer_leaves()
-                continue
             if received and not error:
-                if request.mode == MEMSYNC and request.owner == CLIENT:
-                    request.unacked -= 1
-                    writes.ack_early(request)
+                self._peer_received(seq)
                 continue
-            del pending[seq]
-            if request.owner != CLIENT or request.op == READ:
+            request = pending.pop(seq, None)
+            if request is None or request.owner != CLIENT or request.op == READ:
+                if ended:
+                    self._plain.ended(ended)
+                    ended = []
                 self._remote_done_other(request, seq, error, data)
                 continue
             if error:
                 writes.remote_failed(request, error)
-            request.left -= 1
-            if request.left == 0:
-                writes.complete(request)
+            left = request.left = request.left - 1
+            if left == 0:
+                ended.append(request)
+        if ended:
+            self._plain.ended(ended)
         if core.pace.sampled_seq and core.pace.sampled_seq not in pending:
             core.pace.peer_done(now)
         if core.pace.reads.seq and core.pace.reads.seq not in pending:
@@ -492,25 +465,6 @@ class Primary:
             "at_risk_bytes": self.writes.at_risk_bytes(),
         }
 
-    def _sample_write(self, now: float) -> None:
-        """Take the time of the write that is about to go to both copies, or to the local one, if it is a client's."""
-        core = self.core
-        remote, local = core.effects.remote, core.effects.local
-        seq = remote[-1][1] if remote else 0
-        request = core.pending.get(seq) if seq else local[-1] if local else None
-        if request is None or request.op != WRITE or request.owner != CLIENT or not core.local_ok:
-            return
-        if request.left == (BOTH if seq else 1):
-            core.pace.sample(request, seq, now, compare=bool(seq) and not self.sync.active)
-
-    def _sample_read(self, request: Request, now: float) -> None:
-        """Take the time of this read, which is about to go to one of the copies, if it goes in one piece."""
-        core, reads = self.core, self.core.pace.reads
-        if core.effects.local and core.effects.local[-1] is request:
-            reads.begin(now, request)
-        elif request.left == 1 and core.pending.get(core.last_seq) is request:
-            reads.begin(now, None, core.last_seq)
-
     # -- the rest -------------------------------------------------------------------------------------------------
 
     def _local_done_other(self, request: Request) -> None:
@@ -521,7 +475,18 @@ class Primary:
         else:
             self._reads.local_done(request)
 
-    def _remote_done_other(self, request: Request, seq: int, error: int, data: object) -> None:
+    def _peer_received(self, seq: int) -> None:
+        """It has a write in memory."""
+        request = self.core.pending.get(seq)
+        if request is not None and request.mode == MEMSYNC and request.owner == CLIENT:
+            request.unacked -= 1
+            self.writes.ack_early(request)
+
+    def _remote_done_other(self, request: Request | None, seq: int, error: int, data: object) -> None:
+        if request is None:
+            if seq == PEER_LEAVES_SEQ:
+                self._leaving.peer_leaves()
+            return
         if request.op == READ:
             error = self.core.take_piece(seq, request, data, error)
         if request.owner == SYNC:

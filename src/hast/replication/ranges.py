@@ -24,45 +24,65 @@ class RangeTable:
 
     def add(self, request: Request) -> bool:
         """Enter an operation; True when it may start now. Otherwise `release` of the last blocker returns it."""
-        offset = request.offset
-        first = offset >> _SHIFT
-        last = (offset + request.length - 1) >> _SHIFT
-        self.size += 1
-        if first == last and not self._wide:
-            bucket = self._buckets.get(first)
-            if bucket is None:
-                self._buckets[first] = [request]
-                return True
-            blocked = self._block_on(request, bucket)
-            bucket.append(request)
-            return not blocked
-        return self._add_slow(request, first, last)
+        return bool(self.add_all([request]))
+
+    def add_all(self, batch: list[Request]) -> list[Request]:
+        """Enter operations, in order; those that may start now."""
+        self.size += len(batch)
+        buckets, wide = self._buckets, self._wide
+        free: list[Request] = []
+        for request in batch:
+            offset = request.offset
+            first = offset >> _SHIFT
+            last = (offset + request.length - 1) >> _SHIFT
+            if first == last and first not in buckets and not wide:
+                buckets[first] = [request]
+                free.append(request)
+            elif self._add_among(request, first, last):
+                free.append(request)
+        return free
 
     def release(self, request: Request) -> list[Request]:
         """The operation is over: take it out and return those that may start now, oldest first."""
-        offset = request.offset
-        first = offset >> _SHIFT
-        last = (offset + request.length - 1) >> _SHIFT
-        self.size -= 1
+        return self.release_all([request])
+
+    def release_all(self, batch: list[Request]) -> list[Request]:
+        """These are over, in this order."""
+        self.size -= len(batch)
+        buckets = self._buckets
+        freed: list[Request] = []
+        for request in batch:
+            offset = request.offset
+            first = offset >> _SHIFT
+            last = (offset + request.length - 1) >> _SHIFT
+            if first == last and len(buckets[first]) == 1:
+                del buckets[first]
+            else:
+                self._remove_from_among(request, first, last)
+            if request.waiters is not None:
+                freed += self._unblock(request)
+        return freed
+
+    def _remove_from_among(self, request: Request, first: int, last: int) -> None:
         if last - first >= _WIDE_BUCKETS:
             self._wide.remove(request)
-        else:
-            buckets = self._buckets
-            for index in range(first, last + 1):
-                bucket = buckets[index]
-                if len(bucket) == 1:
-                    del buckets[index]
-                else:
-                    bucket.remove(request)
-        waiters = request.waiters
-        if waiters is None:
-            return []
-        request.waiters = None
+            return
+        buckets = self._buckets
+        for index in range(first, last + 1):
+            bucket = buckets[index]
+            if len(bucket) == 1:
+                del buckets[index]
+            else:
+                bucket.remove(request)
+
+    @staticmethod
+    def _unblock(request: Request) -> list[Request]:
+        waiters, request.waiters = request.waiters or [], None
         for waiter in waiters:
             waiter.blockers -= 1
         return [waiter for waiter in waiters if waiter.blockers == 0]
 
-    def _add_slow(self, request: Request, first: int, last: int) -> bool:
+    def _add_among(self, request: Request, first: int, last: int) -> bool:
         blockers: list[Request] = []
         if last - first >= _WIDE_BUCKETS:
             for bucket in self._buckets.values():

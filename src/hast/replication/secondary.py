@@ -7,7 +7,6 @@ Calls come from the shell in batches; after each call the shell drains `effects`
 from __future__ import annotations
 
 import errno
-from collections import deque
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -19,6 +18,7 @@ from hast.replication.answer import Answer
 from hast.replication.answer import SecondHello as SecondHello
 from hast.replication.answer import SecondReply as SecondReply
 from hast.replication.core import MAP_OFFSET_BYTES, Counters
+from hast.replication.flush_order import FlushOrder
 from hast.replication.latency import Latency, Sample
 from hast.replication.promotion import as_led
 from hast.replication.ranges import RangeTable
@@ -28,7 +28,6 @@ from hast.replication.types import (
     READ,
     WRITE,
     ZERO,
-    Buffer,
     Drop,
     Effects,
     Event,
@@ -100,10 +99,7 @@ class Secondary:
         """Job → (seq, errno) of what is answered when it is done."""
         self._active = 0
         self._active_bytes = 0
-        self._generation = 0
-        self._writes: dict[int, int] = {}
-        """Flush generation → writes of it under way."""
-        self._flushes: deque[tuple[int, Request]] = deque()
+        self._order = FlushOrder()
         self._told_s: dict[int, float] = {}
         """Operation → when its failure was last reported."""
         self._guessing = Feature.SYNC_MARK not in self._features
@@ -171,16 +167,10 @@ class Secondary:
         if self._held:
             self._held.extend(batch)
             return
-        guessing = self._guessing
-        for position, item in enumerate(batch):
-            if not self._opened and item[0] in DISK_OPERATIONS and not self._refused(item):
-                self._open()
-                self._held.extend(batch[position:])
-                return
-            if guessing and self._must_mark(item):
-                self._held.extend(batch[position:])
-                return
-            self._take(item)
+        if self._opened and not self._guessing:
+            self._take_all(batch)
+        elif not self._take_with_care(batch):
+            return
         local = self.effects.local
         if now >= self._sample.at_s and local and local[-1].op in SAMPLED:
             self._sample.begin(now, local[-1])
@@ -190,30 +180,29 @@ class Secondary:
         self._now = now
         if self._sample.request is not None:
             self._take_time(batch)
+        self._active -= len(batch)
         replies = self.effects.replies
+        ended: list[Request] = []
+        changes: list[Request] = []
         for request in batch:
-            self._active -= 1
             self._active_bytes -= request.length
             error = request.local_error
             if error:
                 self._count_error(request)
-            if request.op == FLUSH:
+            op = request.op
+            if op == FLUSH:
                 self._flush_over(request)
-                self._flushed_since_sync = self._flushed_since_sync or not error
-                if error and error != errno.EOPNOTSUPP and not self.meta.unflushed:
-                    self._marks[self._note_unflushed()] = (request.seq, error)
-                else:
-                    replies.append((request.seq, error, False, None))
                 continue
-            data: Buffer | None = request.data if request.op == READ and not error else None
-            replies.append((request.seq, error, False, data))
+            replies.append((request.seq, error, False, request.data if op == READ and not error else None))
             request.data = None
-            if request.op != READ:
-                self._write_over(request)
-            freed = self._ranges.release(request)
-            if freed:
-                self.effects.local.extend(freed)
-        if self._flushes:
+            ended.append(request)
+            if op != READ:
+                changes.append(request)
+        if self._guessing:
+            self._note_sync_answered(changes)
+        self._order.changes_ended(changes)
+        self.effects.local += self._ranges.release_all(ended)
+        if self._order.waiting:
             self._start_flushes()
 
     def stored(self, job: Store, error: int, now: float) -> None:
@@ -273,11 +262,52 @@ class Secondary:
             return data is None or len(data) != length
         return op == READ and length > MAX_DATA_BYTES
 
+    def _take_all(self, batch: list[WireRequest]) -> None:
+        """The plain path: WRITEs one after the other, on a disk that says all that it has to; else `_take`."""
+        writes: list[Request] = []
+        for item in batch:
+            op, seq, offset, length, data, memsync = item
+            if op != WRITE or self._refused(item):
+                if writes:
+                    self._start_writes(writes)
+                    writes = []
+                self._take(item)
+                continue
+            request = Request(WRITE, offset, length, data)
+            request.seq = seq
+            if memsync:
+                self.effects.replies.append((seq, 0, True, None))
+            writes.append(request)
+        if writes:
+            self._start_writes(writes)
+
+    def _start_writes(self, batch: list[Request]) -> None:
+        """These are good, and in order."""
+        size_bytes = 0
+        for request in batch:
+            size_bytes += request.length
+        self._order.changes_begin(batch)
+        self._active += len(batch)
+        self._active_bytes += size_bytes
+        self.counters.writes += len(batch)
+        self.counters.write_bytes += size_bytes
+        self.effects.local += self._ranges.add_all(batch)
+
+    def _take_with_care(self, batch: list[WireRequest]) -> bool:
+        """One by one: our map is to be cleared before the first that touches the disk, or the primary does not say what
+        it copies. False: the rest waits for a durable write."""
+        for position, item in enumerate(batch):
+            opens = not self._opened and item[0] in DISK_OPERATIONS and not self._refused(item)
+            if opens:
+                self._open()
+            if opens or (self._guessing and self._must_mark(item)):
+                self._held.extend(batch[position:])
+                return False
+            self._take(item)
+        return True
+
     def _take(self, item: WireRequest) -> None:
         op, seq, offset, length, data, memsync = item
-        if op == WRITE and not self._refused(item):
-            self._take_write(Request(WRITE, offset, length, data), seq, memsync)
-            return
         if op not in DISK_OPERATIONS:
             self._take_other(item)
             return
@@ -286,71 +316,56 @@ class Secondary:
             return
         request = Request(op, offset, length, data)
         request.seq = seq
+        if self._guessing and seq == REFERENCE_SYNC_SEQ and op not in (READ, FLUSH):
+            self._sync_writes += 1
+        if op == WRITE:
+            if memsync:
+                self.effects.replies.append((seq, 0, True, None))
+            self._start_writes([request])
+            return
         self._active += 1
         self._active_bytes += length
+        counters = self.counters
         if op == FLUSH:
-            self.counters.flushes += 1
-            self._generation += 1
-            self._flushes.append((self._generation, request))
+            counters.flushes += 1
+            self._order.add(request)
             self._start_flushes()
             return
         if op == READ:
-            self.counters.reads += 1
-            self.counters.read_bytes += length
-        else:
-            self._count_write(request)
-        if self._ranges.add(request):
-            self.effects.local.append(request)
-
-    def _take_write(self, request: Request, seq: int, memsync: bool) -> None:
-        """A good WRITE: the hot path."""
-        request.seq = seq
-        self._active += 1
-        self._active_bytes += request.length
-        self._count_write(request)
-        if memsync:
-            self.effects.replies.append((seq, 0, True, None))
-        if self._ranges.add(request):
-            self.effects.local.append(request)
-
-    def _count_write(self, request: Request) -> None:
-        generation = request.mode = self._generation
-        self._writes[generation] = self._writes.get(generation, 0) + 1
-        counters = self.counters
-        if request.op == DELETE:
+            counters.reads += 1
+            counters.read_bytes += length
+        elif op == DELETE:
             counters.deletes += 1
-            counters.delete_bytes += request.length
+            counters.delete_bytes += length
+            self._order.changes_begin([request])
         else:
             counters.writes += 1
-            counters.write_bytes += request.length
-        if self._guessing and request.seq == REFERENCE_SYNC_SEQ:
-            self._sync_writes += 1
-
-    def _write_over(self, request: Request) -> None:
-        if self._guessing and request.seq == REFERENCE_SYNC_SEQ:
-            self._sync_writes -= 1
-            self._sync_seen_s = self._now
-        generation = request.mode
-        left = self._writes[generation] - 1
-        if left:
-            self._writes[generation] = left
-        else:
-            del self._writes[generation]
-
-    def _start_flushes(self) -> None:
-        """A flush starts when every write that came before it is over; later writes do not wait for it."""
-        while self._flushes:
-            generation, request = self._flushes[0]
-            if any(earlier < generation for earlier in self._writes):
-                return
-            self._flushes.popleft()
-            self._flush_began_s[request] = self._now
+            counters.write_bytes += length
+            self._order.changes_begin([request])
+        if self._ranges.add(request):
             self.effects.local.append(request)
 
+    def _note_sync_answered(self, batch: list[Request]) -> None:
+        for request in batch:
+            if request.seq == REFERENCE_SYNC_SEQ:
+                self._sync_writes -= 1
+                self._sync_seen_s = self._now
+
+    def _start_flushes(self) -> None:
+        for flush in self._order.due():
+            self._flush_began_s[flush] = self._now
+            self.effects.local.append(flush)
+
     def _flush_over(self, request: Request) -> None:
+        error = request.local_error
         took_s = self._now - self._flush_began_s.pop(request)
-        if not request.local_error:
+        if not error:
+            self._flushed_since_sync = True
             self._latency.add(latency.FLUSH, latency.LOCAL, took_s)
+        if error and error != errno.EOPNOTSUPP and not self.meta.unflushed:
+            self._marks[self._note_unflushed()] = (request.seq, error)
+        else:
+            self.effects.replies.append((request.seq, error, False, None))
 
     def _take_time(self, batch: list[Request]) -> None:
         """The local disk has carried these out."""

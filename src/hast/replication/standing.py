@@ -100,7 +100,7 @@ class Standing:
             return
         if self._comes_back:
             self._come_back()
-        if self.disk_leaves or core.map.owed_local:
+        if self.disk_leaves or core.map.owed_local.count:
             return
         if (core.meta.stale or core.meta.inconsistent) and core.connected and core.local_ok:
             self._take_lead_back()

@@ -48,6 +48,10 @@ class Stage(Enum):
     """Nothing is owed; the receiver takes its mark off, then the counters are written."""
 
 
+COPYING = Stage.COPYING
+"""Asked for at the end of every call into the engine."""
+
+
 class Owner(Protocol):
     """The engine, as synchronisation sees it."""
 
@@ -193,7 +197,7 @@ class Sync:
     def pump(self) -> None:
         """Start as many pieces as may be in flight now."""
         core = self._core
-        if self.stage is not Stage.COPYING or not core.connected:
+        if self.stage is not COPYING or not core.connected:
             return
         if self._owed is core.map.owed_local and not self._owner.follows:
             return  # all that was owed was flushed, and something is owed again: our disk says so first (S7)

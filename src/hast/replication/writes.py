@@ -52,7 +52,7 @@ class Writes:
         self._core = core
         self._suspects = suspects
         self.standing = Standing(core, self._answer_held, self._flush_held)
-        self.arming = Arming(core, self._launch)
+        self.arming = Arming(core, self.launch)
         self.barrier = Barrier(core, self)
         self.sync = Sync(core, self)
         self.last_client_s = 0.0
@@ -65,7 +65,7 @@ class Writes:
         """No write is answered any more, and no failure (`leaving.py`)."""
         self.unanswered = 0
         """Requests carried out, or refused, without an answer."""
-        self._mode = MODES[core.settings.replication]
+        self.mode = MODES[core.settings.replication]
         self._held: list[Request] = []
         self._await_lead: list[Request] = []
         """Writes that only the peer can take, until it has recorded that it leads."""
@@ -95,15 +95,20 @@ class Writes:
         """
         amap = self._core.map
         extents = amap.owed_remote.count
-        if self._mode == ASYNC:
+        if self.mode == ASYNC:
             extents += sum(1 for extent in amap.inflight if extent not in amap.owed_remote)
         return min(extents * amap.extentsize_bytes, amap.datasize_bytes)
+
+    @property
+    def closed(self) -> bool:
+        """What comes from clients is held, or refused."""
+        return self.draining or self.holding or bool(self.frozen)
 
     def enter(self, request: Request) -> None:
         """A client's write, zero or discard."""
         if self.draining:
             self.finish(request, ESHUTDOWN)
-        elif self.holding or self.frozen:
+        elif self.closed:
             self._held.append(request)
         elif self._core.ranges.add(request):
             self._begin(request)
@@ -143,9 +148,9 @@ class Writes:
     def choose_mode(self) -> None:
         """The mode of the writes from now on; a version 1 peer does not know memsync (section 4.2)."""
         core = self._core
-        self._mode = MODES[core.settings.replication]
-        if self._mode == MEMSYNC and core.peer is not None and core.peer.version < 2:
-            self._mode = FULLSYNC
+        self.mode = MODES[core.settings.replication]
+        if self.mode == MEMSYNC and core.peer is not None and core.peer.version < 2:
+            self.mode = FULLSYNC
 
     def released(self, freed: list[Request]) -> None:
         """A range became free."""
@@ -156,23 +161,17 @@ class Writes:
                 self._begin(request)
 
     def _begin(self, request: Request) -> None:
-        amap = self._core.map
-        first = request.first = request.offset >> amap.shift
-        last = request.last = (request.offset + request.length - 1) >> amap.shift
-        if amap.begin(first, last):
-            self._launch(request)
-        else:
-            self.arming.park(request)
+        for armed in self.arming.admit([request]):
+            self.launch(armed)
 
-    def _launch(self, request: Request) -> None:
+    def launch(self, request: Request) -> None:
+        """Its range is free, its extents are marked: to the copies that are there."""
         core = self._core
         assert request.op in TRACKED, "only writes are launched"
         if not core.connected and (core.lacking or not core.local_ok):
             self._refuse(request)
             return
-        mode = request.mode = self._mode
         left = 0
-        request.failed_flushes = self._failed_flushes
         if core.local_ok:
             assert core.map.is_armed(request.first, request.last), "S1: extent not marked on the disk"
             core.effects.local.append(request)
@@ -185,12 +184,20 @@ class Writes:
         else:
             request.local_error = EIO
         if core.connected:
-            left += core.send(request, mode == MEMSYNC)
+            left += core.send(request, self.mode == MEMSYNC)
         else:
             request.remote_error = ENOTCONN
         request.left = left
-        if mode != FULLSYNC:
-            request.unacked = left if mode == MEMSYNC else 1
+        self.promise([request])
+
+    def promise(self, batch: list[Request]) -> None:
+        """What their answers, of which each knows the number, are to mean."""
+        mode, failed_flushes = self.mode, self._failed_flushes
+        if mode == FULLSYNC and not failed_flushes:
+            return  # as it is in a new request
+        for request in batch:
+            request.mode, request.failed_flushes = mode, failed_flushes
+            request.unacked = request.left if mode == MEMSYNC else 1
 
     def _refuse(self, request: Request) -> None:
         """No copy may take this write: the peer has the newer data, or our disk is broken, and the peer is away."""
@@ -215,7 +222,7 @@ class Writes:
         waiting, self._await_lead = self._await_lead, []
         for request in waiting:
             if self.standing.peer_leads is Record.DURABLE and self._core.connected:
-                self._launch(request)
+                self.launch(request)
             else:
                 self._refuse(request)
 
@@ -247,6 +254,15 @@ class Writes:
             self._acknowledge(request)
         elif request.remote_error:
             self.standing.go_ahead()
+
+    def finish_all(self, batch: list[Request]) -> None:
+        """All of these clients' writes are as they were promised to be."""
+        assert not self.withholding, "answers are withheld"
+        self.active -= len(batch)
+        for request in batch:
+            self.active_bytes -= request.length
+        assert self.active >= 0, "a client request was answered twice"
+        self._core.effects.finished += batch
 
     def finish(self, request: Request, error: int) -> None:
         """The answer to a client."""

@@ -4,8 +4,10 @@ that repeats it.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,7 @@ from hast.sim.families import Family, draw
 from hast.sim.run import execute
 
 CHUNK = 8
+PR_SET_PDEATHSIG = 1
 
 
 class Outcome(NamedTuple):
@@ -84,9 +87,16 @@ class Totals:
         )
 
 
-def campaign(jobs: Sequence[Job], processes: int, tell: Callable[[Outcome], None], stop_after: int = 0) -> Totals:
-    """Run them all, on so many processes; `tell` hears of every failing run. `stop_after` so many failures, if set."""
-    totals = Totals()
+def campaign(
+    jobs: Sequence[Job],
+    processes: int,
+    tell: Callable[[Outcome], None],
+    stop_after: int = 0,
+    totals: Totals | None = None,
+) -> Totals:
+    """Run them all, on so many processes; `tell` hears of every failing run. `stop_after` so many failures, if set.
+    `totals`: those of earlier runs, which these are added to."""
+    totals = Totals() if totals is None else totals
     for outcome in _outcomes(jobs, processes):
         totals.add(outcome)
         if outcome.wrong:
@@ -94,6 +104,15 @@ def campaign(jobs: Sequence[Job], processes: int, tell: Callable[[Outcome], None
             if stop_after and len(totals.failed) >= stop_after:
                 break
     return totals
+
+
+def as_helper(maker: int) -> None:
+    """What every helping process does first: it ends with the one that made it, and says nothing about it."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != maker:
+        os._exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def cores() -> int:
@@ -110,7 +129,7 @@ def _outcomes(jobs: Sequence[Job], processes: int) -> Iterator[Outcome]:
     if processes <= 1:
         yield from map(run_job, jobs)
         return
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
+    with multiprocessing.get_context("fork").Pool(processes, as_helper, (os.getpid(),)) as pool:
         yield from pool.imap_unordered(run_job, jobs, CHUNK)
 
 

@@ -150,15 +150,16 @@ class RoleRunner:
         self._rendezvous = rendezvous
         cancelled: asyncio.CancelledError | None = None
         try:
-            step = next(plan)
-            while True:
-                try:
-                    answer = await self._carry_out(step)
-                except asyncio.CancelledError as error:
-                    cancelled = error
-                    self._give_up = "Cancelled."
-                    answer = self._answer("Cancelled.")
-                step = plan.send(answer)
+            with self._environment.pool.no_refill():
+                step = next(plan)
+                while True:
+                    try:
+                        answer = await self._carry_out(step)
+                    except asyncio.CancelledError as error:
+                        cancelled = error
+                        self._give_up = "Cancelled."
+                        answer = self._answer("Cancelled.")
+                    step = plan.send(answer)
         except StopIteration as end:
             ending: Ending = end.value
         finally:

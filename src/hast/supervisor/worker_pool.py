@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +22,10 @@ from hast.worker import messages
 log = logging.getLogger("hast.supervisor")
 
 REFILL_DELAY_S = 1.0
-"""New standbys are started this long after one was taken, so as not to compete with the role change it is for."""
+"""New standbys are started this long after one was taken, and not while roles change: they would compete with what the
+change needs, on a busy host for longer than its helper processes have to start …"""
+REFILL_LATEST_S = 20.0
+"""… but at the latest after so long: another worker may die while a role change waits for the peer."""
 
 
 class Process(Protocol):
@@ -100,16 +104,33 @@ class WorkerPool:
         """Whom the processes are to become; None: they stay what hastd is."""
         self._waiting: list[Spawned] = []
         self._refill: asyncio.TimerHandle | None = None
+        self._refill_latest_s = 0.0
+        self._changes = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def fill_later(self, delay_s: float = REFILL_DELAY_S) -> None:
         """Start what is missing after a while."""
         if self._refill is None and self.size > 0:
-            self._refill = asyncio.get_running_loop().call_later(delay_s, self._start_fill)
+            loop = asyncio.get_running_loop()
+            self._refill_latest_s = loop.time() + REFILL_LATEST_S
+            self._refill = loop.call_later(delay_s, self._start_fill)
+
+    @contextlib.contextmanager
+    def no_refill(self) -> Iterator[None]:
+        """While a role changes or a worker is replaced."""
+        self._changes += 1
+        try:
+            yield
+        finally:
+            self._changes -= 1
 
     def _start_fill(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._changes and loop.time() < self._refill_latest_s:
+            self._refill = loop.call_later(REFILL_DELAY_S, self._start_fill)
+            return
         self._refill = None
-        task = asyncio.get_running_loop().create_task(self._fill())
+        task = loop.create_task(self._fill())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -13,14 +13,17 @@ as anybody holds them. A chunk that is used up is set aside and reused when its 
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Protocol
 
-CHUNK_BYTES = 1024 * 1024
+from hast.format.constants import MAX_DATA_BYTES
+
+CHUNK_BYTES = MAX_DATA_BYTES + 4096
+"""The largest message of the peer, and a client's request of that size, fit with their headers."""
 MIN_FREE_BYTES = 64 * 1024
 """With less room than this (and less than a quarter of the chunk) left, `recv` begins a new chunk."""
-MAX_SPARE_CHUNKS = 4
-"""Used-up chunks kept for reuse; further ones are left to the garbage collector."""
+MAX_SPARE_CHUNKS = 16
+"""Used-up chunks kept for reuse; further ones are left to the garbage collector. A new one costs a page fault for each
+page, which is more than all that is done with a large message. There are as many as were in use at once."""
 
 
 class Source(Protocol):
@@ -41,7 +44,7 @@ class ReceiveBuffer:
     def __init__(self, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._chunk_bytes = chunk_bytes
         self._min_free_bytes = min(MIN_FREE_BYTES, chunk_bytes // 4)
-        self._spare: deque[bytearray] = deque()
+        self._spare: list[bytearray] = []
         self._chunk = bytearray(chunk_bytes)
         self.view = memoryview(self._chunk)
         self.start = 0
@@ -104,11 +107,9 @@ class ReceiveBuffer:
     def _take_chunk(self, needed_bytes: int) -> bytearray:
         if needed_bytes > self._chunk_bytes:
             return bytearray(needed_bytes)
-        for _ in range(len(self._spare)):
-            chunk = self._spare.popleft()
-            if _is_free(chunk):
-                return chunk
-            self._spare.append(chunk)
+        for place in reversed(range(len(self._spare))):  # what was used last is in the processor's cache
+            if _is_free(self._spare[place]):
+                return self._spare.pop(place)
         return bytearray(self._chunk_bytes)
 
 

@@ -94,14 +94,16 @@ class Outbox:
 
     def _all_sent(self, part: Sequence[Buffer], sent: int) -> bool:
         """Whether `sent` bytes were all of `part`; otherwise its rest is queued."""
+        if sent == sum(map(len, part)):
+            return True
         total = 0
         for index, buffer in enumerate(part):
             size = len(buffer)
             total += size
             if total > sent:
                 self._queue([memoryview(buffer)[size - (total - sent) :], *part[index + 1 :]])
-                return False
-        return True
+                break
+        return False
 
     def _queue(self, buffers: Iterable[Buffer]) -> None:
         was_empty = not self._waiting

@@ -19,7 +19,7 @@ class SyncWatch:
 
     def __init__(self, told: bool) -> None:
         self._told = told
-        self._looked = False
+        self._seen: Metadata | None = None
         self._copying = False
 
     def in_step(self, metadata: Metadata) -> bool:
@@ -28,7 +28,9 @@ class SyncWatch:
 
     def look(self, metadata: Metadata) -> Event | None:
         """What is to be told now. The first look is at the connection's beginning."""
-        first, self._looked = not self._looked, True
+        if metadata is self._seen:
+            return None
+        first, self._seen = self._seen is None, metadata
         before, self._copying = self._copying, self._is_copied(metadata)
         if self._copying is before:
             return None

@@ -30,7 +30,7 @@ from hast.worker.disk.provider_open import ProviderError, open_provider
 from hast.worker.disk_change import Source, disk_change
 from hast.worker.export.export import NbdExport
 from hast.worker.interfaces import Client, FrontEnd
-from hast.worker.link.primary_link import Outcome, PrimaryLink, Stage
+from hast.worker.link.primary_link import SETTLING, Outcome, PrimaryLink
 from hast.worker.orphan_watch import OrphanWatch
 from hast.worker.reactor import EpollReactor
 from hast.worker.start_gate import StartGate
@@ -257,7 +257,8 @@ class PrimaryWorker(Worker):
         """Requests to the peer first, so that both copies work at the same time; then answers to clients."""
         link = self._link
         assert link is not None
-        self.note_lead(effects)
+        if effects.lead is not None:
+            self.note_lead(effects)
         if effects.remote:
             remote, effects.remote = effects.remote, []
             link.send(remote)
@@ -271,7 +272,7 @@ class PrimaryWorker(Worker):
         if effects.drop is not None:
             drop, effects.drop = effects.drop, None
             link.drop(drop.reason, drop.in_order)
-        if link.stage is Stage.SETTLING:
+        if link.stage is SETTLING:
             link.pump()
         if self._congested and not self._full():
             self._congested = False
@@ -554,7 +555,7 @@ def _clients(front_end: FrontEnd) -> int:
 def _answer(finished: list[Request]) -> None:
     """Give each client its requests, in one call."""
     first = finished[0].client
-    if all(request.client is first for request in finished):
+    if not [request for request in finished if request.client is not first]:
         first.completed(finished)
         return
     by_client: dict[Client, list[Request]] = {}

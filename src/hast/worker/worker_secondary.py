@@ -299,9 +299,9 @@ class SecondaryWorker(Worker):
         """Give the engine what was received, as much as there is room for its answers."""
         batch = self._backlog
         wanted_bytes = 0
-        for count, (command, _seq, _offset, length, _data, _memsync) in enumerate(batch):
-            if command == READ:
-                wanted_bytes += length
+        for count, request in enumerate(batch):
+            if request[0] == READ:
+                wanted_bytes += request[3]
                 if wanted_bytes > FEED_BYTES and count:
                     self._backlog = batch[count:]
                     engine.requests(batch[:count], self.reactor.now())
@@ -313,7 +313,8 @@ class SecondaryWorker(Worker):
         """The verdict when it is ready, replies, and the end if the engine wants it."""
         engine = self.engine
         assert engine is not None
-        self.note_lead(effects)
+        if effects.lead is not None:
+            self.note_lead(effects)
         if effects.save is not None:
             discarded, effects.save = effects.save, None
             engine.saved(self._save(discarded), self.reactor.now())

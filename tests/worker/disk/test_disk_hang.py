@@ -194,6 +194,34 @@ def test_a_file_system_that_writes_through_is_never_written_from_the_reactor(
     assert [request.local_error for request in bench.done] == [0, 0]
 
 
+def test_a_part_of_a_page_that_the_disk_would_have_to_read_is_never_written_from_the_reactor(
+    bench: Bench, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Block devices take no RWF_NOWAIT for writes, and read the page first; a disk that hangs would hold up all."""
+    cold = True
+    read, write = os.preadv, os.pwritev
+
+    def preadv(fd: int, buffers: list[bytearray], offset: int, flags: int = 0) -> int:
+        if cold and flags:
+            raise BlockingIOError
+        return read(fd, buffers, offset, flags)
+
+    def pwritev(fd: int, buffers: list[bytes], offset: int, flags: int = 0) -> int:
+        if flags:
+            raise OSError(errno.EOPNOTSUPP, "not supported")
+        return write(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    assert bench.provider.submit([Request(WRITE, 512, 512, b"x" * 512)]) == []
+    assert bench.provider.submit([Request(WRITE, 4096, 4608, b"x" * 4608)]) == []
+    assert len(bench.provider.submit([Request(WRITE, 16384, 8192, b"x" * 8192)])) == 1
+    bench.rounds(0.1)
+    assert [request.local_error for request in bench.done] == [0, 0]
+    cold = False
+    assert len(bench.provider.submit([Request(WRITE, 512, 512, b"x" * 512)])) == 1
+
+
 def test_a_hung_disk_does_not_hold_up_the_end_and_stays_locked_until_it_is_back(
     image: Path, stuck: Stuck, tmp_path: Path
 ) -> None:

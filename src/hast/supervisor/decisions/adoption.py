@@ -9,7 +9,7 @@ a primary whose worker did is none any more, since its device died with both.
 from __future__ import annotations
 
 from hast.format.constants import Role
-from hast.supervisor.decisions.role_change import STEP_LIMIT_S
+from hast.supervisor.decisions.role_change import DEVICE_LIMIT_S, STEP_LIMIT_S
 from hast.supervisor.decisions.steps import Do, Ending, Plan, Refusal, Step
 
 
@@ -19,7 +19,7 @@ def adopt(role: Role, arbitrated: bool) -> Plan:
     answer = yield Step(Do.ADOPT_WORKER, STEP_LIMIT_S)
     if answer.failure is not None:
         for do in (Do.KILL_WORKER, Do.CLOSE_DEVICE) if role is Role.PRIMARY else (Do.DROP_PEER,):
-            yield Step(do, STEP_LIMIT_S)
+            yield Step(do, DEVICE_LIMIT_S if do is Do.CLOSE_DEVICE else STEP_LIMIT_S)
         yield Step(Do.TAKE_ROLE, STEP_LIMIT_S, Role.INIT)
         text = f"What an earlier hastd left cannot be taken over: {answer.failure}"
         return Ending(Role.INIT, Refusal(text, text))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hast.format.constants import Role
-from hast.supervisor.decisions.role_change import STEP_LIMIT_S
+from hast.supervisor.decisions.role_change import DEVICE_LIMIT_S, STEP_LIMIT_S
 from hast.supervisor.decisions.steps import Do, Ending, Plan, Refusal, Step
 
 FIRST_DELAY_S = 0.02
@@ -92,7 +92,7 @@ def replace_worker(ready_limit_s: float, device_survives: bool) -> Plan:
 def give_up(reason: str, arbitrated: bool) -> Plan:
     """The role cannot be held: init, with everything gone."""
     yield Step(Do.KILL_WORKER, STEP_LIMIT_S)
-    yield Step(Do.CLOSE_DEVICE, STEP_LIMIT_S)
+    yield Step(Do.CLOSE_DEVICE, DEVICE_LIMIT_S)
     if arbitrated:
         yield Step(Do.GIVE_BACK_LEASE, STEP_LIMIT_S)
     yield Step(Do.TAKE_ROLE, STEP_LIMIT_S, Role.INIT)

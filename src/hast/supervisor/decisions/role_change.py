@@ -33,6 +33,8 @@ ARBITER_LIMIT_S = 75.0
 """The fence program may take most of it."""
 STEP_LIMIT_S = 30.0
 """For what this node does alone."""
+DEVICE_LIMIT_S = 60.0
+"""The same where a helper process is started for it, which takes long on a busy host; more than that may take."""
 DROP_LIMIT_S = 5.0
 """For the worker of a secondary to finish what is begun."""
 READY_LIMIT_S = 30.0
@@ -146,7 +148,7 @@ def _promote(facts: Facts) -> Plan:
     if refusal is None:
         return Ending(Role.PRIMARY)
     yield Step(Do.KILL_WORKER, STEP_LIMIT_S)
-    yield Step(Do.CLOSE_DEVICE, STEP_LIMIT_S)
+    yield Step(Do.CLOSE_DEVICE, DEVICE_LIMIT_S)
     yield from _give_back(facts)
     yield Step(Do.TAKE_ROLE, STEP_LIMIT_S, facts.role)
     return Ending(facts.role, refusal)
@@ -202,9 +204,9 @@ def _ask_arbiter(facts: Facts) -> Part:
 def _start(facts: Facts) -> Part:
     for step in (
         Step(Do.PREPARE_DEVICE, STEP_LIMIT_S),
-        Step(Do.START_WORKER, STEP_LIMIT_S, force=facts.force),
+        Step(Do.START_WORKER, DEVICE_LIMIT_S, force=facts.force),
         Step(Do.AWAIT_READY, ready_limit_s(facts.timeout_s, facts.wait_for_peer_s)),
-        Step(Do.ATTACH_DEVICE, STEP_LIMIT_S),
+        Step(Do.ATTACH_DEVICE, DEVICE_LIMIT_S),
     ):
         answer = yield step
         served = step.do is Do.ATTACH_DEVICE and answer.failure is None
@@ -232,7 +234,7 @@ def _release_primary(facts: Facts) -> Part:
     yield from _meet(facts)
     answer = yield Step(Do.STOP_WORKER, _drain_limit_s(facts, now_s))
     yield from _meet(facts)
-    yield Step(Do.CLOSE_DEVICE, STEP_LIMIT_S)
+    yield Step(Do.CLOSE_DEVICE, DEVICE_LIMIT_S)
     yield from _give_back(facts)
     return Refusal(str(answer.failure), answer.failure) if answer.stuck else None
 

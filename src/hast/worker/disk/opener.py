@@ -1,14 +1,16 @@
 """A process that opens one disk for a worker that may not: `python -P -m hast.worker.disk.opener PATH FD`.
 
 Started by the supervisor beside an order that needs a disk (hastctl attach, replace); FD is its end of a socket whose
-other end goes to the worker with the order. Each packet that comes there is answered by the disk, freshly opened and
-locked, or by why not. It ends when the worker closes its end, and hangs where the disk does: nobody waits for it.
+other end goes to the worker with the order, once the process has said that it is ready. Each packet that comes there is
+answered by the disk, freshly opened and locked, or by why not. It ends when the worker closes its end, and hangs where
+the disk does: nobody waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -16,6 +18,7 @@ import sys
 from collections.abc import Callable
 
 from hast.daemon.descriptors import receive
+from hast.daemon.waiting import READY, START_DEADLINE_S, readable
 from hast.worker.disk.provider_open import OpenedProvider, ProviderError, open_provider
 
 MAX_REPLY_BYTES = 4096
@@ -31,7 +34,7 @@ class Opener:
         self._ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     async def start(self, path: str) -> None:
-        """Raises OSError."""
+        """Until it is ready: what it takes to start counts for no delay of the disk. Raises OSError."""
         try:
             await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "hast.worker.disk.opener", path, str(self._ours.fileno())),
@@ -41,6 +44,12 @@ class Opener:
             )
         finally:
             self._ours.close()
+        try:
+            async with asyncio.timeout(START_DEADLINE_S):
+                await readable(self.theirs)
+            self.theirs.recv(len(READY))
+        except TimeoutError:
+            raise OSError(errno.ETIMEDOUT, f"not ready within {START_DEADLINE_S:g} s") from None
 
     def close(self) -> None:
         """Once the worker has its end, or will not get it."""
@@ -79,6 +88,7 @@ def main(arguments: list[str]) -> int:
     path, number = arguments
     with contextlib.suppress(OSError), socket.socket(fileno=int(number)) as sock:
         os.set_inheritable(sock.fileno(), False)
+        sock.send(READY)
         serve(path, sock)
     return 0
 

@@ -2,8 +2,9 @@
 
 Page-cache I/O. Reads are tried without waiting (RWF_NOWAIT) in the reactor's thread and go to a few threads when they
 would sleep; writes go into the page cache from the reactor's thread until one of them turns out slow, where the file
-system has one (`writeback.py`); flushes, zeroes and everything else that sleeps goes to the threads, and so does
-everything while one of those is out for long. A disk that hangs is given up for good: see `look`.
+system has one and nothing is to be read for them (`writeback.py`); flushes, zeroes and everything else that sleeps
+goes to the threads, and so does everything while one of those is out for long. A disk that hangs is given up for good:
+see `look`.
 Decides nothing: overlap and order are the engine's business. `Request.fua` is the engine's business, too: it flushes
 both copies. So is what a failed flush means; that it was heard of outlives this process (`flush_mark.py`).
 Errors become errno values in `Request.local_error`; nothing raises out of `submit` and `store`.
@@ -28,7 +29,7 @@ from hast.worker.disk.last_close import last_close
 from hast.worker.disk.progress import Progress
 from hast.worker.disk.provider_open import OpenedProvider
 from hast.worker.disk.stores import StoreQueue
-from hast.worker.disk.writeback import has_writeback
+from hast.worker.disk.writeback import has_writeback, reads_first
 from hast.worker.disk.zeroing import Zeroer
 
 SLOW_WRITE_S = 0.1
@@ -113,6 +114,11 @@ class LocalProvider:
             index += 1
             op = request.op
             if op == WRITE:
+                if inline and self._writes_inline:
+                    after = self._write_plainly(batch, index - 1, finished, now_s)
+                    if after >= index:
+                        index, inline = after, now_s >= self._slow_until_s
+                        continue
                 run = [request]
                 if index < count and batch[index].offset == request.offset + request.length:
                     index = self._extend(run, batch, index)
@@ -133,6 +139,43 @@ class LocalProvider:
             self._start_flush()
         return finished
 
+    def _write_plainly(self, batch: list[Request], start: int, finished: list[Request], now_s: float) -> int:
+        """From `start` on: WRITEs that stand alone, each by one system call, until one is none or does not go smoothly.
+
+        Returns the place of that one, which is as if it had not been tried. `now_s`: no later than the first begins.
+        """
+        fd, base, flags = self._fd, self._base, self._write_flags
+        place, last = start, len(batch) - 1
+        while place <= last:
+            request = batch[place]
+            offset, length = request.offset, request.length
+            if request.op != WRITE or (place < last and batch[place + 1].offset == offset + length):
+                break
+            if not flags and reads_first(fd, base + offset, length):
+                break
+            try:
+                if flags:
+                    written = os.pwritev(fd, [_data(request)], base + offset, flags)
+                else:
+                    written = os.pwrite(fd, _data(request), base + offset)
+            except OSError:
+                break
+            if written != length:
+                break
+            finished.append(request)
+            place += 1
+            began_s, now_s = now_s, time.monotonic()
+            if now_s - began_s > SLOW_WRITE_S:
+                self._be_slow(now_s)
+                break
+        if self._write_credit < NOWAIT_CREDIT:
+            self._write_credit = min(NOWAIT_CREDIT, self._write_credit + place - start)
+        return place
+
+    def _be_slow(self, now_s: float) -> None:
+        """A write into the page cache took long: others that wait for this thread are not to."""
+        self._slow_until_s = now_s + SLOW_PERIOD_S
+
     @staticmethod
     def _extend(run: list[Request], batch: list[Request], index: int) -> int:
         """Add to `run` the writes that continue it without a gap; returns the index after them."""
@@ -151,6 +194,9 @@ class LocalProvider:
         """Write a run from the reactor's thread; returns whether the next operation may be inline too."""
         first = run[0]
         total = run[-1].offset + run[-1].length - first.offset
+        if not self._write_flags and reads_first(self._fd, self._base + first.offset, total):
+            self._write_later(run, 0)
+            return True
         began_s = time.monotonic()
         written = 0
         try:
@@ -183,7 +229,7 @@ class LocalProvider:
         now_s = time.monotonic()
         if now_s - began_s <= SLOW_WRITE_S:
             return True
-        self._slow_until_s = now_s + SLOW_PERIOD_S
+        self._be_slow(now_s)
         return False
 
     def _write_later(self, run: list[Request], skip: int) -> None:

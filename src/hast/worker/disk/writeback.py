@@ -1,8 +1,11 @@
-"""Whether a plain write to a provider ends in this kernel's page cache, or waits for a server that may not answer."""
+"""Whether a plain write to a provider ends in this kernel's page cache, or waits for a server or a disk that may not
+answer."""
 
 from __future__ import annotations
 
 import ctypes
+import mmap
+import os
 import struct
 
 _WRITES_THROUGH = frozenset((0x65735546, 0x6969, 0x01021997, 0xFF534D42, 0xFE534D42, 0x00C36400))
@@ -20,3 +23,20 @@ def has_writeback(fd: int) -> bool:
         return False
     (kind,) = struct.unpack_from("=l" if ctypes.sizeof(ctypes.c_long) == 4 else "=q", buffer)
     return kind & 0xFFFFFFFF not in _WRITES_THROUGH
+
+
+def reads_first(fd: int, offset: int, size_bytes: int) -> bool:
+    """Whether a plain write sleeps until the disk has read a page of which it covers a part only. A block device is
+    read by pages, whatever its sectors are."""
+    end = offset + size_bytes
+    if not (offset | end) % mmap.PAGESIZE:
+        return False
+    parts = [at for at, edge in ((offset, offset), (end - 1, end)) if edge % mmap.PAGESIZE]
+    return not all(_is_cached(fd, at) for at in parts)
+
+
+def _is_cached(fd: int, offset: int) -> bool:
+    try:
+        return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+    except OSError:
+        return False

@@ -393,10 +393,8 @@ class Connection:
                 sent = self._sock.sendmsg(some)
             except BlockingIOError:
                 return buffers
-            for index, buffer in enumerate(some):
-                if sent < len(buffer):
-                    return [memoryview(buffer)[sent:], *buffers[index + 1 :]]
-                sent -= len(buffer)
+            if sent < sum(map(len, some)):
+                return _after(buffers, sent)
             buffers = buffers[MAX_SEND_BUFFERS:]
         return buffers
 
@@ -427,3 +425,12 @@ class Connection:
         """A client that said good-bye gets its answers, then the connection is closed."""
         if self._leaving and not self.in_flight and not self._out:
             self.close()
+
+
+def _after(buffers: list[Buffer], count: int) -> list[Buffer]:
+    """What is left of them behind `count` bytes."""
+    for index, buffer in enumerate(buffers):
+        if count < len(buffer):
+            return [memoryview(buffer)[count:], *buffers[index + 1 :]]
+        count -= len(buffer)
+    return []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hast.worker.buffers import CHUNK_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class ExportLimits:
@@ -19,5 +21,5 @@ class ExportLimits:
     """Of one client: requested, received or waiting to be sent."""
     export_bytes: int = 128 * 1024 * 1024
     """Of all clients."""
-    chunk_bytes: int = 1024 * 1024
-    """Receive chunk of a client."""
+    chunk_bytes: int = CHUNK_BYTES
+    """Receive chunk of a client; a larger request has memory of its own."""

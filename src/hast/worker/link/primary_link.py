@@ -68,6 +68,10 @@ class Stage(Enum):
     UP = auto()
 
 
+SETTLING, UP = Stage.SETTLING, Stage.UP
+"""Asked for in every round."""
+
+
 class Outcome(NamedTuple):
     """How an attempt ended. `answered`: the peer itself said no; `busy`: it asks to be tried again soon; `idle`: it
     has no role yet; `reached`: its host took a connection, whatever came of that.
@@ -297,7 +301,7 @@ class PrimaryLink:
             self._outbox_b.writable()
         if self._from_b is None or not mask & ~select.EPOLLOUT:
             return
-        if self.stage is Stage.UP:
+        if self.stage is UP:
             self._receive_replies()
         else:
             self._receive_frames(self._from_b, self._frames_b, "B")

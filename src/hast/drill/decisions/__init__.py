@@ -1,0 +1,1 @@
+"""What a drill decides, without I/O."""
