@@ -136,7 +136,7 @@ class System:
         )
         options += [f"--bind={path}" for path in ("/dev/fuse", "/dev/loop-control", *binds)]
         null = subprocess.DEVNULL
-        command = ["setpriv", "--pdeathsig=KILL", "systemd-nspawn", *options]
+        command = ["setpriv", "--pdeathsig=TERM", "systemd-nspawn", *options]
         self._container = subprocess.Popen(command, stdin=null, stdout=null, stderr=null)
 
     def __enter__(self) -> System:
