@@ -48,3 +48,16 @@ def test_a_role_change_that_waits_for_long_does_not_leave_hastd_without_standbys
             assert len(started) == 1
 
     asyncio.run(story())
+
+
+def test_the_next_standby_is_started_as_soon_as_a_worker_was_replaced_and_once(started: list[float]) -> None:
+    async def story() -> None:
+        pool = WorkerPool(1)
+        pool.fill_later(LATEST_S)
+        pool.fill_soon()
+        await asyncio.sleep(DELAY_S)
+        assert len(started) == 1
+        await asyncio.sleep(LATEST_S * 1.5)
+        assert len(started) == 1
+
+    asyncio.run(story())

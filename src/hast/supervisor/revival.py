@@ -106,6 +106,7 @@ class Revival:
         if self._runner.arbiter is not None:
             self._runner.arbiter.worker_replaced()
         self._announce.restarted(Role.PRIMARY)
+        self._runner.prepare_standbys()
         await self._settings.apply_sync_rate()
         return True
 

@@ -139,6 +139,10 @@ class RoleRunner:
         assert self.primary is not None
         return self.primary
 
+    def prepare_standbys(self) -> None:
+        """Have those that were taken replaced now."""
+        self._environment.pool.fill_soon()
+
     async def run(
         self, plan: Plan, title: str = "", may_give_up: bool = False, rendezvous: Rendezvous | None = None
     ) -> Ending:

@@ -115,6 +115,14 @@ class WorkerPool:
             self._refill_latest_s = loop.time() + REFILL_LATEST_S
             self._refill = loop.call_later(delay_s, self._start_fill)
 
+    def fill_soon(self) -> None:
+        """Start what is missing now: a worker was replaced, and its users wait for nothing any more. The next that dies
+        should find a standby: without, its users wait for a process to start."""
+        if self._refill is not None:
+            self._refill.cancel()
+            self._refill = None
+        self.fill_later(0.0)
+
     @contextlib.contextmanager
     def no_refill(self) -> Iterator[None]:
         """While a role changes or a worker is replaced."""
