@@ -10,6 +10,8 @@ from hast.sim.schedule import Argument, Step
 
 GIVEN_UP_S = DISK_TIMEOUT_S + 0.6
 """By then a disk that hangs was given up."""
+CLEAN_S = 6.5
+"""By then the map of a primary without work is clear."""
 VICTIMS: dict[str, list[tuple[str, dict[str, Argument]]]] = {
     "primary worker": [("kill", {"node": "primary", "resend": True})],
     "secondary worker": [("kill", {"node": "secondary", "resend": True})],
@@ -387,6 +389,29 @@ def write_fails_while_the_disk_leaves(draw: Draw) -> list[Step]:
     ]
 
 
+def disk_hangs_while_the_link_is_made(draw: Draw) -> list[Step]:
+    """The link is lost and made over a disk that hangs, with a flush and writes in it, and whose map names little: what
+    clients write when it was given up has to be named by the peer's."""
+    return [
+        draw.step("rest"),
+        draw.protected(),
+        draw.step("wait", seconds=CLEAN_S),
+        draw.step("work", gap_s=0.02, spread=16, reads=0.1),
+        draw.later(0.5, "wait", seconds=0.3),
+        draw.step("hang", node="primary"),
+        draw.later(float(draw.one(0.0, 0.05)), "cut"),
+        draw.step("until", what="connected", most_s=2.8),
+        draw.later(0.2, "work", gap_s=0.02, spread=60, reads=0.1),
+        draw.step("wait", seconds=GIVEN_UP_S),
+        *([draw.step("kill", node="secondary")] if draw.chance(0.3) else []),
+        draw.later(0.5, "answer", node="primary"),
+        draw.step("wait", seconds=0.1),
+        draw.step("attach", node="primary"),
+        *draw.hush(),
+        draw.step("wait", seconds=1.5),
+    ]
+
+
 SERVICE = (
     disk_hangs,
     hung_disk_is_waited_for_in_vain,
@@ -399,6 +424,7 @@ SERVICE = (
     disk_replaced_during_sync,
     detached_disk_is_replaced,
     disk_hangs_while_it_is_filled,
+    disk_hangs_while_the_link_is_made,
     disk_fails_while_the_link_is_gone,
     disk_hangs_after_a_failed_flush,
     killed_when_its_disk_comes_back,
