@@ -31,12 +31,15 @@ def reads_first(fd: int, offset: int, size_bytes: int) -> bool:
     end = offset + size_bytes
     if not (offset | end) % mmap.PAGESIZE:
         return False
+    last_page = (end - 1) // mmap.PAGESIZE * mmap.PAGESIZE
+    if offset % mmap.PAGESIZE and end % mmap.PAGESIZE and last_page - offset < mmap.PAGESIZE and last_page > offset:
+        return not _are_cached(fd, last_page - 1, 2)  # two pages side by side, both in part: asked at once
     parts = [at for at, edge in ((offset, offset), (end - 1, end)) if edge % mmap.PAGESIZE]
-    return not all(_is_cached(fd, at) for at in parts)
+    return not all(_are_cached(fd, at, 1) for at in parts)
 
 
-def _is_cached(fd: int, offset: int) -> bool:
+def _are_cached(fd: int, offset: int, size_bytes: int) -> bool:
     try:
-        return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+        return os.preadv(fd, [bytearray(size_bytes)], offset, os.RWF_NOWAIT) == size_bytes
     except OSError:
         return False
