@@ -11,11 +11,9 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 
 from bench.contestants import (
-    Contestant,
     hast_from,
     hast_pair,
     hast_pair_with_tls,
@@ -25,7 +23,7 @@ from bench.contestants import (
 )
 from bench.jobs import JOBS, Job
 from bench.machine import describe
-from bench.measure import Figures, as_json, measure
+from bench.measure import Figures, as_json, contest
 from hast.lab.processes import LabError
 
 
@@ -56,19 +54,12 @@ def main() -> int:
     if unknown := [name for name in names if name not in makers and not name.startswith("hast=")]:
         parser.error(f"no such contestant: {', '.join(unknown)}")
     jobs = [job for job in JOBS if (job.name in options.only if options.only else job.quick or options.all)]
-    with tempfile.TemporaryDirectory(prefix="hast-bench-") as directory:
-        contestants: list[Contestant] = []
-        try:
-            for name in names:
-                make = hast_from(name) if name.startswith("hast=") else makers[name]
-                contestants.append(make(Path(directory) / str(len(contestants))))
-            figures = measure(contestants, jobs, options.rounds, options.seconds)
-        except LabError as error:
-            print(f"bench: {error}", file=sys.stderr)
-            return 1
-        finally:
-            for contestant in contestants:
-                contestant.close()
+    try:
+        chosen = [hast_from(name) if name.startswith("hast=") else makers[name] for name in names]
+        figures = contest(chosen, jobs, options.rounds, options.seconds)
+    except LabError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     report(figures, names, jobs)
     if options.json:
         Path(options.json).write_text(json.dumps({"machine": describe(), "figures": as_json(figures)}, indent=1))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bench.contestants import Contestant
@@ -24,6 +27,16 @@ class Series:
 
 Figures = dict[str, dict[str, Series]]
 """By contestant, by job."""
+
+
+def contest(makers: Sequence[Callable[[Path], Contestant]], jobs: Sequence[Job], rounds: int, seconds: int) -> Figures:
+    """Start them side by side, each in a directory of its own, measure, and end them. Raises LabError."""
+    with tempfile.TemporaryDirectory(prefix="hast-bench-") as directory, contextlib.ExitStack() as running:
+        contestants = []
+        for number, make in enumerate(makers):
+            contestants.append(make(Path(directory) / str(number)))
+            running.callback(contestants[-1].close)
+        return measure(contestants, jobs, rounds, seconds)
 
 
 def measure(contestants: Sequence[Contestant], jobs: Sequence[Job], rounds: int, seconds: int) -> Figures:

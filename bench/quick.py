@@ -10,12 +10,13 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
-from bench.contestants import Contestant, hast_pair
+from bench.contestants import hast_pair
 from bench.jobs import JOBS
 from bench.machine import REPOSITORY, describe, git
-from bench.measure import Figures, measure
+from bench.measure import Figures, contest
 from bench.verdict import compare
 from hast.lab.processes import LabError
 
@@ -38,19 +39,14 @@ def main() -> int:
         print(f"bench-quick: no such commit: {options.base}", file=sys.stderr)
         return 1
     jobs = [job for job in JOBS if job.quick]
-    with tempfile.TemporaryDirectory(prefix="hast-bench-") as directory:
-        contestants: list[Contestant] = []
+    with tempfile.TemporaryDirectory(prefix="hast-bench-base-") as directory:
         try:
             sources = {BEFORE: unpack(commit, Path(directory)), AFTER: REPOSITORY / "src"}
-            for name, source in sources.items():
-                contestants.append(hast_pair(Path(directory) / name, name, source=source))
-            figures = measure(contestants, jobs, options.rounds, options.seconds)
+            makers = [partial(hast_pair, name=name, source=source) for name, source in sources.items()]
+            figures = contest(makers, jobs, options.rounds, options.seconds)
         except LabError as error:
             print(f"bench-quick: {error}", file=sys.stderr)
             return 1
-        finally:
-            for contestant in contestants:
-                contestant.close()
     report(figures, commit)
     return 0
 

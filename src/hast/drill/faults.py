@@ -11,6 +11,7 @@ from hast.drill.pair import RESTART_S, Pair
 from hast.lab.host import Host
 
 Mend = Callable[[], None]
+Action = Callable[[Pair, Host, Host], Mend]
 WRITE_ON = 20
 """Records that clients have acknowledged between the two failures of a double one."""
 
@@ -80,29 +81,15 @@ def hastd_killed(pair: Pair, master: Host, slave: Host) -> Mend:
     return _restarted(pair, master, "hastd")
 
 
-def hastd_and_workers_killed(pair: Pair, master: Host, slave: Host) -> Mend:
-    pair.cluster.kill(master, "hastd")
-    return _restarted(pair, master, "hastd")
+def _killed(program: str, of_slave: bool = False) -> Action:
+    """All processes of a program."""
 
+    def kill(pair: Pair, master: Host, slave: Host) -> Mend:
+        host = slave if of_slave else master
+        pair.cluster.kill(host, program)
+        return _restarted(pair, host, program)
 
-def carpd_killed(pair: Pair, master: Host, slave: Host) -> Mend:
-    pair.cluster.kill(master, "carpd")
-    return _restarted(pair, master, "carpd")
-
-
-def devd_killed(pair: Pair, master: Host, slave: Host) -> Mend:
-    pair.cluster.kill(master, "hast-devd")
-    return _restarted(pair, master, "hast-devd")
-
-
-def slave_hastd_killed(pair: Pair, master: Host, slave: Host) -> Mend:
-    pair.cluster.kill(slave, "hastd")
-    return _restarted(pair, slave, "hastd")
-
-
-def slave_carpd_killed(pair: Pair, master: Host, slave: Host) -> Mend:
-    pair.cluster.kill(slave, "carpd")
-    return _restarted(pair, slave, "carpd")
+    return kill
 
 
 def service_killed(pair: Pair, master: Host, slave: Host) -> Mend:
@@ -161,33 +148,35 @@ def arbiter_then_master(pair: Pair, master: Host, slave: Host) -> Mend:
     return mend
 
 
-ACTIONS: dict[str, Callable[[Pair, Host, Host], Mend]] = {
-    action.__name__: action
-    for action in (
-        switch,
-        client_cable,
-        link_cable,
-        both_cables,
-        slave_client_cable,
-        master_power,
-        slave_power,
-        hiccup,
-        worker_killed,
-        hastd_killed,
-        hastd_and_workers_killed,
-        carpd_killed,
-        devd_killed,
-        slave_hastd_killed,
-        slave_carpd_killed,
-        service_killed,
-        arbiter_lost,
-        link_then_master,
-        slave_then_master,
-        cables_out_and_in,
-        both_power,
-        both_power_one_boots,
-        arbiter_then_master,
-    )
+ACTIONS: dict[str, Action] = {
+    **{
+        action.__name__: action
+        for action in (
+            switch,
+            client_cable,
+            link_cable,
+            both_cables,
+            slave_client_cable,
+            master_power,
+            slave_power,
+            hiccup,
+            worker_killed,
+            hastd_killed,
+            service_killed,
+            arbiter_lost,
+            link_then_master,
+            slave_then_master,
+            cables_out_and_in,
+            both_power,
+            both_power_one_boots,
+            arbiter_then_master,
+        )
+    },
+    "hastd_and_workers_killed": _killed("hastd"),
+    "carpd_killed": _killed("carpd"),
+    "devd_killed": _killed("hast-devd"),
+    "slave_hastd_killed": _killed("hastd", of_slave=True),
+    "slave_carpd_killed": _killed("carpd", of_slave=True),
 }
 
 
