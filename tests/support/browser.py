@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from hast.lab.processes import bound
+
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 PROGRAM = next((found for name in NAMES if (found := shutil.which(name))), None)
 needs_browser = pytest.mark.skipif(PROGRAM is None, reason="no Chromium (package chromium-headless-shell)")
@@ -55,9 +57,7 @@ class Browser:
         ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (browser_reads, browser_writes)]
         argv = [
             *within,
-            "setpriv",
-            "--pdeathsig=KILL",
-            "--",
+            *bound(),
             PROGRAM,
             *OPTIONS,
             f"--user-data-dir={home}",

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from hast.cli.client import ControlClient
+from hast.lab.processes import bound
 
 HERE = Path(__file__).parent
 START_S = 20.0
-DIES_WITH_THE_TESTS = ("setpriv", "--pdeathsig=KILL", "--")
+DIES_WITH_THE_TESTS = tuple(bound())
 """A run of tests that is killed undoes nothing: the kernel ends what it has started."""
 
 

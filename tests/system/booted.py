@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from hast.lab.processes import bound
+
 CONTROL = Path(__file__).resolve().parents[2] / "debian/control"
 BESIDE = (
     "python3-click",
@@ -136,7 +138,7 @@ class System:
         )
         options += [f"--bind={path}" for path in ("/dev/fuse", "/dev/loop-control", *binds)]
         null = subprocess.DEVNULL
-        command = ["setpriv", "--pdeathsig=TERM", "systemd-nspawn", *options]
+        command = [*bound("TERM"), "systemd-nspawn", *options]
         self._container = subprocess.Popen(command, stdin=null, stdout=null, stderr=null)
 
     def __enter__(self) -> System:

@@ -18,6 +18,7 @@ from under_load import FIO
 
 from hast.failover.hastd import Hastd, HastdError
 from hast.lab.cluster import status
+from hast.lab.processes import bound
 
 LOADED, PROBED = "/mnt/load", "/mnt/probe"
 INSTALL_S, RENEWED_S = 180, 180
@@ -92,11 +93,10 @@ class Load:
         self._device = Path("/sys/block", Path(machine.path("/dev/hast/disk1").readlink()).name, "inflight")
 
     def _start(self, argv: list[str], says: Path) -> subprocess.Popen[bytes]:
-        bound = ["setpriv", "--pdeathsig=KILL", *argv]
         null = subprocess.DEVNULL
         with says.open("wb") as output:
             return subprocess.Popen(
-                bound, cwd=says.parent, stdin=null, stdout=output, stderr=output, start_new_session=True
+                [*bound(), *argv], cwd=says.parent, stdin=null, stdout=output, stderr=output, start_new_session=True
             )  # fio leaves a file where it is
 
     def check(self) -> None:

@@ -18,7 +18,7 @@ from types import TracebackType
 
 from hast.daemon.asking import ask
 from hast.daemon.conversation import ConversationError
-from hast.lab.processes import LabError, wait_until
+from hast.lab.processes import LabError, bound, wait_until
 
 START_TIMEOUT_S = 20.0
 PEER = "the-other-node"
@@ -89,10 +89,11 @@ class Node:
         return {**os.environ, "PATH": programs, **places, **source}
 
     def start(self) -> None:
-        """Start hastd in the foreground and wait until it answers. Raises LabError."""
+        """Start hastd in the foreground and wait until it answers. It stops, and its workers with it, when this process
+        ends. Raises LabError."""
         with (self.directory / "hastd.log").open("ab") as log:
             self._daemon = subprocess.Popen(
-                ["hastd", "-F", "-c", str(self.configuration)],
+                [*bound("TERM"), "hastd", "-F", "-c", str(self.configuration)],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -17,9 +17,14 @@ class LabError(Exception):
     """The lab could not do what it was told. `str()` is one line, or one line and the output of a command."""
 
 
+def bound(signal_name: str = "KILL") -> list[str]:
+    """The command line prefix of a program that gets this signal when its starter ends, however that ends."""
+    return ["setpriv", f"--pdeathsig={signal_name}", "--"]
+
+
 def enter(pid: int, namespaces: Iterable[str]) -> list[str]:
     """The command line prefix that runs a program in these namespaces of process `pid`; it dies with its starter."""
-    return ["nsenter", f"--target={pid}", *(f"--{name}" for name in namespaces), "setpriv", "--pdeathsig=KILL", "--"]
+    return ["nsenter", f"--target={pid}", *(f"--{name}" for name in namespaces), *bound()]
 
 
 def run_in(pid: int, namespaces: Iterable[str], command: Sequence[str], text: str, timeout_s: float) -> None:
