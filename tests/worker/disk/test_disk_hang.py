@@ -18,6 +18,7 @@ from hast.worker.disk import provider as provider_module
 from hast.worker.disk.flush_mark import FlushMark
 from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import ProviderError, open_provider
+from hast.worker.disk.writeback import MAX_PAGES, CachedPages
 from hast.worker.reactor import EpollReactor
 
 BASE, SIZE = 8192, 1 << 20
@@ -220,6 +221,61 @@ def test_a_part_of_a_page_that_the_disk_would_have_to_read_is_never_written_from
     assert [request.local_error for request in bench.done] == [0, 0]
     cold = False
     assert len(bench.provider.submit([Request(WRITE, 512, 512, b"x" * 512)])) == 1
+
+
+class AskedPages(CachedPages):
+    """Counts the questions; `cached` is the answer."""
+
+    def __init__(self) -> None:
+        super().__init__(-1)
+        self.cached, self.asked = True, 0
+
+    def _is_to_be_read(self, offset: int, end: int, first: int, last: int) -> bool:
+        self.asked += 1
+        return not self.cached
+
+
+def test_a_page_that_was_just_written_is_not_asked_for_again_until_a_second_later() -> None:
+    pages = AskedPages()
+    assert not pages.reads_first(512, 4096, 10.0)
+    pages.cached = False
+    assert not pages.reads_first(512, 4096, 10.9)
+    assert not pages.reads_first(4096, 512, 11.0)
+    assert pages.reads_first(8192 - 512, 1024, 11.0), "the page after it was never asked for"
+    assert pages.reads_first(512, 4096, 12.1)
+    assert pages.asked == 3
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.4, 0.6])
+def test_a_page_that_is_written_all_the_time_is_believed_to_be_cached_and_one_that_is_not_is_not(
+    pause_s: float,
+) -> None:
+    pages = AskedPages()
+    pages.reads_first(512, 512, 10.0)
+    pages.cached = False
+    assert [pages.reads_first(512, 512, 10.0 + turn * pause_s) for turn in range(12)] == [False] * 12
+    pages.cached = True
+    pages.reads_first(512, 512, 30.0)
+    pages.reads_first(8192 + 512, 512, 30.6)
+    pages.cached = False
+    pages.reads_first(8192 + 512, 512, 31.1)
+    assert pages.reads_first(512, 512, 31.1)
+
+
+def test_zeroing_forgets_which_pages_are_cached() -> None:
+    """A range of a block device that is zeroed leaves its page cache."""
+    pages = AskedPages()
+    pages.reads_first(512, 512, 10.0)
+    pages.forget()
+    pages.cached = False
+    assert pages.reads_first(512, 512, 10.0)
+
+
+def test_pages_that_are_remembered_have_a_limit() -> None:
+    pages = AskedPages()
+    for page in range(3 * MAX_PAGES):
+        pages.reads_first(page * 4096 + 512, 512, 10.0)
+    assert pages.remembered <= 2 * MAX_PAGES + 2
 
 
 def test_a_hung_disk_does_not_hold_up_the_end_and_stays_locked_until_it_is_back(

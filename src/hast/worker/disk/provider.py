@@ -29,7 +29,7 @@ from hast.worker.disk.last_close import last_close
 from hast.worker.disk.progress import Progress
 from hast.worker.disk.provider_open import OpenedProvider
 from hast.worker.disk.stores import StoreQueue
-from hast.worker.disk.writeback import has_writeback, reads_first
+from hast.worker.disk.writeback import CachedPages, has_writeback
 from hast.worker.disk.zeroing import Zeroer
 
 SLOW_WRITE_S = 0.1
@@ -73,6 +73,7 @@ class LocalProvider:
         self._fd = opened.fd
         self._base = data_offset_bytes
         self._zeroer = Zeroer(opened.fd)
+        self._pages = CachedPages(opened.fd)
         self.hang: Hang | None = None
         """Why the disk was given up."""
         self._patience = Patience(disk_timeout_s)
@@ -134,7 +135,9 @@ class LocalProvider:
             elif op == FLUSH:
                 self._flush_waiting.append(request)
             else:
-                self._pool.run(_words(request), partial(self._zero_in_thread, request), [request])
+                self._pages.forget()
+                work = partial(self._zero_in_thread, request)
+                self._pool.run(_words(request), work, [request], self._pages.forget)
         if self._flush_waiting and not self._flush_running:
             self._start_flush()
         return finished
@@ -144,14 +147,14 @@ class LocalProvider:
 
         Returns the place of that one, which is as if it had not been tried. `now_s`: no later than the first begins.
         """
-        fd, base, flags = self._fd, self._base, self._write_flags
+        fd, base, flags, reads_first = self._fd, self._base, self._write_flags, self._pages.reads_first
         place, last = start, len(batch) - 1
         while place <= last:
             request = batch[place]
             offset, length = request.offset, request.length
             if request.op != WRITE or (place < last and batch[place + 1].offset == offset + length):
                 break
-            if not flags and reads_first(fd, base + offset, length):
+            if not flags and reads_first(base + offset, length, now_s):
                 break
             try:
                 if flags:
@@ -194,10 +197,10 @@ class LocalProvider:
         """Write a run from the reactor's thread; returns whether the next operation may be inline too."""
         first = run[0]
         total = run[-1].offset + run[-1].length - first.offset
-        if not self._write_flags and reads_first(self._fd, self._base + first.offset, total):
+        began_s = time.monotonic()
+        if not self._write_flags and self._pages.reads_first(self._base + first.offset, total, began_s):
             self._write_later(run, 0)
             return True
-        began_s = time.monotonic()
         written = 0
         try:
             if len(run) == 1 and not self._write_flags:
