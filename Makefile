@@ -5,7 +5,7 @@
 
 VENV = .venv/bin
 STAMP = .venv/.stamp
-COMPILED = $(shell find src/hast/format src/hast/replication -name "*.py")
+COMPILED = $(shell find src/hast -name "*.py")
 JOBS = 3
 BASE = HEAD
 SEEDS = 4000

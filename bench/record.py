@@ -1,0 +1,84 @@
+"""Runs the whole matrix and yields the record: each figure of each round, with the machine, versions and the commit."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+from bench import events
+from bench.contestants import DEBIAN, Field, field, several
+from bench.machine import describe
+from bench.matrix import ONE_WAY_MS, Length, sections
+from bench.measure import as_json, contest
+from hast.lab.processes import LabError
+
+VERSIONS = {
+    "debian_python": [DEBIAN, "--version"],
+    "fio": ["fio", "--version"],
+    "nbdkit": ["nbdkit", "--version"],
+    "qemu": ["qemu-storage-daemon", "--version"],
+    "cc": ["cc", "--version"],
+}
+IDLE_S = 5.0
+
+
+def measure_all(length: Length, say: Callable[[str], None]) -> dict[str, Any]:
+    """Section after section. Raises LabError where not even the first section could be measured."""
+    began_s = time.monotonic()
+    ground = field()
+    left_out = list(ground.left_out)
+    for line in left_out:
+        say(f"left out: {line}")
+    record: dict[str, Any] = {
+        "machine": describe(),
+        "versions": {name: version(command) for name, command in VERSIONS.items()},
+        "length": asdict(length),
+        "best": ground.best().name,
+        "sections": {},
+        "events": {},
+        "left_out": left_out,
+    }
+    for section in sections(ground.makers, ground.best(), several, length):
+        say(f"-- {section.name}")
+        try:
+            figures = contest(section.makers, section.jobs, section.rounds, section.seconds, section.thorough)
+            record["sections"][section.name] = as_json(figures)
+        except LabError as error:
+            if not record["sections"]:
+                raise
+            left_out.append(f"{section.name}: {error}")
+            say(left_out[-1])
+    for name, measure in _events(ground, length).items():
+        say(f"-- {name}")
+        try:
+            record["events"][name] = measure()
+            say(f"{record['events'][name]}")
+        except LabError as error:
+            left_out.append(f"{name}: {error}")
+            say(left_out[-1])
+    record["minutes"] = round((time.monotonic() - began_s) / 60, 1)
+    return record
+
+
+def _events(ground: Field, length: Length) -> dict[str, Callable[[], events.Named]]:
+    best = ground.best()
+    delayed = replace(best, delay_ms=ONE_WAY_MS)
+    rounds = min(length.rounds, 5) if length.everything else 2
+    return {
+        "resync": lambda: events.resync(best, rounds, length.seconds),
+        "resync with 1 ms": lambda: events.resync(delayed, rounds, length.seconds),
+        "join": lambda: events.join(best, rounds),
+        "idle": lambda: events.idle(best, rounds, IDLE_S),
+    }
+
+
+def version(command: list[str]) -> str:
+    """The first line that a program prints of itself; empty where it is not there."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return (done.stdout or done.stderr).strip().partition("\n")[0]
