@@ -32,7 +32,8 @@ JOIN_BYTES = 8 << 40
 JOIN_CLIENT_S, JOIN_AFTER_S = 6.0, 2.0
 CLIENT_S = 2.0
 """How long a client works at a time, less than a copy takes."""
-SETTLE_S = 3.0
+SETTLE_S = 10.0
+"""After it nothing of what a client did is left to be noted."""
 LOOK_S = 0.05
 COPY_TIMEOUT_S = 300.0
 ASK_TIMEOUT_S = 20.0

@@ -93,6 +93,8 @@ def sections(
     if length.everything:
         debian = chosen("debian-compiled", "debian", "floor", "single")
         found.append(Section("debian", debian, _jobs(*FEW), length.rounds, seconds))
+        sizes = (replace(best, name="1 GiB"), replace(best, name="8 TiB", size_bytes=8 << 40))
+        found.append(Section("size", sizes, _jobs(*FEW[:2]), length.rounds, seconds))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import time
 from collections.abc import Callable
@@ -34,7 +35,7 @@ def measure_all(length: Length, say: Callable[[str], None]) -> dict[str, Any]:
         say(f"left out: {line}")
     record: dict[str, Any] = {
         "machine": describe(),
-        "versions": {name: version(command) for name, command in VERSIONS.items()},
+        "versions": versions(),
         "length": asdict(length),
         "best": ground.best().name,
         "sections": {},
@@ -73,6 +74,12 @@ def _events(ground: Field, length: Length) -> dict[str, Callable[[], events.Name
         "join": lambda: events.join(best, rounds),
         "idle": lambda: events.idle(best, rounds, IDLE_S),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the programs that are measured or measure."""
+    coder = "python-lzf" if importlib.util.find_spec("lzf") else "our own coder in Python"
+    return {**{name: version(command) for name, command in VERSIONS.items()}, "lzf": coder}
 
 
 def version(command: list[str]) -> str:

@@ -50,16 +50,17 @@ SECTIONS = {
     "modes": "Modes, over a cable of 1 ms round trip",
     "options": "Options, half of each block compressible",
     "three": "Three resources at once, sums",
+    "size": "A small disk and a large one",
 }
 
 
 def _head(record: Record) -> Iterator[str]:
-    machine, length, minutes = record["machine"], record["length"], record["minutes"]
+    machine, length = record["machine"], record["length"]
     changed = ", with changes" if machine["changed"] else ""
     yield (
         f"Commit {machine['commit'][:10]}{changed}, {machine['time'][:10]}: {machine['processors']} processors "
-        f"({machine['processor']}), Linux {machine['kernel']}, Python {machine['python']}, load at the start "
-        f"{machine['load']}. {length['rounds']} rounds of {length['seconds']} s in turns; {minutes} minutes in all. "
+        f"({machine['processor']}), Linux {machine['kernel']}, Python {machine['python']}, load before it "
+        f"{machine['load']}. {length['rounds']} rounds of {length['seconds']} s in turns, {record['minutes']} minutes. "
         "Figures are medians over the rounds, ratios the medians of the rounds' ratios."
     )
     yield ""
@@ -81,37 +82,60 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _section(record: Record, section: str) -> Iterator[str]:
     found = record["sections"][section]
-    names = list(found)
-    jobs = list(found[names[0]])
-    heads = [f"{job}, {UNITS.get(job, 'IOPS')}" for job in jobs]
-    for name in names:
-        if section in ("main", "debian") and name in MEANING:
-            yield f"- {name}: {MEANING[name]}"
+    jobs = list(next(iter(found.values())))
     if section == "main":
+        yield from (f"- {name}: {MEANING[name]}" for name in found)
         yield ""
-    yield from table(["", *heads], [(name, *(_middle(found[name][job]["value"]) for job in jobs)) for name in names])
-    yield from _ratios(found, jobs, RATIOS[section])
-    yield ""
-    yield "p50 / p99 / p99.9 of what the client waited for, µs:"
-    yield ""
-    percentiles = ("p50_us", "p99_us", "p999_us")
-    yield from table(
-        ["", *jobs],
-        [(n, *(" / ".join(_middle(found[n][job][each]) for each in percentiles) for job in jobs)) for n in names],
+    yield from _rows(
+        found, jobs, lambda series: _middle(series["value"]), lambda job: f"{job}, {UNITS.get(job, 'IOPS')}"
     )
-    yield ""
-    yield "Processor time of all processes for an operation, µs" + (", and system calls:" if section == "main" else ":")
-    yield ""
-    yield from table(["", *jobs], [(name, *(_taken(found[name][job]) for job in jobs)) for name in names])
+    pairs = [(ours, theirs) for ours, theirs in RATIOS[section] if ours in found and theirs in found]
+    if pairs:
+        yield ""
+        yield from table(
+            ["ratio", *(f"{ours} / {theirs}" for ours, theirs in pairs)],
+            [(job, *(f"{_ratio(found, job, pair):.2f}" for pair in pairs)) for job in jobs],
+        )
+    yield from ("", "What the client waited for, p50 / p99 / p99.9 in µs:", "")
+    yield from _rows(found, jobs, _waited)
+    yield from (
+        "",
+        "Processor time of all processes for an operation in µs, and system calls where counted:",
+        "",
+    )
+    yield from _rows(found, jobs, _taken)
+
+
+def with_unit(job: str) -> str:
+    return f"{job}, {UNITS.get(job, 'IOPS')}"
+
+
+def _rows(
+    found: Mapping[str, Any],
+    jobs: Sequence[str],
+    show: Callable[[Mapping[str, list[float]]], str],
+    head: Callable[[str], str] = str,
+) -> Iterator[str]:
+    """A row for each job, a column for each contestant."""
+    yield from table(["", *found], [(head(job), *(show(each[job]) for each in found.values())) for job in jobs])
+
+
+def _ratio(found: Mapping[str, Any], job: str, pair: tuple[str, str]) -> float:
+    return ratio(*(found[name][job]["value"] for name in pair))
+
+
+def _waited(series: Mapping[str, list[float]]) -> str:
+    return " / ".join(_middle(series[each]) for each in ("p50_us", "p99_us", "p999_us"))
 
 
 RATIOS: Mapping[str, Sequence[tuple[str, str]]] = {
     "main": [
-        *((ours, other) for ours in ("compiled", "hast", "debian") for other in ("floor", "single", "quorum")),
-        ("compiled", "hast"),
+        *(("compiled", other) for other in ("floor", "single", "quorum", "hast")),
+        *((ours, other) for ours in ("hast", "debian") for other in ("floor", "single")),
         ("floor", "single"),
     ],
     "debian": [("debian-compiled", "floor"), ("debian-compiled", "single"), ("debian-compiled", "debian")],
+    "size": [("8 TiB", "1 GiB")],
     "modes": [("memsync", "fullsync"), ("async", "fullsync")],
     "options": [
         (name, "none of them")
@@ -125,13 +149,6 @@ RATIOS: Mapping[str, Sequence[tuple[str, str]]] = {
         ("hast x3", "floor x3"),
     ],
 }
-
-
-def _ratios(found: Mapping[str, Any], jobs: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
-    for ours, theirs in pairs:
-        if ours in found and theirs in found:
-            values = [ratio(found[ours][job]["value"], found[theirs][job]["value"]) for job in jobs]
-            yield f"| {ours} / {theirs} | {' | '.join(f'{value:.2f}' for value in values)} |"
 
 
 def _events(record: Record) -> Iterator[str]:
