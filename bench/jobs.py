@@ -38,9 +38,9 @@ class Outcome:
     value: float
     p50_us: float
     p99_us: float
+    p999_us: float
+    longest_us: float
     operations: int
-    p999_us: float = 0.0
-    longest_us: float = 0.0
 
 
 JOBS = (
@@ -104,7 +104,7 @@ def read(report: dict[str, Any], unit: str) -> Outcome:
         float(value),
         percentiles["50.000000"] / 1000,
         percentiles["99.000000"] / 1000,
-        int(figures["total_ios"]),
         percentiles["99.900000"] / 1000,
         figures["clat_ns"]["max"] / 1000,
+        int(figures["total_ios"]),
     )

@@ -102,15 +102,16 @@ def why_not(source: Path, python: str = sys.executable, compiled: bool = False) 
     test = "import lark, setproctitle, click, hast.cli.hastd; from hast.daemon.release import is_compiled"
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run(
-            [python, "-c", f"{test}; print(is_compiled())"],
+            [python, "-c", f"{test}; print(is_compiled(), hast.__file__)"],
             env={"PYTHONPATH": str(source), "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
             timeout=30,
         )
         if done.returncode != 0:
-            return f"{python} over {source.name}: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
-        if done.stdout.strip() != str(compiled):
-            return f"{source} is {'not ' if compiled else ''}compiled for {python}"
-        return None
+            return f"{python}: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
+        is_compiled, _space, path = done.stdout.strip().partition(" ")
+        if not path.startswith(f"{source}/"):
+            return f"{python} takes the package from {path}"
+        return None if is_compiled == str(compiled) else f"{source.name} is {'not ' * compiled}compiled for {python}"
     return f"{python} does not run"

@@ -32,7 +32,6 @@
 
 enum { READ, WRITE, DISC, FLUSH };
 enum { MAX_DATA = 32 << 20, BUFFER = MAX_DATA + (8 << 20), VECTORS = 1024, POLL_US = 150 };
-enum { EXPORT_FLAGS = 1 | 4 }; /* flags are there; FLUSH */
 
 struct request { uint32_t magic; uint16_t flags, type; uint64_t cookie, offset; uint32_t length; } __attribute__((packed));
 struct reply { uint32_t magic, error; uint64_t cookie; } __attribute__((packed));
@@ -182,13 +181,13 @@ static void option_reply(int fd, uint32_t option, uint32_t type, const void *dat
 	if (length) say(fd, data, length);
 }
 
-/* Fixed newstyle with GO; 1 when requests may come. */
+/* Fixed newstyle with GO, or EXPORT_NAME without zeroes; 1 when requests may come. */
 static int shake_hands(int fd, uint64_t size)
 {
 	struct { uint64_t magic, option_magic; uint16_t flags; } __attribute__((packed)) hello = {
-		htobe64(0x4e42444d41474943), htobe64(0x49484156454f5054), htobe16(1) };
+		htobe64(0x4e42444d41474943), htobe64(0x49484156454f5054), htobe16(1 | 2) };
 	struct { uint16_t info; uint64_t size; uint16_t flags; } __attribute__((packed)) export = {
-		0, htobe64(size), htobe16(EXPORT_FLAGS) };
+		0, htobe64(size), htobe16(1 | 4) }; /* flags are there, FLUSH */
 	struct { uint64_t magic; uint32_t option, length; } __attribute__((packed)) asked;
 	uint32_t flags;
 	char data[65536];
@@ -197,6 +196,8 @@ static int shake_hands(int fd, uint64_t size)
 	while (has_read(fd, &asked, sizeof asked)) {
 		uint32_t option = be32toh(asked.option), length = be32toh(asked.length);
 		if (length > sizeof data || (length && !has_read(fd, data, length)) || option == 2) return 0;
+		if (option == 1) say(fd, &export.size, sizeof export - sizeof export.info);
+		if (option == 1) return 1;
 		if (option == 7) option_reply(fd, option, 3, &export, sizeof export);
 		option_reply(fd, option, option == 7 ? 1 : 0x80000001, NULL, 0);
 		if (option == 7) return 1;
@@ -267,9 +268,8 @@ static int connect_tcp(int file)
 	check(other >= 0, "accept");
 	setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	setsockopt(other, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	close(listener);
 	pid_t child = fork();
-	check(child >= 0, "fork");
+	check(child >= 0 && close(listener) == 0, "fork");
 	epoll_fd = epoll_create1(0);
 	check(epoll_fd >= 0, "epoll_create1");
 	if (child == 0) {
