@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from functools import partial
 from pathlib import Path
 
 from bench.contestants import NAMES, maker
@@ -41,13 +42,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=4, help="with --contestant: length of one job")
     parser.add_argument("--json", metavar="FILE", type=Path, default=OUTPUT, help="where all figures go")
     options = parser.parse_args()
+    options.json.parent.mkdir(parents=True, exist_ok=True)
     try:
         found = compare(options) if options.contestant else whole(options)
     except LabError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(dumps(found))
+    _write(options.json, found)
     print(f"\nall figures: {options.json}")
     return 0
 
@@ -55,9 +56,13 @@ def main() -> int:
 def whole(options: argparse.Namespace) -> dict[str, object]:
     """The matrix. Raises LabError."""
     length = RECORD if options.record else TRIAL if options.trial else DAILY
-    record = measure_all(length, lambda line: print(line, flush=True))
+    record = measure_all(length, partial(print, flush=True), lambda record: _write(options.json, record))
     print("\n" + text(record))
     return record
+
+
+def _write(path: Path, found: dict[str, object]) -> None:
+    path.write_text(dumps(found))
 
 
 def compare(options: argparse.Namespace) -> dict[str, object]:

@@ -102,4 +102,9 @@ def as_json(figures: Figures) -> dict[str, Any]:
 
 
 def _rounded(series: Series) -> dict[str, list[float]]:
-    return {name: [round(value, 2) for value in values] for name, values in asdict(series).items()}
+    return {name: rounded(values) for name, values in asdict(series).items()}
+
+
+def rounded(values: Sequence[float]) -> list[float]:
+    """As many places as anybody reads."""
+    return [round(value, 2) for value in values]

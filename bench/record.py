@@ -13,7 +13,7 @@ from bench import events
 from bench.contestants import DEBIAN, Field, field, several
 from bench.machine import describe
 from bench.matrix import ONE_WAY_MS, Length, sections
-from bench.measure import as_json, contest
+from bench.measure import as_json, contest, rounded
 from hast.lab.processes import LabError
 
 VERSIONS = {
@@ -26,8 +26,14 @@ VERSIONS = {
 IDLE_S = 5.0
 
 
-def measure_all(length: Length, say: Callable[[str], None]) -> dict[str, Any]:
-    """Section after section. Raises LabError where not even the first section could be measured."""
+def measure_all(length: Length, say: Callable[[str], None], keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Section after section; `keep` gets after each what there is so far. Raises LabError where not even the first
+    could be measured."""
+
+    def done() -> None:
+        record["minutes"] = round((time.monotonic() - began_s) / 60, 1)
+        keep(record)
+
     began_s = time.monotonic()
     ground = field()
     left_out = list(ground.left_out)
@@ -47,6 +53,7 @@ def measure_all(length: Length, say: Callable[[str], None]) -> dict[str, Any]:
         try:
             figures = contest(section.makers, section.jobs, section.rounds, section.seconds, section.thorough)
             record["sections"][section.name] = as_json(figures)
+            done()
         except LabError as error:
             if not record["sections"]:
                 raise
@@ -55,12 +62,13 @@ def measure_all(length: Length, say: Callable[[str], None]) -> dict[str, Any]:
     for name, measure in _events(ground, length).items():
         say(f"-- {name}")
         try:
-            record["events"][name] = measure()
+            record["events"][name] = {figure: rounded(values) for figure, values in measure().items()}
             say(f"{record['events'][name]}")
+            done()
         except LabError as error:
             left_out.append(f"{name}: {error}")
             say(left_out[-1])
-    record["minutes"] = round((time.monotonic() - began_s) / 60, 1)
+    done()
     return record
 
 
