@@ -8,9 +8,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+_IDLE, _IOWAIT, _STEAL = 3, 4, 7
+"""Columns of /proc/stat; those behind them are parts of others."""
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -33,6 +36,18 @@ def wakeups(pid: int) -> int:
             lines = path.read_text().splitlines()
             found += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches:"))
     return found
+
+
+def busy_share(seconds: float) -> float:
+    """Of the time of all processors, what was used by anybody."""
+    before = _times()
+    time.sleep(seconds)
+    spent = [after - earlier for earlier, after in zip(before, _times(), strict=True)]
+    return 1 - (spent[_IDLE] + spent[_IOWAIT]) / (sum(spent) or 1)
+
+
+def _times() -> list[int]:
+    return [int(field) for field in Path("/proc/stat").read_text().partition("\n")[0].split()[1 : _STEAL + 2]]
 
 
 def _family(roots: Iterable[int]) -> dict[int, float]:

@@ -14,6 +14,7 @@ from bench.contestants import DEBIAN, Field, field, several
 from bench.machine import describe
 from bench.matrix import ONE_WAY_MS, Length, sections
 from bench.measure import as_json, contest, rounded
+from bench.processes import busy_share
 from hast.lab.processes import LabError
 
 VERSIONS = {
@@ -24,6 +25,8 @@ VERSIONS = {
     "cc": ["cc", "--version"],
 }
 IDLE_S = 5.0
+LOOK_S = 1.0
+"""How long is looked at what others do on the machine, before each part."""
 
 
 def measure_all(length: Length, say: Callable[[str], None], keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -47,9 +50,11 @@ def measure_all(length: Length, say: Callable[[str], None], keep: Callable[[dict
         "sections": {},
         "events": {},
         "left_out": left_out,
+        "others": [],
     }
     for section in sections(ground.makers, ground.best(), several, length):
         say(f"-- {section.name}")
+        record["others"].append(round(busy_share(LOOK_S), 2))
         try:
             figures = contest(section.makers, section.jobs, section.rounds, section.seconds, section.thorough)
             record["sections"][section.name] = as_json(figures)
@@ -61,6 +66,7 @@ def measure_all(length: Length, say: Callable[[str], None], keep: Callable[[dict
             say(left_out[-1])
     for name, measure in _events(ground, length).items():
         say(f"-- {name}")
+        record["others"].append(round(busy_share(LOOK_S), 2))
         try:
             record["events"][name] = {figure: rounded(values) for figure, values in measure().items()}
             say(f"{record['events'][name]}")

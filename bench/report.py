@@ -26,6 +26,8 @@ DOCS = REPOSITORY / "docs"
 RECORD = DOCS / "performance" / "record.json"
 BEGIN = "<!-- The record: made by `make bench-report`; do not edit. -->"
 END = "<!-- End of the record. -->"
+BUSY_SHARE = 0.1
+"""Of the processors' time; from there on other work is told."""
 UNITS = dict.fromkeys(LARGE, "MiB/s")
 PLOTTED = ("compiled", "hast", "debian", "floor", "quorum", "single")
 SIZES = {"4 KiB": "4k randwrite QD32", "128 KiB": LARGE[0], "1 MiB": LARGE[1]}
@@ -59,10 +61,14 @@ def _head(record: Record) -> Iterator[str]:
     changed = ", with changes" if machine["changed"] else ""
     yield (
         f"Commit {machine['commit'][:10]}{changed}, {machine['time'][:10]}: {machine['processors']} processors "
-        f"({machine['processor']}), Linux {machine['kernel']}, Python {machine['python']}, load before it "
-        f"{machine['load']}. {length['rounds']} rounds of {length['seconds']} s in turns, {record['minutes']} minutes. "
+        f"({machine['processor']}), Linux {machine['kernel']}, Python {machine['python']}. "
+        f"{length['rounds']} rounds of {length['seconds']} s in turns, {record['minutes']} minutes. "
         "Figures are medians over the rounds, ratios the medians of the rounds' ratios."
     )
+    if max(record["others"]) > BUSY_SHARE:
+        yield ""
+        shares = f"{100 * statistics.median(record['others']):.0f} %, once {100 * max(record['others']):.0f} %"
+        yield f"**Other work took {shares} of the processors: these figures, ratios among them, say little.**"
     yield ""
     yield "; ".join(f"{name.replace('_', ' ')}: {said}" for name, said in record["versions"].items() if said) + "."
 

@@ -30,6 +30,7 @@ def fail(*_arguments: object) -> dict[str, list[float]]:
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "field", lambda: Field({"hast": OURS["hast"]}, ("compiled: there is no build",)))
     monkeypatch.setattr(record, "contest", contest)
+    monkeypatch.setattr(record, "busy_share", lambda _seconds: 0.25)
     for name in ("resync", "join"):
         monkeypatch.setattr(record.events, name, lambda *_arguments: {"figure": [2.0]})
     monkeypatch.setattr(record.events, "idle", fail)
@@ -42,6 +43,7 @@ def test_each_part_is_kept_when_it_is_done_and_what_fails_is_left_out() -> None:
     assert list(kept[0]["sections"]) == ["main"]
     assert kept[-1] == whole
     assert [len(each["sections"]) + len(each["events"]) for each in kept[:-1]] == list(range(1, len(kept)))
+    assert set(whole["others"]) == {0.25}
     assert "options" not in whole["sections"]
     assert list(whole["events"]) == ["resync", "resync with 1 ms", "join"]
     assert whole["left_out"] == ["compiled: there is no build", "options: fio: exit 1", "idle: no end"]

@@ -47,6 +47,7 @@ def made_up(ours: float = 80.0, stall_us: float = 19_000.0) -> dict[str, Any]:
         "versions": {"fio": "fio-3", "cc": ""},
         "length": {"rounds": ROUNDS, "seconds": 4, "everything": True},
         "minutes": 50,
+        "others": [0.01, 0.02],
         "sections": {
             "main": {name: {job.name: series(value) for job in JOBS} for name, value in contestants.items()},
             "modes": {
@@ -106,6 +107,13 @@ def test_all_that_was_measured_is_shown_and_what_was_left_out() -> None:
         assert words in shown
     assert "Left out: quorum: nbdkit not installed." in shown
     assert "cc:" not in shown
+
+
+def test_figures_of_a_busy_machine_are_called_so() -> None:
+    record = made_up()
+    assert "Other work" not in text(record)
+    record["others"] = [0.02, 0.6]
+    assert "Other work took 31 %, once 60 % of the processors" in text(record)
 
 
 def test_a_table_has_as_many_cells_in_each_row() -> None:
