@@ -65,16 +65,23 @@ def _head(record: Record) -> Iterator[str]:
         f"{length['rounds']} rounds of {length['seconds']} s in turns, {record['minutes']} minutes. "
         "Figures are medians over the rounds, ratios the medians of the rounds' ratios."
     )
-    if max(record["others"]) > BUSY_SHARE:
+    if _is_busy(record):
         yield ""
-        shares = f"{100 * statistics.median(record['others']):.0f} %, once {100 * max(record['others']):.0f} %"
-        yield f"**Other work took {shares} of the processors: these figures, ratios among them, say little.**"
+        middle, most = (100 * of(record["others"]) for of in (statistics.median, max))
+        yield f"**Other work took {middle:.0f} % of the processors, at most {most:.0f} %: these figures, ratios among them, say little.**"
     yield ""
     yield "; ".join(f"{name.replace('_', ' ')}: {said}" for name, said in record["versions"].items() if said) + "."
 
 
+def _is_busy(record: Record) -> bool:
+    return any(share > BUSY_SHARE for share in record["others"])
+
+
 def _asked(record: Record) -> Iterator[str]:
-    rows = [(wish.words, wish.asked, *wish.judge(record)) for wish in WISHES]
+    rows = []
+    for wish in WISHES:
+        measured, verdict = wish.judge(record)
+        rows.append((wish.words, wish.asked, measured, "machine busy" if _is_busy(record) else verdict))
     yield from table(("", "asked", "measured", ""), rows)
 
 

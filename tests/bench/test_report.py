@@ -113,7 +113,8 @@ def test_figures_of_a_busy_machine_are_called_so() -> None:
     record = made_up()
     assert "Other work" not in text(record)
     record["others"] = [0.02, 0.6]
-    assert "Other work took 31 %, once 60 % of the processors" in text(record)
+    assert "Other work took 31 % of the processors, at most 60 %" in text(record)
+    assert "met |" not in text(record)
 
 
 def test_a_table_has_as_many_cells_in_each_row() -> None:
