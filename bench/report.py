@@ -68,7 +68,8 @@ def _head(record: Record) -> Iterator[str]:
     if _is_busy(record):
         yield ""
         middle, most = (100 * of(record["others"]) for of in (statistics.median, max))
-        yield f"**Other work took {middle:.0f} % of the processors, at most {most:.0f} %: these figures, ratios among them, say little.**"
+        took = f"{middle:.0f} % of the processors, at most {most:.0f} %"
+        yield f"**Other work took {took}: these figures, ratios among them, say little.**"
     yield ""
     yield "; ".join(f"{name.replace('_', ' ')}: {said}" for name, said in record["versions"].items() if said) + "."
 
