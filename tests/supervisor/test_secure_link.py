@@ -18,6 +18,7 @@ from middle import Middle
 from secure_pair import configure, keygen
 
 from daemon import Daemon, wait_for
+from hast.daemon.kernel_tls import missing
 from hast.daemon.node_key import read_fingerprint
 from hast.format import frame, handshake
 from hast.format.constants import OUR_FEATURES, PROTOCOL_VERSION
@@ -53,8 +54,10 @@ def test_a_pair_with_keys_replicates_and_says_that_its_link_is_secure(secure: Pa
     assert first == second
     assert first[3 << 20] == 9
     for daemon in secure.both:
-        assert daemon.status()["tls"] == "on"
-        assert "  tls: on\n" in daemon.hastctl("list").stdout
+        status = daemon.status()
+        assert status["tls"] == "on"
+        assert status["tls_in"] == ("user" if missing() else "kernel")
+        assert f"  tls: on, in {'user space' if missing() else 'the kernel'}\n" in daemon.hastctl("list").stdout
 
 
 def test_roles_are_exchanged_and_the_link_lost_and_made_again_with_keys(secure: Pair) -> None:
