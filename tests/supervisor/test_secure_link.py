@@ -25,6 +25,9 @@ from hast.format.constants import OUR_FEATURES, PROTOCOL_VERSION
 
 pytestmark = needs_qemu_io
 
+ALERT_BYTES = 24
+"""A record of an alert: header, two bytes, their type, a tag."""
+
 
 @pytest.fixture
 def strangers(make_daemon: MakeDaemon) -> Iterator[Pair]:
@@ -168,6 +171,27 @@ def test_a_key_is_changed_without_stopping_the_pair(secure: Pair) -> None:
 def shown(daemon: Daemon) -> str:
     """The fingerprint of this daemon's node."""
     return read_fingerprint(daemon.directory / "state" / "node.crt")
+
+
+def test_a_connection_is_closed_by_an_alert(strangers: Pair) -> None:
+    """So that the other side can tell the end from a cut cable."""
+    one, two = strangers.both
+    first, second = keygen(one), keygen(two)
+    middle = Middle(two.port)
+    configure(one, middle.port, [first], [second])
+    configure(two, one.port, [second], [first])
+    strangers.bring_up()
+    last = bytearray()
+
+    def note(data: bytes, towards_secondary: bool) -> bytes:
+        last[:] = (last + (data if towards_secondary else b""))[-ALERT_BYTES:]
+        return data
+
+    middle.hurt = note
+    one.role("init")
+    wait_for(lambda: last[:5] == b"\x17\x03\x03\x00\x13", "the record of an alert")
+    wait_for(lambda: "the primary let go in order" in two.log(), "the secondary to take it so")
+    middle.close()
 
 
 def alter(data: bytes, towards: bool) -> bytes:
