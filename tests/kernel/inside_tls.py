@@ -31,7 +31,7 @@ JOBS = {
     "4 KiB random writes, 32 under way (IOPS)": ("iops", "--rw=randwrite", "--bs=4k", "--iodepth=32"),
     "128 KiB writes, 8 under way (MiB/s)": ("bw", "--rw=write", "--bs=128k", "--iodepth=8"),
 }
-ROUNDS, RUN_S = 3, 8
+ROUNDS, RUN_S = 5, 6
 OFF = {"HAST_KERNEL_TLS": "off"}
 RETRY = {"HAST_RECONNECT_S": "2"}
 USERS = "root:x:0:0::/:/bin/sh\nhast-worker:x:990:990::/:/bin/sh\n"
@@ -106,6 +106,7 @@ class Pair:
 
     def end(self) -> None:
         for node in self.nodes:
+            node.hastctl("role", "init", "disk1")
             node.stop()
 
 
@@ -246,9 +247,12 @@ def figures() -> None:
                 report = pair.fio(*options, "--size=48m", "--time_based", f"--runtime={RUN_S}")
                 found[name].append(float(str(report["iops" if unit == "iops" else "bw_bytes"])))
         scale = 1 if unit == "iops" else 1 << 20
-        medians = {name: statistics.median(values) / scale for name, values in found.items()}
-        told = (f"{name} {value:.0f} ({value / medians['plain']:.2f})" for name, value in medians.items())
-        step(f"{job}: {', '.join(told)}")
+        told = []
+        for name, values in found.items():
+            ratios = [value / plain for value, plain in zip(values, found["plain"], strict=True)]
+            least, middle, most = min(ratios), statistics.median(ratios), max(ratios)
+            told.append(f"{name} {statistics.median(values) / scale:.1f} ({middle:.2f}: {least:.2f}-{most:.2f})")
+        step(f"{job}, ratio to plain round by round: {', '.join(told)}")
     for pair in pairs.values():
         pair.end()
 

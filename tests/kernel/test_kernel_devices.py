@@ -104,7 +104,8 @@ def test_a_hastd_that_its_unit_confines_makes_the_kernels_devices(tmp_path: Path
         pytest.skip(reason)
     packages = booted.packages("bookworm", REPOSITORY, tmp_path / "packages")
     script = Path(__file__).with_name("confined.sh").read_text()
-    initramfs = pack(kernel, [driver for kind in DRIVERS.values() for driver in kind], packages, script, tmp_path)
+    drivers = [*(driver for kind in DRIVERS.values() for driver in kind), "tls"]
+    initramfs = pack(kernel, drivers, packages, script, tmp_path)
     output = run_machine(kernel.image, initramfs, CACHE / "confined.log", CONFINED_DEADLINE_S, CONFINED_MEMORY_MIB)
     print(output)
     assert "CONFINED: ALL STEPS PASSED" in output, output[-8000:]
