@@ -5,12 +5,13 @@ Run by inside_tls.py once for each cipher, which OPENSSL_CONF chooses.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from enum import Enum, auto
 from pathlib import Path
 
 from hast.daemon import kernel_tls, node_key
@@ -21,10 +22,27 @@ SIZES = (1, 19, 4096, 16384, 16385, 100_000)
 LIMIT_S = 30.0
 
 
+class Kernel(Enum):
+    """What it does for one end."""
+
+    BOTH_WAYS = auto()
+    SENDS = auto()
+    NO = auto()
+
+
+class SendsOnly(socket.socket):
+    """On a kernel that opens no records of TLS 1.3."""
+
+    def setsockopt(self, level: int, option: int, value: bytes) -> None:  # type: ignore[override]
+        if (level, option) == (kernel_tls.SOL_TLS, kernel_tls.TLS_RX):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        super().setsockopt(level, option, value)
+
+
 class Side:
     """One end of a session: in the kernel, or not."""
 
-    def __init__(self, sock: socket.socket, *, server: bool, kernel: bool) -> None:
+    def __init__(self, sock: socket.socket, *, server: bool, kernel: Kernel) -> None:
         self.sock = sock
         sock.settimeout(LIMIT_S)
         certificate = Path(os.environ["HAST_STATE"], node_key.CERTIFICATE).read_text()
@@ -38,10 +56,11 @@ class Side:
                 self._record(handover)
                 self._send(self.channel.handshake())
             assert self.channel.cipher == os.environ["CIPHER"], self.channel.cipher
-            if kernel:
-                self.kernel = handover.give(sock, self.channel, server=server)
+            if kernel is not Kernel.NO:
+                taken = sock if kernel is Kernel.BOTH_WAYS else SendsOnly(sock.family, fileno=os.dup(sock.fileno()))
+                self.kernel = handover.give(taken, self.channel, server=server)
                 assert self.kernel is not None
-                assert self.kernel.receives
+                assert self.kernel.receives is (kernel is Kernel.BOTH_WAYS)
         assert context.keylog_filename is None
 
     def _record(self, handover: Handover) -> None:
@@ -74,7 +93,7 @@ class Side:
         view = memoryview(bytearray(size))
         done = 0
         while done < size:
-            if self.kernel is not None:
+            if self.kernel is not None and self.kernel.receives:
                 count = self.kernel.recv_into(view[done:])
                 if not count:
                     break
@@ -90,7 +109,7 @@ class Side:
         return bytes(view[:done])
 
 
-def between(server: bool, client: bool) -> tuple[Side, Side, socket.socket, socket.socket]:
+def between(server: Kernel, client: Kernel) -> tuple[Side, Side, socket.socket, socket.socket]:
     """A session through a middle of which both ends are returned, too: nothing passes by itself."""
     listener = socket.create_server(("127.0.0.1", 0))
     near = socket.create_connection(listener.getsockname())
@@ -104,7 +123,7 @@ def between(server: bool, client: bool) -> tuple[Side, Side, socket.socket, sock
     return made[0], calling, far, near
 
 
-def goes_both_ways(server: bool, client: bool) -> None:
+def goes_both_ways(server: Kernel, client: Kernel) -> None:
     accepting, calling, far, near = between(server, client)
     for size in SIZES:
         data = os.urandom(size)
@@ -132,7 +151,7 @@ def why_refused(side: Side) -> str:
 def what_is_forged_is_refused() -> None:
     """What the kernel gets to read is put there by somebody without keys."""
     for forged in (b"\x17\x03\x03\x00\x20" + bytes(32), b"\x17\x03\x01\x00\x20" + bytes(32), b"\x17\x03\x03\xff\xff"):
-        accepting, _calling, far, near = between(True, False)
+        accepting, _calling, far, near = between(Kernel.BOTH_WAYS, Kernel.NO)
         near.sendall(forged)
         assert why_refused(accepting) == CHANGED
         far.close()
@@ -145,7 +164,7 @@ def what_is_no_data_ends_it() -> None:
         (22, b"\x18\0\0\x01\0", "other TLS keys"),
         (21, b"\x02\x14", "was changed on its way"),
     ):
-        accepting, calling, far, near = between(True, True)
+        accepting, calling, far, near = between(Kernel.BOTH_WAYS, Kernel.BOTH_WAYS)
         calling.send(b"before")
         near.sendmsg([content], [(kernel_tls.SOL_TLS, kernel_tls.TLS_SET_RECORD_TYPE, bytes((kind,)))])
         assert accepting.receive(6) == b"before"
@@ -154,15 +173,11 @@ def what_is_no_data_ends_it() -> None:
         near.close()
 
 
-def ways() -> Iterator[tuple[bool, bool]]:
-    yield from itertools.product((True, False), repeat=2)
-
-
 def main() -> None:
     assert not kernel_tls.missing(), kernel_tls.missing()
     if not Path(os.environ["HAST_STATE"]).exists():
         node_key.generate()
-    for server, client in ways():
+    for server, client in itertools.product(Kernel, repeat=2):
         goes_both_ways(server, client)
     what_is_forged_is_refused()
     what_is_no_data_ends_it()

@@ -309,7 +309,10 @@ def _begins_with(sock: socket.socket, session: Session, size: int, until_s: floa
     while done < size:
         if kernel is not None and kernel.receives:
             _await(sock, until_s)
-            count = kernel.recv_into(view[done:])
+            try:
+                count = kernel.recv_into(view[done:])
+            except BlockingIOError:  # the record is not whole yet
+                continue
             ended = not count
         else:
             count = channel.open_into(view[done:])
