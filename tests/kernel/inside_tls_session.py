@@ -9,7 +9,6 @@ import errno
 import itertools
 import os
 import socket
-import sys
 import threading
 from enum import Enum, auto
 from pathlib import Path
@@ -185,4 +184,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
