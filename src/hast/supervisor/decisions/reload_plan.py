@@ -16,6 +16,7 @@ LIVE_ALWAYS = frozenset(
         "sync_rate_bytes_s",
         "wait_for_peer_s",
         "disk_timeout_s",
+        "disk_cache",
         "arbiter",
         "fence_path",
         "split_brain_policy",
