@@ -257,6 +257,17 @@ def figures() -> None:
         pair.end()
 
 
+def kernel_cipher() -> str:
+    """Whose code the kernel takes for AES-GCM, or would."""
+    found = []
+    for block in Path("/proc/crypto").read_text().split("\n\n"):
+        words = dict(line.split(":", 1) for line in block.splitlines() if ":" in line)
+        told = {name.strip(): value.strip() for name, value in words.items()}
+        if told.get("name") == "gcm(aes)":
+            found.append((int(told["priority"]), told["driver"]))
+    return max(found)[1] if found else "none yet"
+
+
 def main() -> None:
     socket.sethostname("machine")
     Path("/etc/passwd").write_text(USERS)
@@ -266,6 +277,7 @@ def main() -> None:
         for part in PARTS:
             {"ciphers": ciphers, "pair": pair, "figures": figures}[part]()
         assert not processes("hastd: disk1"), "a worker was left"
+        step(f"the kernel's AES-GCM: {kernel_cipher()}")
         print("".join(f"  {line}\n" for line in Path("/proc/net/tls_stat").read_text().splitlines()), end="")
         step(SUCCESS)
     except BaseException:
