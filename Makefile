@@ -27,7 +27,7 @@ help:
 	@echo 'make sim-defects  does the simulator notice seeded defects?  DEFECTS=id,... SEEDS=n'
 	@echo 'make torture      long fault injection in the lab, and what is too slow for make test'
 	@echo 'make endurance    kill, restart and upgrade under fio on a device, ext4, xfs and a pool (KILLS=n on each)'
-	@echo 'make test-kernel  nbd, ublk and OpenZFS of a true kernel, in a virtual machine'
+	@echo 'make test-kernel  nbd, ublk, TLS and OpenZFS of a true kernel, in a virtual machine'
 	@echo 'make deb          Debian packages in dist/ (as root it installs what the build needs)'
 	@echo 'make docs         docs/problems.md and docs/diagrams.md, from the code'
 	@echo 'make man          manual pages in build/man'
