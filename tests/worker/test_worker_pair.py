@@ -16,7 +16,7 @@ import pytest
 from nbd_client import WRITE, NbdClient
 from worker_pair import SecondaryNode, Worker, create_image, data_area, start_primary, wait_until
 
-from hast.config.model import Device, Resource
+from hast.config.model import Device, DiskCache, Resource
 from hast.format.constants import Checksum, Compression, Feature, Replication
 from hast.format.handshake import HelloReply
 from hast.worker import messages
@@ -345,3 +345,12 @@ def test_a_secondary_that_refuses_is_named_in_the_status(pair: Pair) -> None:
     assert worker.ask("reload", resource=messages.resource_to_json(resource))["error"] is None
     worker.expect_event("connect")
     assert worker.status()["problems"] == []
+
+
+@pytest.mark.parametrize("cache", [DiskCache.ON, DiskCache.OFF])
+def test_the_status_tells_whether_the_disk_is_used_through_the_page_cache(pair: Pair, cache: DiskCache) -> None:
+    worker, node, client = pair.up(disk_cache=cache)
+    assert client.write(0, b"a" * 4096) == 0
+    assert client.read(0, 4096) == b"a" * 4096
+    assert worker.status()["disk_cache"] is (cache is DiskCache.ON)
+    assert node.worker.status()["disk_cache"] is True  # a file

@@ -71,6 +71,7 @@ def build(
             "latency": (known or {}).get("latency"),
             "links": _links((known or {}).get("link")),
             "tls_in": _tls_in((known or {}).get("link")),
+            "disk_cache": (known or {}).get("disk_cache"),
             "at_risk_bytes": (known or {}).get("at_risk_bytes"),
             "missing_bytes": _missing(known),
             "arbiter": state.arbiter,

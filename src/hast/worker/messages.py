@@ -50,13 +50,12 @@ else it drains, closes and exits 0. Exit codes: 0 stopped as asked; 75 link lost
 (sizes in bytes; keys that do not apply may be absent): "status": "complete" (connected) | "degraded", "in_step": bool
 (both copies are equal, as far as this node knows), "peer_whole": bool (of a primary: the peer's copy lacks nothing),
 "link": {"reason": why it is not connected, "sent_bytes", "received_bytes", "tls": "kernel"|"kernel-tx"|"user"|null,
-...}, "dirty", "at_risk_bytes" (of a primary), "datasize", "extentsize", "keepdirty", "resuid", "localcnt", "remotecnt",
-"statistics": {"reads", "writes", "deletes", "flushes", "activemap_updates", "read_errors", "write_errors",
-"delete_errors", "flush_errors", "read_bytes", "write_bytes", "delete_bytes"}, "latency": as in docs/control.md,
-"queues": {"local", "send", "recv", "done", "idle"}, "sync": null | {"direction": "to-peer"|"from-peer", "total_bytes",
-"done_bytes", "rate_bytes_s", "left_s"|null}, "problems": [{"kind":
-"split-brain"|"stale"|"inconsistent"|"refused"|"disk"|"frozen", "text": "..."}], "inconsistent":
-bool, "stale": bool,
+...}, "dirty", "at_risk_bytes" (of a primary), "datasize", "extentsize", "keepdirty", "disk_cache": bool, "resuid",
+"localcnt", "remotecnt", "statistics": {"reads", "writes", "deletes", "flushes", "activemap_updates", "read_errors",
+"write_errors", "delete_errors", "flush_errors", "read_bytes", "write_bytes", "delete_bytes"}, "latency": as in
+docs/control.md, "queues": {"local", "send", "recv", "done", "idle"}, "sync": null | {"direction":
+"to-peer"|"from-peer", "total_bytes", "done_bytes", "rate_bytes_s", "left_s"|null}, "problems": [{"kind":
+"split-brain"|"stale"|"inconsistent"|"refused"|"disk"|"frozen", "text": "..."}], "inconsistent": bool, "stale": bool,
 "peer": "..." (address in use), "protocol": n, "replication": mode in effect. What hastctl --json shows is made of it
 by supervisor/status.py; docs/control.md names every field there.
 """
@@ -69,7 +68,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from hast.config.model import Arbiter, ArbiterKind, CrashLoop, Device, Resource, SplitBrainPolicy, Tls
+from hast.config.model import Arbiter, ArbiterKind, CrashLoop, Device, DiskCache, Resource, SplitBrainPolicy, Tls
 from hast.daemon.descriptors import receive as receive_with
 from hast.format.constants import Checksum, Compression, Replication
 
@@ -96,9 +95,16 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     return message, received
 
 
+LATER = frozenset({"disk_cache"})
+"""Settings that a release before does not know. It is told of them where they say something that it cannot do: it then
+refuses to take the worker over, and says which. What it would do anyway is not told."""
+
+
 def resource_to_json(resource: Resource) -> dict[str, Any]:
-    """A resource as the object of a `start` or `reload` message."""
-    return dataclasses.asdict(resource)
+    """A resource as the object of a `start`, `reload` or `offer` message."""
+    values = dataclasses.asdict(resource)
+    known = {field.name: field.default for field in dataclasses.fields(resource) if field.name in LATER}
+    return {name: value for name, value in values.items() if name not in known or value != known[name]}
 
 
 def resource_from_json(value: dict[str, Any]) -> Resource:
@@ -119,6 +125,7 @@ def resource_from_json(value: dict[str, Any]) -> Resource:
             ),
             "split_brain_policy": SplitBrainPolicy(value["split_brain_policy"]),
             "crash_loop": CrashLoop(value["crash_loop"]),
+            "disk_cache": DiskCache(value.get("disk_cache", DiskCache.AUTO)),
             "tls": Tls(value["tls"]) if value.get("tls") else None,
             "peer_fingerprints": tuple(value.get("peer_fingerprints") or ()),
         }

@@ -460,6 +460,7 @@ class PrimaryWorker(Worker):
         counters = engine.core.counters
         return {
             **{name: state[name] for name in _COPIED},
+            "disk_cache": not provider.past_cache,
             "statistics": {
                 "reads": counters.reads,
                 "writes": counters.writes,

@@ -436,6 +436,7 @@ class SecondaryWorker(Worker):
             problems.append({"kind": "configuration", "text": self._differing})
         return {
             **{name: state[name] for name in COPIED_STATE},
+            "disk_cache": not provider.past_cache,
             "status": "complete" if self._live else "degraded",
             "in_step": self._sync.in_step(engine.meta),
             "needed": engine.why_not_release_disk(),
