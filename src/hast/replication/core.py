@@ -51,6 +51,7 @@ class Settings:
     timeout_s: float = 20.0
     metaflush: bool = True
     sync_rate_bytes_s: int = 0
+    """0: no limit; SYNC_AUTO: as clients leave room for it."""
     arbiter: bool = False
 
 

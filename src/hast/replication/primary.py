@@ -43,7 +43,7 @@ from hast.replication.writes import MAX_ACTIVE, Writes
 __all__ = ["MAX_ACTIVE", "Primary", "Settings"]
 
 IDLE_CLEAN_S = 5.0
-SHORTEST_TICK_S = 0.005
+SHORTEST_TICK_S = 0.001
 
 
 class Primary:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from hast.config.model import SYNC_AUTO
 from hast.format.constants import Replication
 from hast.sim.disasters import apart, disks, hosts, network, rare, service
 from hast.sim.disasters.draw import Disaster, Draw
@@ -126,11 +127,12 @@ def draw(seed: int, family: Family | None = None, replication: Replication | Non
     extensions = family is not Family.REFERENCE
     if family is Family.CHAOS or (family is Family.REFERENCE and number % 3 == 2):
         steps, alone, arbiter = _chaos(chance), False, chance.chance(0.3)
-        return Schedule(seed, replication, tuple(steps), extensions, arbiter, alone, strict=False, note="chaos")
+        rate = int(chance.one(0, 0, SYNC_AUTO))
+        return Schedule(seed, replication, tuple(steps), extensions, arbiter, alone, rate, strict=False, note="chaos")
     arbiter = number % 3 == 1
     alone = chance.chance(0.2)
     names, steps = _plain(chance, number, arbiter, alone)
-    rate = int(chance.one(0, 0, 0, 2_000, 20_000))
+    rate = int(chance.one(0, 0, SYNC_AUTO, 2_000, 20_000))
     return Schedule(seed, replication, tuple(steps), extensions, arbiter, alone, rate, note=", ".join(names))
 
 

@@ -26,7 +26,7 @@ class Step(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """`extensions`: our additions to the protocol; `alone`: node b is not there at first; `sync_rate_bytes_s`: the
-    limit on a synchronisation, 0 for none.
+    limit on a synchronisation, 0 for none, SYNC_AUTO.
 
     `strict`: no failure comes before the one before it is repaired, so nothing acknowledged may be lost beyond what the
     mode admits. Otherwise a loss is excused where no disk holds the data any more.
