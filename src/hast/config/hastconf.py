@@ -410,6 +410,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[_Values, tuple[Word, ...]], Any]]] = {
     "source": ("source", lambda values, words: values.tcp_address(words[0], "source", default_port=0)),
     "device": ("device", lambda _, words: Device(words[0].text)),
     "sync_rate": ("sync_rate_bytes_s", lambda values, words: values.rate(words[0])),
+    "read_balancing": ("read_balancing", lambda _, words: words[0].kind == "ON"),
     "wait_for_peer": ("wait_for_peer_s", lambda values, words: values.seconds(words[0])),
     "disk_timeout": ("disk_timeout_s", lambda values, words: values.seconds(words[0])),
     "arbiter": ("arbiter", lambda values, words: values.arbiter(words)),

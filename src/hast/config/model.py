@@ -104,6 +104,8 @@ class Resource:
     device: Device = Device.AUTO
     sync_rate_bytes_s: int = SYNC_AUTO
     """Limit on synchronisation in bytes per second; 0 is no limit, or SYNC_AUTO."""
+    read_balancing: bool = False
+    """The primary has its peer serve reads, too, where both copies are equal."""
     wait_for_peer_s: int = DEFAULT_WAIT_FOR_PEER_S
     """How long the first promotion after a start of hastd waits to hear from the peer; 0 is not at all."""
     disk_timeout_s: int = DEFAULT_DISK_TIMEOUT_S

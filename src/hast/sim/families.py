@@ -19,6 +19,8 @@ from hast.sim.schedule import Argument, Schedule, Step
 
 STRIKES = 3
 CHAOS_STRIKES = 40
+BALANCED = 0.4
+"""Of the runs, in which the peer serves reads, too."""
 MODES = list(Replication)
 
 
@@ -127,13 +129,16 @@ def draw(seed: int, family: Family | None = None, replication: Replication | Non
     extensions = family is not Family.REFERENCE
     if family is Family.CHAOS or (family is Family.REFERENCE and number % 3 == 2):
         steps, alone, arbiter = _chaos(chance), False, chance.chance(0.3)
-        rate = int(chance.one(0, 0, SYNC_AUTO))
-        return Schedule(seed, replication, tuple(steps), extensions, arbiter, alone, rate, strict=False, note="chaos")
+        rate, balanced = int(chance.one(0, 0, SYNC_AUTO)), chance.chance(BALANCED)
+        return Schedule(
+            seed, replication, tuple(steps), extensions, arbiter, alone, rate, balanced, strict=False, note="chaos"
+        )
     arbiter = number % 3 == 1
     alone = chance.chance(0.2)
     names, steps = _plain(chance, number, arbiter, alone)
     rate = int(chance.one(0, 0, SYNC_AUTO, 2_000, 20_000))
-    return Schedule(seed, replication, tuple(steps), extensions, arbiter, alone, rate, note=", ".join(names))
+    balanced = chance.chance(BALANCED)
+    return Schedule(seed, replication, tuple(steps), extensions, arbiter, alone, rate, balanced, note=", ".join(names))
 
 
 def _plain(draw: Draw, number: int, arbiter: bool, alone: bool) -> tuple[list[str], list[Step]]:

@@ -39,6 +39,7 @@ class Schedule:
     arbiter: bool = False
     alone: bool = False
     sync_rate_bytes_s: int = 0
+    read_balancing: bool = False
     strict: bool = True
     note: str = ""
 
@@ -51,6 +52,7 @@ class Schedule:
             "arbiter": self.arbiter,
             "alone": self.alone,
             "sync_rate_bytes_s": self.sync_rate_bytes_s,
+            "read_balancing": self.read_balancing,
             "strict": self.strict,
             "note": self.note,
         }

@@ -20,6 +20,7 @@ STATISTICS = (
     "flushes",
     "activemap_updates",
     "read_errors",
+    "peer_reads",
     "write_errors",
     "delete_errors",
     "flush_errors",

@@ -148,6 +148,7 @@ def _resource(
     yield f"\tmetaflush {'on' if resource.metaflush else 'off'}"
     yield f"\tdevice {device}"
     yield f"\tsync-rate {rate or 'unlimited'}"
+    yield f"\tread-balancing {'on' if resource.read_balancing else 'off'}"
     yield f"\twait-for-peer {resource.wait_for_peer_s or 'off'}"
     yield f"\tdisk-timeout {resource.disk_timeout_s}"
     yield f"\tarbiter {' '.join((arbiter.kind, *arbiter.targets))}"
