@@ -367,6 +367,12 @@ def test_a_rate_is_bytes_per_second_with_a_binary_suffix(rate: str, bytes_s: int
     assert in_resource(f"sync-rate {rate}").sync_rate_bytes_s == bytes_s
 
 
+def test_the_other_host_serves_reads_where_it_is_told_so() -> None:
+    assert not in_resource("").read_balancing
+    assert only("read-balancing on resource a { local /a on hasta { remote none } }").read_balancing
+    assert not in_resource("read-balancing off").read_balancing
+
+
 def test_a_synchronisation_follows_clients_unless_a_rate_is_named() -> None:
     assert in_resource("sync-rate auto").sync_rate_bytes_s == in_resource("").sync_rate_bytes_s == SYNC_AUTO
     assert in_resource("sync-rate unlimited").sync_rate_bytes_s == 0
@@ -634,6 +640,7 @@ def printed_resource(resource: Resource) -> list[str]:
     rate = {0: "unlimited", SYNC_AUTO: "auto"}.get(resource.sync_rate_bytes_s, str(resource.sync_rate_bytes_s))
     words = ["replication", resource.replication, "checksum", resource.checksum, "compression", resource.compression]
     words += ["timeout", str(resource.timeout_s), "metaflush", "on" if resource.metaflush else "off"]
+    words += ["read-balancing", "on" if resource.read_balancing else "off"]
     words += ["local", resource.local, "sync-rate", rate, "wait-for-peer", str(resource.wait_for_peer_s)]
     words += ["disk-timeout", str(resource.disk_timeout_s)]
     words += ["arbiter", resource.arbiter.kind, *resource.arbiter.targets]

@@ -116,10 +116,8 @@ class Reads:
         return now + WATCH_S if self._there or now - self._last_read_s < READERS_GONE_S else None
 
     def link_lost(self) -> None:
-        """What the next link takes for a read is another matter."""
-        for sent in list(self._there):
-            self._forget(sent)
-            self._read_here(sent.client)
+        """What was under way at the peer has failed; what the next link takes for a read is another matter."""
+        assert not self._there, "a read waits for a peer that is gone"
         self._balance.reset()
         self._here.clear()
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from hast.config.model import SYNC_AUTO
 from hast.format.constants import Replication
-from hast.sim.disasters import apart, disks, hosts, network, rare, service
+from hast.sim.disasters import apart, disks, hosts, network, rare, readers, service
 from hast.sim.disasters.draw import Disaster, Draw
 from hast.sim.schedule import Argument, Schedule, Step
 
@@ -73,6 +73,7 @@ DISASTERS: tuple[Disaster, ...] = (
     apart.frozen_by_hand,
     *rare.RARE,
     *service.SERVICE,
+    *readers.READERS,
 )
 FORGETFUL = frozenset({apart.arbiter_forgets, apart.arbiter_forgets_unseen})
 ONLY_WITH_ARBITER = frozenset({apart.arbiter_away, apart.arbiter_chooses}) | FORGETFUL | rare.RARE_ONLY_WITH_ARBITER
