@@ -20,6 +20,7 @@ from hast.config.model import (
     ConfigError,
     Configuration,
     Device,
+    DiskCache,
     NodeNames,
     Resource,
     SplitBrainPolicy,
@@ -329,13 +330,14 @@ def test_a_device_name_cannot_be_the_directory_of_another() -> None:
 
 def test_the_linux_keywords_set_their_fields() -> None:
     resource = in_resource(
-        "device fuse sync-rate 50M wait-for-peer 5 disk-timeout 7 arbiter witness 10.0.0.9 fence /sbin/fence "
-        "split-brain discard-least-changes"
+        "device fuse sync-rate 50M wait-for-peer 5 disk-timeout 7 disk-cache off "
+        "arbiter witness 10.0.0.9 fence /sbin/fence split-brain discard-least-changes"
     )
     assert resource.device is Device.FUSE
     assert resource.sync_rate_bytes_s == 50 * 1024 * 1024
     assert resource.wait_for_peer_s == 5
     assert resource.disk_timeout_s == 7
+    assert resource.disk_cache is DiskCache.OFF
     assert resource.arbiter == Arbiter(ArbiterKind.WITNESS, ("10.0.0.9",))
     assert resource.fence_path == "/sbin/fence"
     assert resource.split_brain_policy is SplitBrainPolicy.DISCARD_LEAST_CHANGES
@@ -613,6 +615,7 @@ def configurations(draw: st.DrawFn) -> Configuration:
                 arbiters,
                 st.none() | paths,
                 st.sampled_from(SplitBrainPolicy),
+                disk_cache=st.sampled_from(DiskCache),
                 tls=st.none() | st.sampled_from(Tls if peer else (Tls.OFF,)),
                 peer_fingerprints=st.just(peer),
             )
@@ -643,7 +646,7 @@ def printed_resource(resource: Resource) -> list[str]:
     words += ["timeout", str(resource.timeout_s), "metaflush", "on" if resource.metaflush else "off"]
     words += ["read-balancing", "on" if resource.read_balancing else "off"]
     words += ["local", resource.local, "sync-rate", rate, "wait-for-peer", str(resource.wait_for_peer_s)]
-    words += ["disk-timeout", str(resource.disk_timeout_s)]
+    words += ["disk-timeout", str(resource.disk_timeout_s), "disk-cache", resource.disk_cache]
     words += ["arbiter", resource.arbiter.kind, *resource.arbiter.targets]
     words += ["fingerprint", *resource.arbiter.fingerprints] if resource.arbiter.fingerprints else []
     words += ["split-brain", resource.split_brain_policy]

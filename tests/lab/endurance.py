@@ -29,6 +29,7 @@ class Site:
     """What the load stands on: device, file system or pool, and how it is proved sound at the end."""
 
     disks: tuple[str, ...] = ("disk1",)
+    settings = "timeout 5\n"
     load = "--direct=1 --filename=/dev/hast/disk1 --offset=0"
     probes: tuple[tuple[str, ...], ...] = (("/dev/hast/disk1", str(128 << 20), "write"),)
     """Arguments of `hast.lab.pauses`."""
@@ -65,6 +66,12 @@ class Xfs(Files):
     check = "xfs_repair -n"
 
 
+class PastCache(Files):
+    """ext4 over disks that are used without the page cache."""
+
+    settings = "timeout 5\ndisk-cache off\n"
+
+
 class Pool(Site):
     """The article's raidz1. What is in the pool is for zfs-fuse to answer; the device itself is read for the pauses."""
 
@@ -91,14 +98,15 @@ class Pool(Site):
         zfs.stop(host)
 
 
-SITES: Mapping[str, type[Site]] = {"device": Site, "ext4": Files, "xfs": Xfs, "raidz1": Pool}
+SITES: Mapping[str, type[Site]] = {"device": Site, "ext4": Files, "xfs": Xfs, "raidz1": Pool, "past-cache": PastCache}
 
 
 @contextmanager
 def site(below: str) -> Iterator[Site]:
     """A pair that is complete, with this on its devices; afterwards it is proved sound and nothing is left of it."""
     raidz = below == "raidz1"
-    configuration = "timeout 5\n" + article_configuration() if raidz else one_disk.configuration("timeout 5")
+    settings = SITES[below].settings
+    configuration = settings + article_configuration() if raidz else one_disk.configuration(settings)
     with Lab(configuration=configuration, disk_size_bytes=(128 if raidz else 320) << 20) as lab:
         for host in (lab.hast2, lab.hast1):
             host.run("mkdir -p /run/systemd/system /etc/systemd-says", check=True)

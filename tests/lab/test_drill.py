@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,11 +21,12 @@ from hast.lab import Lab, loops
 pytestmark = [pytest.mark.lab, pytest.mark.device, pytest.mark.xdist_group("failover-lab")]
 
 Done = subprocess.CompletedProcess[str]
+HASTCTL = str(Path(sys.executable).with_name("hastctl"))
 LIMIT_S = 1500.0
 
 
 def drill(folder: Path, files: Mapping[str, str], *options: str) -> Done:
-    argv = ["hastctl", "drill", "-c", str(write(folder, files)), "--node", "hast1", *options]
+    argv = [HASTCTL, "drill", "-c", str(write(folder, files)), "--node", "hast1", *options]
     return subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S)
 
 
@@ -110,7 +112,7 @@ def test_a_site_with_keys_and_a_witness_is_drilled(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_behind_however_it_ends(tmp_path: Path, number: signal.Signals) -> None:
-    argv = ["hastctl", "drill", "-c", str(write(tmp_path, ARTICLE)), "--node", "hast1", "--seeds", "0"]
+    argv = [HASTCTL, "drill", "-c", str(write(tmp_path, ARTICLE)), "--node", "hast1", "--seeds", "0"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         for line in running.stdout:

@@ -128,6 +128,7 @@ class System:
         self, suite: str, name: str, binds: Sequence[str] = (), directory: Path | None = None, network: int = 0
     ) -> None:
         self.name = name
+        self.suite = suite
         options = ["--quiet", "--register=no", "--keep-unit", "--boot", "--console=pipe"]
         options += [f"--machine={name}", f"--hostname={name}", f"--directory={directory or root(suite)}"]
         options += [] if directory else ["--volatile=overlay"]

@@ -61,6 +61,15 @@ class SplitBrainPolicy(StrEnum):
     DISCARD_OLDER_PRIMARY = "discard-older-primary"
 
 
+class DiskCache(StrEnum):
+    """Whether the kernel's page cache stands between hastd and the local disk."""
+
+    AUTO = "auto"
+    """Not in front of a disk; in front of a file, or of a loop device, whose file is cached anyway."""
+    ON = "on"
+    OFF = "off"
+
+
 class CrashLoop(StrEnum):
     """What becomes of a primary's device when its workers die again and again."""
 
@@ -115,6 +124,7 @@ class Resource:
     """Command that makes sure that the peer is off before this node goes on alone."""
     split_brain_policy: SplitBrainPolicy = SplitBrainPolicy.MANUAL
     crash_loop: CrashLoop = CrashLoop.HOLD
+    disk_cache: DiskCache = DiskCache.AUTO
     tls: Tls | None = None
     """None: nothing is written; see `is_secured`."""
     peer_fingerprints: tuple[str, ...] = ()

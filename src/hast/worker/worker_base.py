@@ -206,6 +206,7 @@ class Worker(ABC):
             self._stored,
             mark,
             float(self.resource.disk_timeout_s),
+            self.resource.disk_cache,
         )
         self._hang_text = ""
         self._watch_disk(self.provider)

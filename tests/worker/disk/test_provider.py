@@ -4,62 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from provider_bench import BASE, Bench
 
 from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO, Metadata, Request, Store
 from hast.worker.disk import provider as provider_module
 from hast.worker.disk.flush_mark import FlushMark
-from hast.worker.disk.provider import LocalProvider
-from hast.worker.disk.provider_open import OpenedProvider, open_provider
+from hast.worker.disk.provider_open import open_provider
 from hast.worker.disk.zeroing import Zeroer
-from hast.worker.reactor import EpollReactor
 
-BASE = 8192
 SIZE = 4 * 1024 * 1024
-
-
-class Bench:
-    """A provider on a file, driven by a reactor of its own."""
-
-    def __init__(self, opened: OpenedProvider) -> None:
-        self.reactor = EpollReactor()
-        self.opened = opened
-        self.done: list[Request] = []
-        self.stored: list[tuple[Store, int]] = []
-        self.provider = LocalProvider(
-            opened,
-            BASE,
-            self.reactor.call_soon_threadsafe,
-            self._done,
-            lambda job, error: self.stored.append((job, error)),
-            FlushMark(Path(opened.path + ".flush")),
-        )
-        self.thread_names: set[str] = set()
-
-    def _done(self, batch: list[Request]) -> None:
-        self.thread_names.add(threading.current_thread().name)
-        self.done.extend(batch)
-
-    def run(self, *requests: Request) -> list[Request]:
-        """Submit one batch and wait for all of it; in the order the results came."""
-        before = len(self.done)
-        self.done.extend(self.provider.submit(list(requests)))
-        self.until(lambda: len(self.done) - before == len(requests))
-        return self.done[before:]
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        deadline = self.reactor.call_later(10, self.reactor.stop)
-        if not condition():
-            self.reactor.at_round_end(lambda: self.reactor.stop() if condition() else None)
-            self.reactor.run()
-        deadline.cancel()
-        self.reactor._stopped = False
-        self.reactor._round_hooks.clear()
-        assert condition(), "not done within 10 s"
 
 
 @pytest.fixture

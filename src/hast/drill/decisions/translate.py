@@ -150,6 +150,7 @@ def _resource(
     yield f"\tsync-rate {rate or 'unlimited'}"
     yield f"\tread-balancing {'on' if resource.read_balancing else 'off'}"
     yield f"\twait-for-peer {resource.wait_for_peer_s or 'off'}"
+    yield f"\tdisk-cache {resource.disk_cache}"
     yield f"\tdisk-timeout {resource.disk_timeout_s}"
     yield f"\tarbiter {' '.join((arbiter.kind, *arbiter.targets))}"
     yield f"\tsplit-brain {resource.split_brain_policy}"

@@ -17,6 +17,7 @@ LIVE_ALWAYS = frozenset(
         "read_balancing",
         "wait_for_peer_s",
         "disk_timeout_s",
+        "disk_cache",
         "arbiter",
         "fence_path",
         "split_brain_policy",

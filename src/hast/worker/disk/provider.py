@@ -1,10 +1,10 @@
 """The local provider: executes the requests and the durable writes of the engine.
 
-Page-cache I/O. Reads are tried without waiting (RWF_NOWAIT) in the reactor's thread and go to a few threads when they
-would sleep; writes go into the page cache from the reactor's thread until one of them turns out slow, where the file
-system has one and nothing is to be read for them (`writeback.py`); flushes, zeroes and everything else that sleeps
-goes to the threads, and so does everything while one of those is out for long. A disk that hangs is given up for good:
-see `look`.
+Through the page cache reads are tried without waiting (RWF_NOWAIT) in the reactor's thread and go to a few threads when
+they would sleep; writes go into the cache from the reactor's thread until one of them turns out slow, where the file
+system has one and nothing is to be read for them (`writeback.py`); flushes, zeroes and everything else that sleeps goes
+to the threads (`sleeping.py`), and so does everything while one of those is out for long, and where a disk is used
+without the cache (`direct.py`). A disk that hangs is given up for good: see `look`.
 Decides nothing: overlap and order are the engine's business. `Request.fua` is the engine's business, too: it flushes
 both copies. So is what a failed flush means; that it was heard of outlives this process (`flush_mark.py`).
 Errors become errno values in `Request.local_error`; nothing raises out of `submit` and `store`.
@@ -20,17 +20,20 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from hast.config.model import DiskCache
 from hast.format.constants import Command
 from hast.replication.types import FLUSH, READ, WRITE, Buffer, Lead, Request, Store
+from hast.worker.disk import direct
+from hast.worker.disk.decisions.cache import goes_past
 from hast.worker.disk.decisions.patience import Hang, Patience
 from hast.worker.disk.flush_mark import FlushMark
 from hast.worker.disk.iopool import IoPool, Outcome
 from hast.worker.disk.last_close import last_close
 from hast.worker.disk.progress import Progress
 from hast.worker.disk.provider_open import OpenedProvider
+from hast.worker.disk.sleeping import Sleeping
 from hast.worker.disk.stores import StoreQueue
 from hast.worker.disk.writeback import CachedPages, has_writeback
-from hast.worker.disk.zeroing import Zeroer
 
 SLOW_WRITE_S = 0.1
 """A write into the page cache that took longer sends the following operations to the threads …"""
@@ -42,6 +45,7 @@ HUNG_CLOSE_S = 0.2
 """How long the end waits for the threads of a disk that was given up: they may be back by then."""
 MAX_MERGED_BUFFERS = 256
 MAX_MERGED_BYTES = 1024 * 1024
+CACHED_THREADS = 4
 NOWAIT_CREDIT = 64
 """Writes refused with EAGAIN, in excess of those that went through, before RWF_NOWAIT is given up for writes."""
 
@@ -66,27 +70,32 @@ class LocalProvider:
         stored: Stored,
         mark: FlushMark,
         disk_timeout_s: float = 0.0,
+        disk_cache: DiskCache = DiskCache.AUTO,
     ) -> None:
         self.size_bytes = opened.size_bytes
         self.sector_size_bytes = opened.sector_size_bytes
         self.path = opened.path
         self._fd = opened.fd
         self._base = data_offset_bytes
-        self._zeroer = Zeroer(opened.fd)
         self._pages = CachedPages(opened.fd)
         self.hang: Hang | None = None
         """Why the disk was given up."""
         self._patience = Patience(disk_timeout_s)
         self._progress = Progress(opened.fd)
-        self._pool = IoPool(call_soon_threadsafe, done, self._patience)
-        self._stores = StoreQueue(opened.store_fd, call_soon_threadsafe, self._store_done, self._patience)
+        self.past_cache = _past_cache(opened, disk_cache)
+        self._sleeping = Sleeping(opened.fd, data_offset_bytes, self.past_cache)
+        threads = direct.THREADS if self.past_cache else CACHED_THREADS
+        self._pool = IoPool(call_soon_threadsafe, done, self._patience, threads)
+        self._stores = StoreQueue(
+            opened.store_fd, call_soon_threadsafe, self._store_done, self._patience, self.past_cache
+        )
         self._done = done
         self._stored = stored
         self._mark = mark
         self.flush_doubtful = mark.doubtful
         """In this boot a worker before this one may have been told that a flush failed, and not have noted it."""
-        self._reads_inline = True
-        self._writes_inline = True
+        self._reads_inline = not self.past_cache
+        self._writes_inline = not self.past_cache
         self.lead = mark.lead
         """Whose copy is the one to trust, as a worker of this boot left it to be known beside the disk."""
         self._write_flags = os.RWF_NOWAIT
@@ -131,12 +140,12 @@ class LocalProvider:
                 if inline and self._reads_inline and self._read_inline(request):
                     finished.append(request)
                 else:
-                    self._pool.run(_words(request), partial(self._read_in_thread, request), [request])
+                    self._pool.run(_words(request), partial(self._sleeping.read, request), [request])
             elif op == FLUSH:
                 self._flush_waiting.append(request)
             else:
                 self._pages.forget()
-                work = partial(self._zero_in_thread, request)
+                work = partial(self._sleeping.zero, request)
                 self._pool.run(_words(request), work, [request], self._pages.forget)
         if self._flush_waiting and not self._flush_running:
             self._start_flush()
@@ -238,7 +247,7 @@ class LocalProvider:
     def _write_later(self, run: list[Request], skip: int) -> None:
         """Write a run, but for its first `skip` bytes, in a thread."""
         buffers = [_data(request) for request in run]
-        self._pool.run(_words(run[0]), partial(self._write_in_thread, buffers, run[0].offset, skip), run)
+        self._pool.run(_words(run[0]), partial(self._sleeping.write, buffers, run[0].offset, skip), run)
 
     def _read_inline(self, request: Request) -> bool:
         """Read from the page cache; False when that would sleep. An error is an outcome, too."""
@@ -257,61 +266,6 @@ class LocalProvider:
         request.data = data
         return True
 
-    # In the threads
-
-    def _write_in_thread(self, buffers: list[Buffer], offset: int, skip: int) -> list[Outcome] | None:
-        """Write these but for the first `skip` bytes; where that fails, each of them has its own outcome."""
-        try:
-            self._write_all(buffers, self._base + offset, skip)
-        except OSError as error:
-            if len(buffers) == 1:
-                return [Outcome(error.errno or errno.EIO)]
-        else:
-            return None
-        outcomes = []
-        for buffer in buffers:
-            outcomes += self._write_in_thread([buffer], offset, 0) or [Outcome()]
-            offset += len(buffer)
-        return outcomes
-
-    def _write_all(self, buffers: list[Buffer], offset: int, skip: int) -> None:
-        """Write all of `buffers` at `offset` of the provider, but for the first `skip` bytes. Raises OSError."""
-        views = [memoryview(buffer) for buffer in buffers]
-        while True:
-            while views and skip >= len(views[0]):
-                skip -= len(views[0])
-                offset += len(views.pop(0))
-            if not views:
-                return
-            if self.hang is not None:
-                raise OSError(errno.EIO, "given up")
-            written = os.pwritev(self._fd, [views[0][skip:], *views[1:]], offset + skip)
-            if written == 0:
-                raise OSError(errno.EIO, "short write")
-            skip += written
-
-    def _read_in_thread(self, request: Request) -> list[Outcome]:
-        data = bytearray(request.length)
-        view = memoryview(data)
-        done = 0
-        try:
-            while done < request.length:
-                received = os.preadv(self._fd, [view[done:]], self._base + request.offset + done)
-                if received == 0:
-                    raise OSError(errno.EIO, "short read")
-                done += received
-        except OSError as error:
-            return [Outcome(error.errno or errno.EIO)]
-        return [Outcome(0, data)]
-
-    def _zero_in_thread(self, request: Request) -> list[Outcome] | None:
-        """DELETE and ZERO: the range reads as zeros afterwards, on every copy."""
-        try:
-            self._zeroer.zero(self._base + request.offset, request.length)
-        except OSError as error:
-            return [Outcome(error.errno or errno.EIO)]
-        return None
-
     def _start_flush(self) -> None:
         """One fdatasync for all flushes that wait; those that come meanwhile wait for the next one."""
         batch, self._flush_waiting = self._flush_waiting, []
@@ -319,6 +273,8 @@ class LocalProvider:
         self._flush_errno = None
         self._mark.begin()
         self._pool.run("flush", partial(self._flush_in_thread, len(batch)), batch, partial(self._flush_done, batch))
+
+    # In a thread
 
     def _flush_in_thread(self, count: int) -> list[Outcome] | None:
         try:
@@ -382,6 +338,7 @@ class LocalProvider:
         return hang
 
     def _give_up(self) -> None:
+        self._sleeping.give_up()
         self._mark.failed()
         requests = self._pool.abandon() + self._flush_waiting
         self._flush_waiting = []
@@ -442,6 +399,15 @@ class LocalProvider:
         self._stores.release()
         if said := last_close(self._fd):
             log.warning("Unable to close %s: %s; it is let go all the same.", self.path, said)
+
+
+def _past_cache(opened: OpenedProvider, setting: DiskCache) -> bool:
+    if not goes_past(setting, opened.is_block_device, os.major(os.fstat(opened.fd).st_rdev)):
+        return False
+    if direct.bypass(opened.fd, opened.store_fd):
+        return True
+    log.warning("%s cannot be used without the page cache; it is used with it (hast.conf, disk-cache).", opened.path)
+    return False
 
 
 def _data(request: Request) -> Buffer:

@@ -13,6 +13,7 @@ from functools import partial
 
 from hast.format import metadata as metadata_format
 from hast.replication.types import Store
+from hast.worker.disk import direct
 from hast.worker.disk.decisions.patience import Patience
 from hast.worker.disk.iopool import IoPool
 from hast.worker.disk.last_close import last_close
@@ -27,8 +28,10 @@ class StoreQueue:
         call_soon_threadsafe: Callable[[Callable[[], None]], None],
         stored: Callable[[Store, int], None],
         patience: Patience,
+        past_cache: bool = False,
     ) -> None:
         self._fd = fd
+        self._past_cache = past_cache
         self._stored = stored
         self._pool = IoPool(call_soon_threadsafe, lambda _batch: None, patience, threads=1)
         self._waiting: list[Store] = []
@@ -82,11 +85,12 @@ class StoreQueue:
     def _write(self, job: Store) -> int:
         """0 or an errno."""
         data = job.data if job.metadata is None else metadata_format.encode(job.metadata)
+        write = direct.write if self._past_cache else os.pwritev
         try:
             view = memoryview(data)
             offset = job.offset_bytes if job.metadata is None else 0
             while view:
-                written = os.pwritev(self._fd, [view], offset, os.RWF_DSYNC if job.flush else 0)
+                written = write(self._fd, [view], offset, os.RWF_DSYNC if job.flush else 0)
                 if written == 0:
                     return errno.EIO
                 view, offset = view[written:], offset + written

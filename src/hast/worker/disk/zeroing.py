@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 
 KEEP_SIZE = 1
 PUNCH_HOLE = 2
 ZERO_RANGE = 16
-ZEROS = bytes(1024 * 1024)
+ZEROS = memoryview(mmap.mmap(-1, 1024 * 1024)).toreadonly()
+"""At whole pages of memory, as a disk that is written past the cache wants it."""
 _UNSUPPORTED = frozenset((errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY))
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -31,7 +33,7 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
 def write_zeros(fd: int, offset: int, length: int) -> None:
     """Write zeros as data. Raises OSError."""
     while length > 0:
-        written = os.pwrite(fd, memoryview(ZEROS)[: min(length, len(ZEROS))], offset)
+        written = os.pwrite(fd, ZEROS[: min(length, len(ZEROS))], offset)
         if written == 0:
             raise OSError(errno.EIO, "short write")
         offset += written
