@@ -12,9 +12,9 @@ from collections import deque
 
 from hast.replication.latency import FLUSH, READ, WRITE
 
-PIECES, PIECES_BUSY = 32, 4
+PIECES, FIRST_PIECES, PIECES_BUSY = 32, 8, 4
 PIECE_BYTES, LEAST_PIECE_BYTES = 256 * 1024, 16 * 1024
-QUEUE_S = 0.01
+QUEUE_S = 0.015
 """With no client at work; one that comes waits no longer than that for the pieces before it."""
 PIECE_S = 0.00025
 """With clients at work a piece is what the rate makes of so much time."""
@@ -49,7 +49,7 @@ class SyncPace:
         self.rate_bytes_s = 0.0
         self._busy_bytes_s = float(FIRST_BYTES_S)
         """The rate beside clients, kept while there are none."""
-        self._window = float(PIECES)
+        self._window = float(FIRST_PIECES)
         self._least_s = float("inf")
         """The shortest that one piece took."""
         self._copying = False
@@ -66,7 +66,7 @@ class SyncPace:
         """A pass begins."""
         self._copying = True
         self._pausing = False
-        self._window, self._least_s = float(PIECES), float("inf")
+        self._window, self._least_s = float(FIRST_PIECES), float("inf")
         self._pause_at_s = now + PAUSE_EVERY_S if self._knows() else now
         self._next_interval(now)
 
@@ -93,7 +93,7 @@ class SyncPace:
         """One of them, from its start to its end on both copies; not more often than one takes."""
         self._least_s = min(self._least_s, seconds)
         if seconds > self._least_s + QUEUE_S:
-            self._window = max(2.0, self._window * DOWN)
+            self._window = max(float(PIECES_BUSY), self._window * DOWN)
         else:
             self._window = min(float(PIECES), self._window + 1.0)
 

@@ -26,6 +26,7 @@ SMALL = (
     (sync_pace, "PIECE_BYTES", 2 * SECTOR_BYTES),
     (sync_pace, "LEAST_PIECE_BYTES", SECTOR_BYTES),
     (sync_pace, "PIECES", 6),
+    (sync_pace, "FIRST_PIECES", 4),
     (sync_pace, "PIECES_BUSY", 2),
     (sync_pace, "FLOOR_BYTES_S", 2_000),
     (sync_pace, "FIRST_BYTES_S", 20_000),
