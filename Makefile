@@ -1,11 +1,11 @@
 # Every target first does the set-up it needs (packages.apt, .venv); a second run finds it done.
 .POSIX:
 .DELETE_ON_ERROR:
-.PHONY: setup test lint check demo bench bench-quick sim sim-defects torture endurance test-kernel test-system test-upgrades deb docs man screenshots cover compiled test-compiled fuzz clean help
+.PHONY: setup test lint check demo bench bench-quick bench-record bench-report sim sim-defects torture endurance test-kernel test-system test-upgrades deb docs man screenshots cover compiled test-compiled fuzz clean help
 
 VENV = .venv/bin
 STAMP = .venv/.stamp
-COMPILED = $(shell find src/hast/format src/hast/replication -name "*.py")
+COMPILED = $(shell find src/hast -name "*.py")
 JOBS = 3
 BASE = HEAD
 SEEDS = 4000
@@ -19,13 +19,15 @@ FROM =
 help:
 	@echo 'make demo         the whole story on two hosts in this machine (root: block devices and ZFS)'
 	@echo 'make test         lint, types and all tests'
-	@echo 'make bench        figures over NBD, in turns with qemu-storage-daemon'
+	@echo 'make bench        our pair and others in turns over NBD, in a quarter of an hour'
+	@echo 'make bench-record all of it, an hour on a quiet machine, into docs/performance'
+	@echo 'make bench-report docs/performance.md and its plots, from docs/performance/record.json'
 	@echo 'make bench-quick  what is faster or slower than BASE=commit, beyond the noise (three minutes)'
 	@echo 'make sim          the deterministic simulator (SEEDS=2000 SEED_START=7)'
 	@echo 'make sim-defects  does the simulator notice seeded defects?  DEFECTS=id,... SEEDS=n'
 	@echo 'make torture      long fault injection in the lab, and what is too slow for make test'
 	@echo 'make endurance    kill, restart and upgrade under fio on a device, ext4, xfs and a pool (KILLS=n on each)'
-	@echo 'make test-kernel  nbd, ublk and OpenZFS of a true kernel, in a virtual machine'
+	@echo 'make test-kernel  nbd, ublk, TLS and OpenZFS of a true kernel, in a virtual machine'
 	@echo 'make deb          Debian packages in dist/ (as root it installs what the build needs)'
 	@echo 'make docs         docs/problems.md and docs/diagrams.md, from the code'
 	@echo 'make man          manual pages in build/man'
@@ -57,6 +59,13 @@ demo: $(STAMP)
 
 bench: $(STAMP)
 	@$(VENV)/python -m bench
+
+bench-record: compiled
+	@$(VENV)/python -m bench --record --json docs/performance/record.json
+	@$(VENV)/python -m bench.report
+
+bench-report: $(STAMP)
+	@$(VENV)/python -m bench.report
 
 bench-quick: $(STAMP)
 	@$(VENV)/python -m bench.quick --base $(BASE)

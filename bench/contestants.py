@@ -1,146 +1,111 @@
-"""Those that are measured: each serves one replicated disk of the same size on an NBD socket."""
+"""Whom a name stands for among those that are measured."""
 
 from __future__ import annotations
 
-import json
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import shutil
+import sys
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from hast.lab.loopback import LoopbackPair
+from bench.contestant import Maker
+from bench.machine import REPOSITORY
+from bench.others import floor, nbdkit_single, qemu_quorum, qemu_quorum_unix
+from bench.pairs import Pair, why_not
 from hast.lab.processes import LabError
 
-SIZE_BYTES = 1 << 30
-START_TIMEOUT_S = 20.0
+BUILD = REPOSITORY / "build" / "compiled"
+DEBIAN = "/usr/bin/python3"
+SOURCE = REPOSITORY / "src"
+
+OURS = {
+    "hast": Pair("hast", source=SOURCE),
+    "hast-tls": Pair("hast-tls", source=SOURCE, secure=True),
+    "compiled": Pair("compiled", source=BUILD),
+    "debian": Pair("debian", source=SOURCE, python=DEBIAN),
+    "debian-compiled": Pair("debian-compiled", source=BUILD, python=DEBIAN),
+}
+OTHERS: dict[str, Maker] = {
+    "floor": floor,
+    "quorum": qemu_quorum,
+    "quorum-unix": qemu_quorum_unix,
+    "single": nbdkit_single,
+}
+NEEDED = {
+    "floor": ("cc",),
+    "quorum": ("qemu-storage-daemon", "nbdkit"),
+    "quorum-unix": ("qemu-storage-daemon", "nbdkit"),
+    "single": ("nbdkit",),
+}
+NAMES = (*OURS, *OTHERS)
+MEANING = {
+    "hast": "our pair, plain Python, this checkout's interpreter",
+    "compiled": "the same with format/ and replication/ compiled (`make compiled`)",
+    "debian": "our pair under Debian's own python3",
+    "debian-compiled": "the same compiled",
+    "floor": "the same processes, bytes and system calls in C, without any safety (`bench/floor/floor.c`)",
+    "quorum": "qemu-storage-daemon, quorum of a file and an nbdkit over TCP",
+    "single": "nbdkit with one file: no second copy",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
-    """A running server. `close` ends it; `pids` are its processes, without those that they started."""
+class Field:
+    """Those that can run here, and why others are left out."""
 
-    name: str
-    uri: str
-    close: Callable[[], None]
-    pids: tuple[int, ...]
+    makers: dict[str, Maker]
+    left_out: tuple[str, ...]
 
-
-def hast_pair(directory: Path, name: str = "hast", secure: bool = False, source: Path | None = None) -> Contestant:
-    """Two hastd on loopback, fullsync, `device none`, files; `secure`: with TLS. Raises LabError."""
-    pair = LoopbackPair(directory, size_bytes=SIZE_BYTES, secure=secure, source=source)
-
-    def close() -> None:
-        pair.one.stop()
-        pair.two.stop()
-
-    try:
-        pair.bring_up()
-    except LabError:
-        close()
-        raise
-    return Contestant(name, pair.one.nbd_uri("disk1"), close, (pair.one.pid, pair.two.pid))
+    def best(self) -> Pair:
+        """Our fastest build that is there."""
+        return OURS["compiled" if "compiled" in self.makers else "hast"]
 
 
-def hast_pair_with_tls(directory: Path) -> Contestant:
-    """The same under TLS 1.3. Raises LabError."""
-    return hast_pair(directory, "hast-tls", secure=True)
-
-
-def hast_from(name: str) -> Callable[[Path], Contestant]:
+def maker(name: str) -> Maker:
     """`hast=FOLDER`: the pair over the package in another folder, a build or another commit's src/. Raises LabError."""
-    source = Path(name.partition("=")[2]).resolve()
-    if not (source / "hast" / "__init__.py").exists():
-        raise LabError(f"{source} holds no package hast")
-    return partial(hast_pair, name=name, source=source)
+    if name.startswith("hast="):
+        source = Path(name.partition("=")[2]).resolve()
+        if not (source / "hast" / "__init__.py").exists():
+            raise LabError(f"{source} holds no package hast")
+        return replace(OURS["hast"], name=name, source=source)
+    if name not in NAMES:
+        raise LabError(f"no such contestant: {name}")
+    return OURS.get(name) or OTHERS[name]
 
 
-def qemu_quorum(directory: Path) -> Contestant:
-    """qemu-storage-daemon: quorum of a file and of a file served by nbdkit over TCP; a write needs both. LabError."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    ready = directory / "replica.pid"
-    command = ["nbdkit", "--foreground", "--ipaddr", "127.0.0.1", "--port", port, "--pidfile", str(ready), "file"]
-    return _quorum("quorum", directory, command, ready, {"type": "inet", "host": "127.0.0.1", "port": port})
+def field() -> Field:
+    """All of NAMES, less what this machine has no programs for."""
+    makers: dict[str, Maker] = {}
+    left_out = []
+    for name, pair in OURS.items():
+        reason = stale(BUILD, SOURCE) if pair.source == BUILD else None
+        reason = reason or why_not(pair.source or SOURCE, pair.python or sys.executable, pair.source == BUILD)
+        if reason is None:
+            makers[name] = pair
+        else:
+            left_out.append(f"{name}: {reason}")
+    for name, other in OTHERS.items():
+        missing = [program for program in NEEDED[name] if shutil.which(program) is None]
+        if missing:
+            left_out.append(f"{name}: {', '.join(missing)} not installed")
+        else:
+            makers[name] = other
+    return Field(makers, tuple(left_out))
 
 
-def qemu_quorum_unix(directory: Path) -> Contestant:
-    """The same with the replica on a UNIX socket, which spares it the TCP that replication needs. Raises LabError."""
-    replica = directory / "replica.sock"
-    command = ["nbdkit", "--foreground", "--unix", str(replica), "file"]
-    return _quorum("quorum-unix", directory, command, replica, {"type": "unix", "path": str(replica)})
+def several(name: str, disks: int) -> Maker:
+    """The same with several disks, each of its own."""
+    label = f"{name} x{disks}"
+    if name in OURS:
+        return replace(OURS[name], name=label, disks=disks)
+    return partial({"floor": floor, "single": nbdkit_single}[name], name=label, disks=disks)
 
 
-def _quorum(name: str, directory: Path, replica_command: list[str], ready: Path, server: dict[str, str]) -> Contestant:
-    local, remote = _file(directory, "local"), _file(directory, "remote")
-    front = directory / "quorum.sock"
-    programs = [_start([*replica_command, str(remote)], ready)]
-    children = [
-        {"driver": "file", "node-name": "local", "filename": str(local)},
-        {"driver": "nbd", "node-name": "remote", "server": server},
-        {
-            "driver": "quorum",
-            "node-name": "both",
-            "children": ["local", "remote"],
-            "vote-threshold": 2,
-            "read-pattern": "fifo",
-        },
-    ]
-    command = ["qemu-storage-daemon"]
-    for child in children:
-        command += ["--blockdev", json.dumps(child)]
-    command += ["--nbd-server", f"addr.type=unix,addr.path={front}"]
-    command += ["--export", "type=nbd,id=export,node-name=both,name=,writable=on"]
-    try:
-        programs.append(_start(command, front))
-    except LabError:
-        _end(programs)
-        raise
-    return _contestant(name, front, programs)
-
-
-def nbdkit_single(directory: Path) -> Contestant:
-    """nbdkit with one file: no replication, the ceiling of this machine. Raises LabError."""
-    front = directory / "single.sock"
-    disk = _file(directory, "single")
-    programs = [_start(["nbdkit", "--foreground", "--unix", str(front), "file", str(disk)], front)]
-    return _contestant("single", front, programs)
-
-
-def _contestant(name: str, front: Path, programs: list[subprocess.Popen[bytes]]) -> Contestant:
-    pids = tuple(program.pid for program in programs)
-    return Contestant(name, f"nbd+unix:///?socket={front}", lambda: _end(programs), pids)
-
-
-def _file(directory: Path, name: str) -> Path:
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{name}.img"
-    with path.open("wb") as file:
-        file.truncate(SIZE_BYTES)
-    return path
-
-
-def _start(command: Sequence[str], ready: Path) -> subprocess.Popen[bytes]:
-    try:
-        program = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    except FileNotFoundError:
-        raise LabError(f"{command[0]} is not installed (see packages.apt)") from None
-    deadline_s = time.monotonic() + START_TIMEOUT_S
-    while not ready.exists():
-        if program.poll() is not None or time.monotonic() > deadline_s:
-            _end([program])
-            raise LabError(f"{command[0]} did not start: {ready} did not appear")
-        time.sleep(0.05)
-    return program
-
-
-def _end(programs: Sequence[subprocess.Popen[bytes]]) -> None:
-    for program in reversed(programs):
-        program.terminate()
-        try:
-            program.wait(10)
-        except subprocess.TimeoutExpired:
-            program.kill()
-            program.wait()
+def stale(build: Path, source: Path) -> str | None:
+    """Why that build is not one of these sources; None where it is."""
+    stamp = build / ".stamp"
+    if not stamp.exists():
+        return "there is no build (make compiled)"
+    made_s = stamp.stat().st_mtime
+    newer = [path for path in source.rglob("*.py") if path.stat().st_mtime > made_s]
+    return f"the build is older than {newer[0].relative_to(source)} (make compiled)" if newer else None

@@ -1,10 +1,11 @@
-"""The fio jobs and how their figures are read."""
+"""The fio jobs and how their figures are read. A job runs on all disks of a contestant at once; figures are sums."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,21 @@ from typing import Any
 from hast.lab.processes import LabError
 
 SIZE_MIB = 112
+"""Less than `keepdirty` extents of 2 MiB: what is written stays marked."""
+BEYOND_MIB = 1000
 DEADLINE_EXTRA_S = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A fio job; `unit` is IOPS or MiB/s. `quick`: one of the few that two commits are compared by."""
+    """A fio job; `unit` is IOPS or MiB/s; `size_mib`: of the area. `quick`: one of the few that two commits are
+    compared by."""
 
     name: str
     options: tuple[str, ...]
     unit: str = "IOPS"
     quick: bool = False
+    size_mib: int = SIZE_MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ class Outcome:
     value: float
     p50_us: float
     p99_us: float
+    p999_us: float
+    longest_us: float
     operations: int
 
 
@@ -46,19 +53,33 @@ JOBS = (
     Job("4k randwrite QD128", ("--rw=randwrite", "--bs=4k", "--iodepth=128")),
     Job("4k write and fsync", ("--rw=randwrite", "--bs=4k", "--iodepth=1", "--fsync=1")),
     Job("4k 70/30 QD32", ("--rw=randrw", "--rwmixread=70", "--bs=4k", "--iodepth=32")),
+    Job("4k randwrite QD32 beyond", ("--rw=randwrite", "--bs=4k", "--iodepth=32"), size_mib=BEYOND_MIB),
 )
-"""SIZE_MIB is more than `keepdirty` extents of 2 MiB: random writes go beyond it."""
+"""`beyond`: beyond `keepdirty`, so that extents are marked and given up all the time."""
+FILL = Job("fill", ("--rw=write", "--bs=1m", "--iodepth=8"), "MiB/s", size_mib=BEYOND_MIB)
 
 
-def run(job: Job, uri: str, seconds: int) -> Outcome:
-    """Run a job for this long. Raises LabError."""
+def job_named(name: str) -> Job:
+    return next(job for job in JOBS if job.name == name)
+
+
+def compressible(job: Job) -> Job:
+    """The same with data of which half can be compressed away."""
+    return Job(job.name, (*job.options, "--buffer_compress_percentage=50", "--refill_buffers"), job.unit)
+
+
+def run(job: Job, uris: Sequence[str], seconds: float) -> Outcome:
+    """Run a job for this long; for 0 seconds: once over its area. Raises LabError."""
     with tempfile.TemporaryDirectory(prefix="hast-bench-fio-") as directory:
         result = Path(directory) / "result.json"
-        command = ["fio", "--name=job", "--ioengine=nbd", f"--uri={uri}", f"--size={SIZE_MIB}m", "--time_based"]
-        command += [f"--runtime={seconds}", "--output-format=json", f"--output={result}", "--unified_rw_reporting=1"]
+        command = ["fio", "--ioengine=nbd", f"--size={job.size_mib}m", "--output-format=json", f"--output={result}"]
+        command += ["--unified_rw_reporting=1", "--group_reporting=1", "--percentile_list=50:99:99.9", *job.options]
+        command += ["--time_based", f"--runtime={seconds:g}"] if seconds else []
+        for number, uri in enumerate(uris):
+            command += [f"--name=job{number}", "--ioengine=nbd", f"--uri={uri}"]
         try:
             done = subprocess.run(
-                [*command, *job.options],
+                command,
                 cwd=directory,
                 capture_output=True,
                 text=True,
@@ -67,9 +88,9 @@ def run(job: Job, uri: str, seconds: int) -> Outcome:
         except FileNotFoundError:
             raise LabError("fio is not installed (Debian package fio)") from None
         except subprocess.TimeoutExpired:
-            raise LabError(f"fio {job.name} on {uri}: no end after {seconds + DEADLINE_EXTRA_S} s") from None
+            raise LabError(f"fio {job.name}: no end after {seconds + DEADLINE_EXTRA_S:g} s") from None
         if done.returncode != 0:
-            raise LabError(f"fio {job.name} on {uri}: exit {done.returncode}: {(done.stdout + done.stderr).strip()}")
+            raise LabError(f"fio {job.name}: exit {done.returncode}: {(done.stdout + done.stderr).strip()}")
         text = result.read_text()
     return read(json.loads(text[text.index("{") :]), job.unit)
 
@@ -83,5 +104,7 @@ def read(report: dict[str, Any], unit: str) -> Outcome:
         float(value),
         percentiles["50.000000"] / 1000,
         percentiles["99.000000"] / 1000,
+        percentiles["99.900000"] / 1000,
+        figures["clat_ns"]["max"] / 1000,
         int(figures["total_ios"]),
     )

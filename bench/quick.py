@@ -10,13 +10,12 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 
-from bench.contestants import hast_pair
 from bench.jobs import JOBS
 from bench.machine import REPOSITORY, describe, git
 from bench.measure import Figures, contest
+from bench.pairs import Pair
 from bench.verdict import compare
 from hast.lab.processes import LabError
 
@@ -42,7 +41,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="hast-bench-base-") as directory:
         try:
             sources = {BEFORE: unpack(commit, Path(directory)), AFTER: REPOSITORY / "src"}
-            makers = [partial(hast_pair, name=name, source=source) for name, source in sources.items()]
+            makers = [Pair(name, source=source) for name, source in sources.items()]
             figures = contest(makers, jobs, options.rounds, options.seconds)
         except LabError as error:
             print(f"bench-quick: {error}", file=sys.stderr)

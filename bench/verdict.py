@@ -12,6 +12,8 @@ SURE = 0.05
 """The chance below which pairs as one-sided as these are not taken for noise."""
 LEAST = 0.02
 """A ratio nearer to 1 than this says nothing about a program."""
+LEAST_PAIRS = 6
+"""Fewer, and even pairs that all lean to one side may be noise."""
 
 
 class Verdict(NamedTuple):
@@ -29,7 +31,7 @@ def compare(before: Sequence[float], after: Sequence[float]) -> Verdict:
     """Of as many positive figures each, of which those in the same place were taken one after the other.
 
     Exact test of signs and sizes: were there no difference, each pair might as well have come the other way round.
-    At least six pairs are needed for any verdict. Raises ValueError on an unequal number.
+    At least LEAST_PAIRS are needed for any verdict. Raises ValueError on an unequal number.
     """
     logs = [math.log(b / a) for a, b in zip(before, after, strict=True) if a > 0 and b > 0]
     if not logs:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from bench.processes import cpu_s
+from bench.processes import busy_share, cpu_s, family, wakeups
 
 BURN = "import subprocess, sys, time; subprocess.run([sys.executable, '-c', {!r}])"
 WORK = """
@@ -30,3 +30,22 @@ def test_the_time_of_a_process_that_another_started_counts_with_it() -> None:
     assert used_s >= 0.29
     assert own_s >= used_s
     assert cpu_s([]) == 0
+
+
+def test_who_works_makes_the_machine_busy() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        try:
+            assert 0 < busy_share(0.3) <= 1
+        finally:
+            process.kill()
+
+
+def test_a_process_that_sleeps_and_wakes_is_counted_and_one_that_is_gone_is_not() -> None:
+    script = "import time\nfor _ in range(20): time.sleep(0.001)\nprint(flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert wakeups(process.pid) >= 20
+        assert process.pid in family([os.getpid()])
+        process.communicate(b"\n", timeout=20)
+    assert wakeups(process.pid) == 0

@@ -50,8 +50,9 @@ def test_what_fio_says_is_read_in_the_unit_of_the_job() -> None:
         "iops": 250.0,
         "bw_bytes": 3 << 20,
         "total_ios": 500,
-        "clat_ns": {"percentile": {"50.000000": 2000, "99.000000": 9000}},
+        "clat_ns": {"max": 50000, "percentile": {"50.000000": 2000, "99.000000": 9000, "99.900000": 20000}},
     }
     outcome = read({"jobs": [{"mixed": figures}]}, "MiB/s")
     assert (outcome.value, outcome.p50_us, outcome.p99_us, outcome.operations) == (3.0, 2.0, 9.0, 500)
+    assert (outcome.p999_us, outcome.longest_us) == (20.0, 50.0)
     assert read({"jobs": [{"mixed": figures}]}, "IOPS").value == 250.0

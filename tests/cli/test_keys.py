@@ -16,6 +16,7 @@ from daemon_fixtures import MakeDaemon
 
 from daemon import Daemon, free_port
 from hast.cli import check, remote, trust
+from hast.cli.output import tls_taken
 from hast.config.link_security import fingerprint_line
 from hast.config.model import Configuration, NodeNames, Resource
 from hast.daemon import node_key
@@ -293,6 +294,15 @@ def test_check_is_silent_about_a_pair_that_knows_each_other(node: Daemon) -> Non
     configure(node, free_port(), own=made_key(node), peer=OTHER_KEY)
     done = node.hastctl("check")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_check_says_who_makes_the_records_of_an_encrypted_link_and_why(node: Daemon) -> None:
+    assert "tls in:" not in node.hastctl("check").stdout
+    configure(node, free_port(), own=made_key(node), peer=OTHER_KEY)
+    node.environment_more["HAST_KERNEL_TLS"] = "off"
+    said = node.hastctl("check").stdout.splitlines()
+    assert said[-1] == "tls in: user space (not the kernel: HAST_KERNEL_TLS is off)"
+    assert tls_taken("") == "tls in: the kernel"
 
 
 def test_check_warns_of_a_missing_key(node: Daemon) -> None:

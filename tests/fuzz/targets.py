@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from hast.daemon.tls import MAX_RECORD_BYTES, Channel, TlsError
+from hast.daemon.tls import Channel, TlsError
 from hast.failover.exports.nbd_tls import Before, BeforeTls
 from hast.format import nbd
 from hast.format.compression import (
@@ -29,6 +29,7 @@ from hast.format.compression import (
     python_lzf_compress,
     python_lzf_decompress,
 )
+from hast.format.kernel_tls import MAX_RECORD_BYTES
 from hast.format.nbd import NbdError
 from hast.replication.types import FLUSH, READ, WRITE, Request
 from hast.worker.export.export import NbdExport

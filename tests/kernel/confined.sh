@@ -35,7 +35,7 @@ hastctl check || fail check
 hastctl create disk1 disk2 || fail create
 systemctl start hast.target
 until_s 120 "systemctl is-active -q hastd"
-for module in ublk_drv nbd; do
+for module in ublk_drv nbd tls; do
 	grep -q "^$module " /proc/modules || fail "the unit did not have $module loaded"
 done
 step "hastd is active: $(systemctl show -p NoNewPrivileges,DevicePolicy,RestrictNamespaces --value hastd | xargs)"

@@ -95,7 +95,7 @@ class Node:
         self._control = self.directory / "hastctl"
         self._configuration = self.directory / "hast.conf"
         self._log = self.directory / "hastd.log"
-        self._environment = {
+        self.environment = {
             **os.environ,
             "HAST_RUN": str(self.directory / "run"),
             "HAST_DEV": str(self.devices),
@@ -109,7 +109,7 @@ class Node:
     def start(self) -> None:
         words = [sys.executable, "-m", "hast.cli.hastd", "-F", "-c", str(self._configuration)]
         with self._log.open("ab") as file:
-            self._hastd = subprocess.Popen(words, stdout=file, stderr=file, env=self._environment)
+            self._hastd = subprocess.Popen(words, stdout=file, stderr=file, env=self.environment)
         until("hastd", self._answers)
 
     def kill(self) -> None:
@@ -129,7 +129,7 @@ class Node:
 
     def hastctl(self, verb: str, *words: str) -> str:
         program = [sys.executable, "-m", "hast.cli.hastctl", verb, "-c", str(self._configuration), *words]
-        return run(*program, environment=self._environment)
+        return run(*program, environment=self.environment)
 
     def status(self, *resources: str) -> dict[str, dict[str, object]]:
         """Asked without hastctl: an emulated machine takes seconds to start an interpreter."""

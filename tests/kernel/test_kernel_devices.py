@@ -6,7 +6,6 @@ Slow; `make test-kernel` runs it. What a machine says is in build/kernel-machine
 from __future__ import annotations
 
 import os
-import pkgutil
 import shutil
 import sys
 from pathlib import Path
@@ -16,16 +15,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kernels import Kernel, MachineError, fetch
-from machine import MEMORY_MIB, build_initramfs, ensure_tools, run_machine, tool
+from kernels import MachineError
+from machine import MEMORY_MIB, build_initramfs, run_machine, tool
 from openzfs import Zfs, build
+from ready import CACHE, REPOSITORY, hastd_modules, kernel_or_skip
 from whole_debian import booted, pack
 
-import hast
 from hast.device.attach_ublk import fatal_bug
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
-CACHE = REPOSITORY / "build" / "kernel-machine"
 DEADLINE_S, POOL_DEADLINE_S = 600, 1800
 DRIVERS = {"nbd": ["nbd"], "ublk": ["ublk_drv"]}
 POOL_DRIVERS = ["loop", "dm_mod", "dm_flakey"]
@@ -34,26 +31,8 @@ CONFINED_MEMORY_MIB, CONFINED_DEADLINE_S = 3072, 2000
 BOOTS = 2
 """Debian's 6.12 has a ublk that can take the machine down when a server dies. Its story is told by another one then."""
 HELPERS = ["hast.device.nbd_helper", "hast.device.device_helper", "hast.device.ublk_helper", "hast.worker.export.ublk"]
-LAZY = [
-    "importlib.readers",
-    "runpy",
-    "concurrent.futures.thread",
-    "hast.lab.pauses",
-    "lark.parsers.lalr_interactive_parser",
-]
-"""Imported when they are used."""
-NOT_NEEDED = ("hast.sim", "hast.lab.", "hast.net", "hast.failover.devd")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1400)]
-
-
-def kernel_or_skip() -> Kernel:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    try:
-        ensure_tools()
-        return fetch(CACHE)
-    except MachineError as error:
-        pytest.skip(str(error))
 
 
 def run_inside(program: str, kind: str, modules: list[str], zfs: Zfs | None = None) -> str:
@@ -93,11 +72,6 @@ def crashed_in_ublk(output: str) -> bool:
     return bool(found) and "ublk" in trace and "Kernel panic" in trace
 
 
-def hastd_modules() -> list[str]:
-    found = (each.name for each in pkgutil.walk_packages(hast.__path__, "hast."))
-    return [name for name in found if not name.startswith(NOT_NEEDED) and not name.endswith("__main__")] + LAZY
-
-
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_the_kernels_device_works_and_outlives_its_worker(kind: str) -> None:
     output = run_inside("inside.py", kind, ["ram_worker", *HELPERS])
@@ -130,7 +104,8 @@ def test_a_hastd_that_its_unit_confines_makes_the_kernels_devices(tmp_path: Path
         pytest.skip(reason)
     packages = booted.packages("bookworm", REPOSITORY, tmp_path / "packages")
     script = Path(__file__).with_name("confined.sh").read_text()
-    initramfs = pack(kernel, [driver for kind in DRIVERS.values() for driver in kind], packages, script, tmp_path)
+    drivers = [*(driver for kind in DRIVERS.values() for driver in kind), "tls"]
+    initramfs = pack(kernel, drivers, packages, script, tmp_path)
     output = run_machine(kernel.image, initramfs, CACHE / "confined.log", CONFINED_DEADLINE_S, CONFINED_MEMORY_MIB)
     print(output)
     assert "CONFINED: ALL STEPS PASSED" in output, output[-8000:]

@@ -55,7 +55,7 @@ def steal(lab: Lab) -> str:
 
 
 def secured(host: Host) -> bool:
-    return "  tls: on\n" in host.run("hastctl list disk1", check=True).stdout
+    return "  tls: on" in host.run("hastctl list disk1", check=True).stdout
 
 
 def test_who_takes_the_other_hosts_address_is_believed_without_keys_and_refused_with_them(lab: Lab) -> None:

@@ -18,11 +18,15 @@ from middle import Middle
 from secure_pair import configure, keygen
 
 from daemon import Daemon, wait_for
+from hast.daemon.kernel_tls import missing
 from hast.daemon.node_key import read_fingerprint
 from hast.format import frame, handshake
 from hast.format.constants import OUR_FEATURES, PROTOCOL_VERSION
 
 pytestmark = needs_qemu_io
+
+ALERT_BYTES = 24
+"""A record of an alert: header, two bytes, their type, a tag."""
 
 
 @pytest.fixture
@@ -53,8 +57,10 @@ def test_a_pair_with_keys_replicates_and_says_that_its_link_is_secure(secure: Pa
     assert first == second
     assert first[3 << 20] == 9
     for daemon in secure.both:
-        assert daemon.status()["tls"] == "on"
-        assert "  tls: on\n" in daemon.hastctl("list").stdout
+        status = daemon.status()
+        assert status["tls"] == "on"
+        assert status["tls_in"] == ("user" if missing() else "kernel")
+        assert f"  tls: on, in {'user space' if missing() else 'the kernel'}\n" in daemon.hastctl("list").stdout
 
 
 def test_roles_are_exchanged_and_the_link_lost_and_made_again_with_keys(secure: Pair) -> None:
@@ -165,6 +171,27 @@ def test_a_key_is_changed_without_stopping_the_pair(secure: Pair) -> None:
 def shown(daemon: Daemon) -> str:
     """The fingerprint of this daemon's node."""
     return read_fingerprint(daemon.directory / "state" / "node.crt")
+
+
+def test_a_connection_is_closed_by_an_alert(strangers: Pair) -> None:
+    """So that the other side can tell the end from a cut cable."""
+    one, two = strangers.both
+    first, second = keygen(one), keygen(two)
+    middle = Middle(two.port)
+    configure(one, middle.port, [first], [second])
+    configure(two, one.port, [second], [first])
+    strangers.bring_up()
+    last = bytearray()
+
+    def note(data: bytes, towards_secondary: bool) -> bytes:
+        last[:] = (last + (data if towards_secondary else b""))[-ALERT_BYTES:]
+        return data
+
+    middle.hurt = note
+    one.role("init")
+    wait_for(lambda: last[:5] == b"\x17\x03\x03\x00\x13", "the record of an alert")
+    wait_for(lambda: "the primary let go in order" in two.log(), "the secondary to take it so")
+    middle.close()
 
 
 def alter(data: bytes, towards: bool) -> bytes:

@@ -35,8 +35,12 @@ class Middle:
                 if self.is_pulled:
                     near.close()
                     continue
+            except OSError:
+                continue
+            try:
                 far = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
+                near.close()
                 continue
             threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hast.worker.reactor import CONTENDED_PAUSE_S, TRIAL_EVERY, EpollReactor, Poller
+from hast.worker.reactor import CONTENDED_PAUSE_S, TRIAL_EVERY, EpollReactor, Poller, on_beat
 
 
 @pytest.fixture
@@ -173,3 +173,23 @@ def test_wake_is_safe_when_the_counter_is_full(reactor: EpollReactor) -> None:
     reactor.wake()
     reactor.call_later(0, reactor.stop)
     reactor.run()
+
+
+@pytest.mark.parametrize(
+    ("now_s", "when_s", "due_s"),
+    [(7.3, 8.31, 8.0), (8.001, 9.001, 9.0), (8.5, 9.2, 9.0), (8.5, 8.99, 8.99), (8.6, 9.1, 9.0), (8.0, 8.005, 8.005)],
+)
+def test_what_need_not_be_punctual_falls_upon_common_times_and_never_later(
+    now_s: float, when_s: float, due_s: float
+) -> None:
+    assert on_beat(now_s, when_s) == due_s
+
+
+def test_two_that_are_done_each_second_wake_the_process_once_a_second() -> None:
+    times: set[float] = set()
+    for start_s in (3.2, 3.9):
+        now_s = start_s
+        for _ in range(5):
+            now_s = on_beat(now_s, now_s + 1.0) + 0.0001
+            times.add(round(now_s))
+    assert times == {4, 5, 6, 7, 8}

@@ -425,6 +425,10 @@ def check(context: click.Context) -> None:
         from hast.device.device import survey
 
         print(output.device_taken(survey()))
+    if any(resource.is_secured for resource in configuration.resources.values()):
+        from hast.daemon.kernel_tls import missing
+
+        print(output.tls_taken(missing()))
     from hast.cli.check import export_findings, link_findings
 
     found = [*link_findings(configuration), *export_findings()]

@@ -14,6 +14,7 @@ from hast.watch.words import duration, moment, percent
 
 _BAR_WIDTH = 30
 _STATUS_WIDTH = 9
+_TLS_IN = {"kernel": "the kernel", "kernel-tx": "the kernel (sending only)", "user": "user space"}
 _DIRECTIONS = {"to-peer": "to the other node", "from-peer": "from the other node"}
 
 
@@ -32,6 +33,11 @@ def device_taken(survey: Iterable[tuple[str, str]]) -> str:
             return f"device auto: {kind}" + (f" ({'; '.join(passed)})" if passed else "")
         passed.append(f"not {kind}: {reason}")
     return f"device auto: none ({'; '.join(passed)})"
+
+
+def tls_taken(missing: str) -> str:
+    """Who makes the records of encrypted links here. `missing`: what keeps the kernel from it, or empty."""
+    return f"tls in: user space (not the kernel: {missing})" if missing else "tls in: the kernel"
 
 
 def sized(size_bytes: int) -> str:
@@ -173,7 +179,8 @@ def list_block(entry: dict[str, Any]) -> list[str]:
         "    queues: " + ", ".join(f"{name}: {queues[name]}" for name in ("local", "send", "recv", "done", "idle")),
     ]
     if entry.get("tls"):
-        lines.append(f"  tls: {entry['tls']}")
+        where = f", in {_TLS_IN[entry['tls_in']]}" if entry.get("tls_in") in _TLS_IN else ""
+        lines.append(f"  tls: {entry['tls']}{where}")
     return lines + _sync_lines(entry.get("sync")) + _trouble_lines(entry)
 
 

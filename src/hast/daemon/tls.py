@@ -17,12 +17,10 @@ from hast.daemon.paths import make_state_directory, state_directory
 
 HANDSHAKE_RECORD = 0x16
 """First byte of a connection that speaks TLS; no message of HAST begins with it."""
-RECORD_HEADER_BYTES = 5
-MAX_RECORD_BYTES = 16384 + 256
-"""What follows the header: RFC 8446, 5.2."""
 READ_BYTES = 65536
 NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME, which ssl has no name for: a host whose clock is behind still knows its peer."""
+CHANGED = "what arrived was changed on its way"
 _ALERTS = {
     "UNKNOWN_CA": "the other node does not know this node's key",
     "CERTIFICATE_REQUIRED": "the other node misses this node's key",
@@ -31,7 +29,7 @@ _ALERTS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
     "NO_PROTOCOLS_AVAILABLE": "it does not speak TLS 1.3",
     "UNSUPPORTED_PROTOCOL": "it does not speak TLS 1.3",
-    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "what arrived was changed on its way",
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": CHANGED,
 }
 
 
@@ -136,6 +134,7 @@ class Channel:
         self._outgoing = ssl.MemoryBIO()
         self._session = context.wrap_bio(self._incoming, self._outgoing, server_side=server)
         self.established = False
+        self._is_used = False
         self.ended = False
         """The other side said that nothing more comes in this session."""
 
@@ -168,12 +167,24 @@ class Channel:
         """The fingerprint of whom this session is with."""
         return fingerprint(self.certificate)
 
+    @property
+    def cipher(self) -> str:
+        """By the name that RFC 8446 gives it; empty before the handshake."""
+        found = self._session.cipher()
+        return found[0] if found else ""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the handshake is over and nothing was sent, received or kept beyond it."""
+        return self.established and not (self._is_used or self._incoming.pending or self._outgoing.pending)
+
     def require(self, fingerprints: Iterable[str]) -> None:
         """Raises TlsError unless the other side has one of these keys."""
         require(self.peer, fingerprints)
 
     def seal(self, pieces: Iterable[bytes | bytearray | memoryview]) -> bytes:
         """Ciphertext of these, each in records of its own. Raises TlsError."""
+        self._is_used = True
         try:
             for plaintext in pieces:
                 self._session.write(cast(bytes, plaintext))
@@ -184,6 +195,7 @@ class Channel:
     def open_into(self, view: memoryview) -> int:
         """As much plaintext as has arrived and fits; 0 where none has, or `ended`. Raises TlsError."""
         done = 0
+        self._is_used = True
         try:
             while done < len(view):
                 count = cast(int, self._session.read(len(view) - done, cast(bytearray, view[done:])))

@@ -11,8 +11,9 @@ import socket
 import ssl
 from typing import Protocol
 
-from hast.daemon.tls import MAX_RECORD_BYTES, RECORD_HEADER_BYTES, Channel, TlsError
+from hast.daemon.tls import Channel, TlsError
 from hast.daemon.waiting import readable
+from hast.format.kernel_tls import MAX_RECORD_BYTES, RECORD_HEADER_BYTES
 
 
 class Stream(Protocol):

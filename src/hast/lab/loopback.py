@@ -38,6 +38,8 @@ class Node:
         self.keys = self.peer_section = ""
         self.source: Path | None = None
         """Where the package lies that this node runs; None: where this process has it from."""
+        self.programs: Path | None = None
+        """A folder whose hastd and hastctl this node runs; None: those of this process."""
         self._daemon: subprocess.Popen[bytes] | None = None
         (directory / "run").mkdir(parents=True)
 
@@ -82,7 +84,7 @@ class Node:
     @property
     def environment(self) -> dict[str, str]:
         """For every program of this node."""
-        programs = f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+        programs = f"{self.programs or Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
         run = str(self.directory / "run")
         source = {"PYTHONPATH": str(self.source)} if self.source is not None else {}
         places = {"HAST_RUN": run, "HAST_DEV": f"{run}/dev", "HAST_STATE": f"{run}/state"}
@@ -190,13 +192,16 @@ class LoopbackPair:
         extra: str = "",
         secure: bool = False,
         source: Path | None = None,
+        programs: Path | None = None,
+        through: Callable[[int], int] = lambda port: port,
     ) -> None:
-        """`secure`: with keys, and so with TLS between them. `source`: see Node."""
+        """`secure`: with keys, and so with TLS between them. `source`, `programs`: see Node. `through`: for the port of
+        a node, that by which the other one reaches it, where something lies in between."""
         ports = free_ports(2)
-        self.one = Node("node1", directory / "node1", ports[0], ports[1], disks)
-        self.two = Node("node2", directory / "node2", ports[1], ports[0], disks)
+        self.one = Node("node1", directory / "node1", ports[0], through(ports[1]), disks)
+        self.two = Node("node2", directory / "node2", ports[1], through(ports[0]), disks)
         for node in (self.one, self.two):
-            node.source = source
+            node.source, node.programs = source, programs
             node.write_configuration(size_bytes, extra)
         if secure:
             first, second = self.one.make_key(), self.two.make_key()

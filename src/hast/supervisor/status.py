@@ -72,6 +72,7 @@ def build(
             "statistics": _counters((known or {}).get("statistics"), STATISTICS),
             "latency": (known or {}).get("latency"),
             "links": _links((known or {}).get("link")),
+            "tls_in": _tls_in((known or {}).get("link")),
             "at_risk_bytes": (known or {}).get("at_risk_bytes"),
             "missing_bytes": _missing(known),
             "arbiter": state.arbiter,
@@ -147,6 +148,11 @@ def _counters(found: Any, names: tuple[str, ...]) -> dict[str, int]:
 
 def _links(found: Any) -> dict[str, int] | None:
     return _counters(found, LINKS) if isinstance(found, dict) else None
+
+
+def _tls_in(link: Any) -> str | None:
+    """Where the records of the link are made."""
+    return str(link["tls"]) if isinstance(link, dict) and link.get("tls") else None
 
 
 def _missing(worker: dict[str, Any] | None) -> dict[str, int] | None:

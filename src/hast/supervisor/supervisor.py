@@ -170,7 +170,7 @@ class Supervisor:
         self._environment.pool.fill_later(0.0)
         log.info("Started successfully, running protocol version %d.", PROTOCOL_VERSION)
         worker_places.tell_rights()
-        _tell_unsecured(self.configuration)
+        self._look_at_links()
         self._spawn(self._notifier.beat())
         self._spawn(self._catch_up(plan))
         self._notifier.ready(f"{len(self._states)} resources, {_roles(self._states.values())}.")
@@ -337,9 +337,14 @@ class Supervisor:
             log.info("Configuration reloaded.")
             if self._certificates is not None:
                 self._certificates.look()
-            _tell_unsecured(self.configuration)
+            self._look_at_links()
             self.events.publish("reload", "", "Configuration reloaded.")
             return None
+
+    def _look_at_links(self) -> None:
+        _tell_unsecured(self.configuration)
+        if any(resource.is_secured for resource in self.configuration.resources.values()):
+            self._spawn(worker_places.load_tls())
 
     async def _change_resources(self, plan: reload_plan.ReloadPlan, new: Configuration) -> None:
         for name in (*plan.restarted, *plan.live):

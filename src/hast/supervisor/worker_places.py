@@ -1,5 +1,5 @@
 """Makes what workers need that are no longer root: a directory of theirs for what outlives them, one for maps of
-discarded changes, and a key that they can read.
+discarded changes, a key that they can read, and the kernel's module for TLS.
 
 In a directory of the workers root opens nothing: it makes, gives away and removes names there, and follows no links.
 """
@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from hast.daemon import node_key, paths
+from hast.daemon import kernel_tls, node_key, paths
+from hast.daemon.in_thread import in_thread
 from hast.daemon.logs import NOTICE, in_words
 from hast.daemon.privileges import WORKER_USER, WORKER_VARIABLE, Identity, worker_identity
 
 log = logging.getLogger("hast.supervisor")
 
+MODULE_DEADLINE_S = 10.0
 THROUGH = 0o711
 """Others may go through the state directory to what they can name and may read."""
 
@@ -42,6 +45,13 @@ def tell_rights() -> None:
     if worker_identity() is None and os.geteuid() == 0:
         name = os.environ.get(WORKER_VARIABLE, WORKER_USER)
         log.log(NOTICE, "There is no user %s: workers run as root (see hastd(8), security).", name)
+
+
+async def load_tls() -> None:
+    """The kernel loads its module for root that asks. Under systemd, which takes that right away, the unit did it."""
+    with suppress(TimeoutError):
+        if reason := await in_thread(kernel_tls.missing, MODULE_DEADLINE_S):
+            log.debug("TLS is done in user space: %s.", reason)
 
 
 def _own(directory: Path, user: Identity | None) -> None:

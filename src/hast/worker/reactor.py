@@ -32,6 +32,17 @@ TRIAL_EVERY = 64
 """While polling is off, one sleep in so many is preceded by a window after all, to notice that traffic changed."""
 
 
+def on_beat(now_s: float, when_s: float) -> float:
+    """A time not after `when_s` that others fall upon, too: whole seconds from a second on, halves from a half on.
+
+    For what is done again and again and need not be punctual: an idle process then wakes up for all of it at once.
+    """
+    for beat_s in (1.0, 0.5):
+        if when_s - now_s >= beat_s:
+            return when_s // beat_s * beat_s
+    return when_s
+
+
 class CallTimer:
     """A pending call; `cancel` is allowed at any time."""
 

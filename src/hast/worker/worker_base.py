@@ -31,7 +31,7 @@ from hast.worker.disk.last_close import let_go
 from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import OpenedProvider
 from hast.worker.interfaces import Timer
-from hast.worker.reactor import EpollReactor
+from hast.worker.reactor import EpollReactor, on_beat
 from hast.worker.successor import STATE_VERSION, Offer, Successor
 
 log = logging.getLogger("hast.worker")
@@ -39,7 +39,7 @@ log = logging.getLogger("hast.worker")
 MAX_PASSES = 64
 """Passes over the effects in one round; what is left after that waits for the next round."""
 MAX_QUEUED_MESSAGES = 1000
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S, LOOK_IDLE_EVERY_S = 0.5, 1.0
 """How often the disk is looked at, whether it answers."""
 COPIED_STATE = (
     "status",
@@ -239,7 +239,9 @@ class Worker(ABC):
         if provider is not self.provider:
             return
         if provider.look(lambda hang: self._disk_lost(provider.path, hang)) is None:
-            self.reactor.call_later(LOOK_EVERY_S, lambda: self._watch_disk(provider))
+            now = self.reactor.now()
+            next_s = now + (LOOK_IDLE_EVERY_S if provider.idle else LOOK_EVERY_S)
+            self.reactor.call_at(on_beat(now, next_s), lambda: self._watch_disk(provider))
 
     def _disk_lost(self, path: str, hang: Hang) -> None:
         self._hang_text = _hang_in_words(path, hang, time.time() - self.reactor.now())
@@ -275,7 +277,8 @@ class Worker(ABC):
     def start_ticking(self) -> None:
         """Call the engine's `tick` from now on, whenever it wants to be called."""
         assert self.engine is not None
-        self._ticker = self.reactor.call_at(self.engine.tick(self.reactor.now()), self.start_ticking)
+        now = self.reactor.now()
+        self._ticker = self.reactor.call_at(on_beat(now, self.engine.tick(now)), self.start_ticking)
 
     def _round_end(self) -> None:
         engine = self.engine

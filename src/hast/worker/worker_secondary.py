@@ -15,7 +15,7 @@ from typing import Any
 from hast.config.model import Resource
 from hast.daemon.logs import in_words
 from hast.daemon.paths import state_directory
-from hast.daemon.tls import Channel, TlsError, known_certificates, server_context
+from hast.daemon.tls import TlsError, known_certificates, server_context
 from hast.format import frame, handshake, nv
 from hast.format.constants import (
     KEEPALIVE_S,
@@ -37,7 +37,7 @@ from hast.worker.disk.patient_open import EXIT_NO_ANSWER, Found, NoAnswer, open_
 from hast.worker.disk.provider_open import OpenedProvider, ProviderError
 from hast.worker.interfaces import Timer
 from hast.worker.link.dial import tune
-from hast.worker.link.sealed import SealedStream, accept, binding, still_wanted
+from hast.worker.link.sealed import SealedStream, Session, accept, binding, done_in, still_wanted
 from hast.worker.outbox import Outbox
 from hast.worker.reactor import EpollReactor
 from hast.worker.sync_watch import SyncWatch
@@ -126,15 +126,15 @@ class SecondaryWorker(Worker):
             self.lingers, self._no_answer = True, str(error)
             return None
 
-    def _use(self, a: Channel | None, b: Channel | None) -> None:
-        """How both connections are read and written: plain without channels."""
+    def _use(self, a: Session | None, b: Session | None) -> None:
+        """How both connections are read and written: plain without sessions."""
         self._answers: Outbox | SealedStream = Outbox(self.reactor, self._a, self._lost)
         self._replies: Outbox | SealedStream = Outbox(self.reactor, self._b, self._lost)
         self._from_a: Source = self._a
         self._from_b: Source = self._b
         if a is not None and b is not None:
-            self._answers = self._from_a = SealedStream(self.reactor, self._a, self._lost, channel=a)
-            self._replies = self._from_b = SealedStream(self.reactor, self._b, self._lost, channel=b)
+            self._answers = self._from_a = SealedStream(self.reactor, self._a, self._lost, session=a)
+            self._replies = self._from_b = SealedStream(self.reactor, self._b, self._lost, session=b)
 
     def _own_context(self) -> ssl.SSLContext | TlsError | None:
         """What the sessions need of this node's files."""
@@ -472,6 +472,7 @@ class SecondaryWorker(Worker):
                 "sent_bytes": self._replies.sent_bytes + self._answers.sent_bytes,
                 "received_bytes": self._buffer.received_bytes,
                 "queued_bytes": self._replies.queued_bytes,
+                "tls": done_in(self._answers, self._replies),
             },
             "latency": state["latency"],
             "polling": {"windows": self.reactor.poller.windows, "hits": self.reactor.poller.hits},

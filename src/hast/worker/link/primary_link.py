@@ -31,7 +31,7 @@ from hast.worker.buffers import ReceiveBuffer, Source
 from hast.worker.interfaces import Reactor, Timer
 from hast.worker.link.dial import Dialer, tune
 from hast.worker.link.peer_handshake import PeerHandshake
-from hast.worker.link.sealed import SealedStream, still_wanted
+from hast.worker.link.sealed import SealedStream, done_in, still_wanted
 from hast.worker.outbox import Outbox
 
 log = logging.getLogger("hast.link")
@@ -478,4 +478,5 @@ class PrimaryLink:
             "sent_bytes": sent,
             "received_bytes": self.received_bytes,
             "queued_bytes": self.queued_bytes,
+            "tls": done_in(self._outbox, self._outbox_b),
         }

@@ -3,10 +3,13 @@
 The primary's side has two sessions in a row (daemon/tls.py): the first with the supervisor that admits it, the second
 with the worker that serves it, bound to the first by the token of message 2. What is sent before a session is ready
 waits. The secondary's worker makes its session before anything else happens, within a deadline, and goes on from there.
+The worker's session is handed to the kernel after its handshake where that can be (daemon/kernel_tls.py): from then on
+the socket is written and read as if it were plain.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import select
 import socket
@@ -14,9 +17,13 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
+from typing import NamedTuple
 
 from hast.config.model import Resource
-from hast.daemon.tls import MAX_RECORD_BYTES, READ_BYTES, RECORD_HEADER_BYTES, Channel, TlsError
+from hast.daemon import kernel_tls
+from hast.daemon.kernel_tls import Handover, KernelSession
+from hast.daemon.tls import READ_BYTES, Channel, TlsError, client_context
+from hast.format.kernel_tls import MAX_RECORD_BYTES, RECORD_HEADER_BYTES
 from hast.replication.types import Buffer
 from hast.worker.interfaces import Reactor
 from hast.worker.outbox import Outbox
@@ -26,6 +33,7 @@ SEAL_BYTES = 256 * 1024
 WHOLE_BYTES = 16 * 1024
 """What is smaller is gathered into full records; what is not is encrypted where it lies."""
 RECEIVE_BYTES = 512 * 1024
+_LESS = ("kernel", "kernel-tx", "user")
 ROOM_FOR_A_RECORD = RECORD_HEADER_BYTES + MAX_RECORD_BYTES
 
 
@@ -43,6 +51,13 @@ class _Phase(Enum):
     OPEN = auto()
 
 
+class Session(NamedTuple):
+    """What `accept` made."""
+
+    channel: Channel
+    kernel: KernelSession | None
+
+
 class SealedStream:
     """Reads like a non-blocking socket, sends like an Outbox. `failed(reason)` as there."""
 
@@ -53,9 +68,9 @@ class SealedStream:
         failed: Callable[[str], None],
         context: ssl.SSLContext | None = None,
         fingerprints: tuple[str, ...] = (),
-        channel: Channel | None = None,
+        session: Session | None = None,
     ) -> None:
-        """Either `context` and `fingerprints`, of the side that opened it, or the `channel` that `accept` made."""
+        """Either `context` and `fingerprints`, of the side that opened it, or the `session` that `accept` made."""
         self._sock = sock
         self._failed = failed
         self._outbox = Outbox(reactor, sock, failed)
@@ -65,14 +80,26 @@ class SealedStream:
         self._binding = b""
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._phase = _Phase.OPEN
-        if channel is not None:
-            self._channel = channel
+        self._handover: Handover | None = None
+        self._kernel: KernelSession | None = None
+        if session is not None:
+            self._channel, self._kernel = session
             return
         self._greet(_Phase.GREETING)
 
     def is_with(self, fingerprints: Iterable[str]) -> bool:
         """Whether the other side is one of these, or is not known yet."""
         return not self._channel.established or self._channel.peer in fingerprints
+
+    @property
+    def done_in(self) -> str:
+        """Who makes the records of the session that carries data: `kernel`, `kernel-tx` (it only sends), `user`; empty
+        before there is one."""
+        if self._phase is not _Phase.OPEN:
+            return ""
+        if self._kernel is None:
+            return "user"
+        return "kernel" if self._kernel.receives else "kernel-tx"
 
     # -- as an Outbox
 
@@ -89,6 +116,9 @@ class SealedStream:
         if self._phase in (_Phase.GREETING, _Phase.GREETING_WORKER):
             self._waiting += buffers
             return
+        if self._kernel is not None:
+            self._outbox.send(buffers)
+            return
         try:
             self._outbox.send(self._sealed(buffers))
         except TlsError as error:
@@ -101,7 +131,13 @@ class SealedStream:
         self._outbox.watch(events)
 
     def close(self) -> None:
+        """Ends the session in order, if the socket takes that at once."""
         self._waiting.clear()
+        if self._handover is not None:
+            self._handover.close()
+            self._handover = None
+        if self._phase is _Phase.OPEN and not self._outbox.queued_bytes:
+            self._say_end()
         self._outbox.close()
 
     # -- as a socket
@@ -114,7 +150,11 @@ class SealedStream:
     def recv_into(self, view: memoryview) -> int:
         """As socket.recv_into. All that one call took from the socket fits into `view`: epoll tells of the rest.
         Raises BlockingIOError, OSError."""
+        if self._kernel is not None and self._kernel.receives:
+            return self._kernel.recv_into(view)
         most = min(max(len(view) - ROOM_FOR_A_RECORD, ROOM_FOR_A_RECORD), RECEIVE_BYTES)
+        if self._handover is not None:
+            most = self._handover.wanted_bytes
         received = self._sock.recv_into(self._buffer, most)
         if not received:
             if self._phase in (_Phase.GREETING, _Phase.GREETING_WORKER):
@@ -123,6 +163,8 @@ class SealedStream:
                     "or it does not speak TLS"
                 )
             return 0
+        if self._handover is not None:
+            self._handover.took(self._buffer[:received])
         self._channel.receive(self._buffer[:received])
         return self._advance(view)
 
@@ -169,6 +211,7 @@ class SealedStream:
         if self._phase is _Phase.GREETING_WORKER:
             waiting.insert(0, self._binding)
             self._phase = _Phase.OPEN
+            self._hand_over()
         else:
             self._phase = _Phase.ADMISSION
         if waiting:
@@ -176,7 +219,25 @@ class SealedStream:
 
     def _begin_again(self) -> None:
         self._outbox.send([self._channel.end()])
+        if not kernel_tls.missing():
+            self._context = client_context()
+            self._handover = kernel_tls.begin(self._context)
         self._greet(_Phase.GREETING_WORKER)
+
+    def _hand_over(self) -> None:
+        """What waits in the outbox is of the handshake, and must not be encrypted again."""
+        handover, self._handover = self._handover, None
+        if handover is not None:
+            with handover:
+                if not self._outbox.queued_bytes:
+                    self._kernel = handover.give(self._sock, self._channel, server=False)
+
+    def _say_end(self) -> None:
+        if self._kernel is not None:
+            self._kernel.end()
+            return
+        with contextlib.suppress(OSError):
+            self._sock.send(self._channel.end(), socket.MSG_DONTWAIT)
 
     def _sealed(self, buffers: Sequence[Buffer]) -> list[bytes]:
         sealed: list[bytes] = []
@@ -211,42 +272,71 @@ def still_wanted(stream: Outbox | SealedStream | None, resource: Resource) -> bo
     return not resource.is_secured
 
 
+def done_in(*connections: Outbox | SealedStream | None) -> str | None:
+    """Of all of them the one that the kernel does least for; None without TLS, and while there is no link."""
+    words = [each.done_in for each in connections if isinstance(each, SealedStream) and each.done_in]
+    return max(words, key=_LESS.index) if len(words) == len(connections) else None
+
+
 def accept(
     sock: socket.socket, context: ssl.SSLContext, fingerprints: tuple[str, ...], bound_to: bytes, deadline_s: float
-) -> Channel:
-    """The second session, on the side that accepted: waits for it, in a process that has nothing else to do yet.
-    Raises TlsError, TimeoutError, OSError."""
+) -> Session:
+    """The second session, on the side that accepted: waits for it, in a process that has nothing else to do yet, and
+    that makes one session with `context` at a time. Raises TlsError, TimeoutError, OSError."""
     until_s = time.monotonic() + deadline_s
     channel = Channel(context, server=True)
-    while not channel.established:
-        _receive(sock, channel, until_s)
-        try:
-            sock.sendall(channel.handshake())
-        except TlsError:
-            sock.sendall(channel.last_words())
-            raise
-    channel.require(fingerprints)
-    told = bytearray(len(bound_to))
+    with kernel_tls.begin(context) or contextlib.nullcontext() as handover:
+        while not channel.established:
+            _receive(sock, channel, until_s, handover)
+            try:
+                sock.sendall(channel.handshake())
+            except TlsError:
+                sock.sendall(channel.last_words())
+                raise
+        channel.require(fingerprints)
+        session = Session(channel, handover.give(sock, channel, server=True) if handover is not None else None)
+    if not hmac.compare_digest(_begins_with(sock, session, len(bound_to), until_s), bound_to):
+        raise TlsError("it does not belong to the connection that was admitted")
+    return session
+
+
+def _begins_with(sock: socket.socket, session: Session, size: int, until_s: float) -> bytes:
+    """The first `size` bytes of what the other side says."""
+    channel, kernel = session
+    told = bytearray(size)
     view = memoryview(told)
     done = 0
-    while done < len(told):
-        count = channel.open_into(view[done:])
+    while done < size:
+        if kernel is not None and kernel.receives:
+            _await(sock, until_s)
+            try:
+                count = kernel.recv_into(view[done:])
+            except BlockingIOError:  # the record is not whole yet
+                continue
+            ended = not count
+        else:
+            count = channel.open_into(view[done:])
+            ended = channel.ended
+            if not count and not ended:
+                _receive(sock, channel, until_s)
         done += count
-        if channel.ended:
+        if ended:
             raise TlsError("it ended the session")
-        if not count:
-            _receive(sock, channel, until_s)
-    if not hmac.compare_digest(told, bound_to):
-        raise TlsError("it does not belong to the connection that was admitted")
-    return channel
+    return bytes(told)
 
 
-def _receive(sock: socket.socket, channel: Channel, until_s: float) -> None:
+def _receive(sock: socket.socket, channel: Channel, until_s: float, handover: Handover | None = None) -> None:
+    _await(sock, until_s)
+    data = sock.recv(READ_BYTES if handover is None else handover.wanted_bytes)
+    if not data:
+        raise TlsError("it closed the connection in the TLS handshake")
+    if handover is not None:
+        handover.took(data)
+    channel.receive(data)
+
+
+def _await(sock: socket.socket, until_s: float) -> None:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     if not poll.poll(max(0.0, until_s - time.monotonic()) * 1000):
         raise TimeoutError("no TLS handshake in time")
-    data = sock.recv(READ_BYTES)
-    if not data:
-        raise TlsError("it closed the connection in the TLS handshake")
-    channel.receive(data)

@@ -1,0 +1,102 @@
+"""What is run on whom: the sections that a person would choose, in two lengths. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.contestant import Maker
+from bench.jobs import Job, compressible, job_named
+from bench.pairs import Pair
+
+ONE_WAY_MS = 0.5
+"""Delay of the emulated cable: 1 ms for the round trip."""
+THREE = 3
+SHORT_S = 3
+"""Length of a job outside of the main section, at most."""
+WRITES = ("4k randwrite QD1", "4k randwrite QD4", "4k randwrite QD32", "4k randwrite QD128")
+LARGE = ("128k write QD8", "1m write QD8")
+REST = ("4k randread QD32", "4k 70/30 QD32", "4k write and fsync", "4k randwrite QD32 beyond")
+FEW = ("4k randwrite QD32", "4k randwrite QD1", "4k randread QD32", "128k write QD8")
+TWO = ("4k randwrite QD32", "128k write QD8")
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """Rounds, seconds of a job in the main section, and whether all of it is run."""
+
+    rounds: int
+    seconds: int
+    everything: bool
+
+
+DAILY = Length(3, 2, everything=False)
+"""In a quarter of an hour."""
+RECORD = Length(6, 4, everything=True)
+"""For docs/performance/."""
+TRIAL = Length(1, 1, everything=True)
+"""Does all of it run? Its figures are worth nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Contestants that run in turns. `thorough`: see measure.contest."""
+
+    name: str
+    makers: tuple[Maker, ...]
+    jobs: tuple[Job, ...]
+    rounds: int
+    seconds: int
+    thorough: bool = False
+
+
+def sections(
+    makers: Mapping[str, Maker], best: Pair, several: Callable[[str, int], Maker], length: Length
+) -> Sequence[Section]:
+    """`makers`: who can run here; `best`: the build of ours that options and modes are measured on."""
+
+    def chosen(*names: str) -> tuple[Maker, ...]:
+        return tuple(makers[name] for name in names if name in makers)
+
+    seconds = min(length.seconds, SHORT_S)
+    delayed = replace(best, delay_ms=ONE_WAY_MS)
+    modes = tuple(
+        replace(delayed, name=mode, settings=(f"replication {mode}",)) for mode in ("fullsync", "memsync", "async")
+    )
+    options = (
+        replace(best, name="none of them"),
+        *(replace(best, name=line, settings=(line,)) for line in ("checksum crc32", "checksum sha256")),
+        *(replace(best, name=line, settings=(line,)) for line in ("compression none", "compression lzf")),
+        replace(best, name="TLS", secure=True),
+    )
+    small = _jobs(*(WRITES if length.everything else (WRITES[0], WRITES[2])))
+    every = small + _jobs(*LARGE, *(REST if length.everything else REST[:1]))
+    found = [
+        Section(
+            "main",
+            chosen("hast", "compiled", "debian", "floor", "quorum", "single"),
+            every,
+            length.rounds,
+            length.seconds,
+            thorough=True,
+        ),
+        Section("modes", modes, _jobs(*FEW[:2]), length.rounds, seconds),
+        Section("options", options, tuple(compressible(job) for job in _jobs(*TWO)), length.rounds, seconds),
+        Section(
+            "three",
+            (best, *(several(name, THREE) for name in (best.name, "floor", "single") if name in makers)),
+            _jobs(*TWO),
+            length.rounds,
+            seconds,
+        ),
+    ]
+    if length.everything:
+        debian = chosen("debian-compiled", "debian", "floor", "single")
+        found.append(Section("debian", debian, _jobs(*FEW), length.rounds, seconds))
+        sizes = (replace(best, name="1 GiB"), replace(best, name="8 TiB", size_bytes=8 << 40))
+        found.append(Section("size", sizes, _jobs(*FEW[:2]), length.rounds, seconds))
+    return found
+
+
+def _jobs(*names: str) -> tuple[Job, ...]:
+    return tuple(job_named(name) for name in names)
