@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hast.config.hastconf import DIALECT, load, parse
 from hast.config.host import Host
 from hast.config.model import (
+    SYNC_AUTO,
     Arbiter,
     ArbiterKind,
     ConfigError,
@@ -349,7 +350,15 @@ def test_the_linux_keywords_are_inherited_and_overridden_like_the_others() -> No
         "on hasta { remote none device none } }"
     )
     assert only(text) == Resource(
-        "a", "a", "/a", (), device=Device.NONE, wait_for_peer_s=0, fence_path="/f", arbiter=Arbiter()
+        "a",
+        "a",
+        "/a",
+        (),
+        device=Device.NONE,
+        sync_rate_bytes_s=0,
+        wait_for_peer_s=0,
+        fence_path="/f",
+        arbiter=Arbiter(),
     )
 
 
@@ -360,9 +369,20 @@ def test_a_rate_is_bytes_per_second_with_a_binary_suffix(rate: str, bytes_s: int
     assert in_resource(f"sync-rate {rate}").sync_rate_bytes_s == bytes_s
 
 
+def test_the_other_host_serves_reads_where_it_is_told_so() -> None:
+    assert not in_resource("").read_balancing
+    assert only("read-balancing on resource a { local /a on hasta { remote none } }").read_balancing
+    assert not in_resource("read-balancing off").read_balancing
+
+
+def test_a_synchronisation_follows_clients_unless_a_rate_is_named() -> None:
+    assert in_resource("sync-rate auto").sync_rate_bytes_s == in_resource("").sync_rate_bytes_s == SYNC_AUTO
+    assert in_resource("sync-rate unlimited").sync_rate_bytes_s == 0
+
+
 @pytest.mark.parametrize("rate", ["0", "5X", "-1", "1.5M", "M", "9999999999999999999999", "9999999T", "50M/s"])
 def test_a_rate_that_is_none_is_refused(rate: str) -> None:
-    assert "neither 'unlimited' nor bytes per second" in complaint(f"sync-rate {rate}")
+    assert "not 'auto', 'unlimited' or bytes per second" in complaint(f"sync-rate {rate}")
 
 
 def test_a_witness_is_known_by_its_fingerprints() -> None:
@@ -588,7 +608,8 @@ def configurations(draw: st.DrawFn) -> Configuration:
                 st.none() | paths,
                 st.booleans(),
                 st.sampled_from(Device),
-                st.integers(0, 2**63 - 1),
+                st.just(SYNC_AUTO) | st.integers(0, 2**63 - 1),
+                st.booleans(),
                 st.integers(0, 2**31 - 1),
                 st.integers(0, 2**31 - 1),
                 arbiters,
@@ -620,9 +641,10 @@ def printed(configuration: Configuration) -> list[str]:
 
 
 def printed_resource(resource: Resource) -> list[str]:
-    rate = str(resource.sync_rate_bytes_s) if resource.sync_rate_bytes_s else "unlimited"
+    rate = {0: "unlimited", SYNC_AUTO: "auto"}.get(resource.sync_rate_bytes_s, str(resource.sync_rate_bytes_s))
     words = ["replication", resource.replication, "checksum", resource.checksum, "compression", resource.compression]
     words += ["timeout", str(resource.timeout_s), "metaflush", "on" if resource.metaflush else "off"]
+    words += ["read-balancing", "on" if resource.read_balancing else "off"]
     words += ["local", resource.local, "sync-rate", rate, "wait-for-peer", str(resource.wait_for_peer_s)]
     words += ["disk-timeout", str(resource.disk_timeout_s), "disk-cache", resource.disk_cache]
     words += ["arbiter", resource.arbiter.kind, *resource.arbiter.targets]

@@ -127,6 +127,7 @@ def test_status_object_has_the_documented_keys(standing_daemon: Daemon) -> None:
         ('{"command": "role", "resources": ["disk1"], "role": "king"}', "Unknown role 'king'"),
         ('{"command": "sync-rate", "resources": ["disk1"], "bytes_s": -1}', "not a number"),
         ('{"command": "sync-rate", "resources": ["disk1"], "bytes_s": true}', "not a number"),
+        ('{"command": "sync-rate", "resources": ["disk1"], "bytes_s": "fast"}', "not a number"),
     ],
 )
 def test_bad_json_request_is_answered_with_one_line(standing_daemon: Daemon, text: str, error: str) -> None:

@@ -285,6 +285,8 @@ def test_sync_rate_reaches_the_worker_and_its_replacement(daemon: Daemon) -> Non
 
     wait_for(lambda: rates() == 2, "sync rate after restart")
     assert daemon.status()["sync_rate_bytes_s"] == 1 << 20
+    daemon.ask({"command": "sync-rate", "resources": ["disk1"], "bytes_s": "auto"})
+    assert daemon.status()["sync_rate_bytes_s"] == "auto"
 
 
 def test_second_hastd_with_the_same_pidfile_is_refused(daemon: Daemon) -> None:

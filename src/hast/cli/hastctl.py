@@ -190,13 +190,17 @@ def resolve(
 @click.argument("rate", metavar="RATE")
 @REQUIRED_NAMES
 def sync_rate(context: click.Context, rate: str, names: tuple[str, ...]) -> None:
-    """Limit synchronization of NAMES, or of all, to RATE bytes per second (50M); 0 or off removes the limit."""
+    """Limit synchronization of NAMES, or of all, to RATE bytes per second (50M), or as clients allow (auto).
+
+    0 or off removes the limit.
+    """
     from hast.format.geometry import parse_size
 
     try:
-        bytes_s = 0 if rate in ("off", "none") else parse_size(rate)
+        bytes_s = "auto" if rate == "auto" else 0 if rate in ("off", "none", "unlimited") else parse_size(rate)
     except ValueError:
-        raise Failure(f"Invalid rate {rate!r}: use a number of bytes per second such as 50M.", EX_USAGE) from None
+        text = f"Invalid rate {rate!r}: use auto, or a number of bytes per second such as 50M."
+        raise Failure(text, EX_USAGE) from None
     _order(context, names, STATUS_TIMEOUT_S, command="sync-rate", bytes_s=bytes_s)
 
 

@@ -16,6 +16,7 @@ from hast.config import syntax
 from hast.config.address import Address, AddressError, AddressKind, parse_address
 from hast.config.host import Host
 from hast.config.model import (
+    SYNC_AUTO,
     Arbiter,
     ArbiterKind,
     Configuration,
@@ -340,13 +341,15 @@ class _Values:
         return seconds
 
     def rate(self, word: Word) -> int:
-        """Bytes per second; 0 for `unlimited`."""
+        """Bytes per second; 0 for `unlimited`, SYNC_AUTO for `auto`."""
+        if word.kind == "AUTO":
+            return SYNC_AUTO
         if word.kind == "UNLIMITED":
             return 0
         found = _RATE.fullmatch(word.text)
         rate = int(found[1]) * _UNITS[found[2].lower()] if found else 0
         if not 0 < rate <= MAX_RATE_BYTES_S:
-            text = f"sync-rate {word.text[:40]} is neither 'unlimited' nor bytes per second such as 800000, 50M or 1G"
+            text = f"sync-rate {word.text[:40]} is not 'auto', 'unlimited' or bytes per second such as 50M or 1G"
             self._fail(word, text)
         return rate
 
@@ -408,6 +411,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[_Values, tuple[Word, ...]], Any]]] = {
     "source": ("source", lambda values, words: values.tcp_address(words[0], "source", default_port=0)),
     "device": ("device", lambda _, words: Device(words[0].text)),
     "sync_rate": ("sync_rate_bytes_s", lambda values, words: values.rate(words[0])),
+    "read_balancing": ("read_balancing", lambda _, words: words[0].kind == "ON"),
     "wait_for_peer": ("wait_for_peer_s", lambda values, words: values.seconds(words[0])),
     "disk_cache": ("disk_cache", lambda _, words: DiskCache(words[0].text)),
     "disk_timeout": ("disk_timeout_s", lambda values, words: values.seconds(words[0])),

@@ -87,6 +87,8 @@ class Tls(StrEnum):
 
 
 DEFAULT_WAIT_FOR_PEER_S = 30
+SYNC_AUTO = -1
+"""In place of a limit on synchronisation: it follows what clients wait for."""
 DEFAULT_DISK_TIMEOUT_S = 20
 
 
@@ -109,8 +111,10 @@ class Resource:
     exec_path: str | None = None
     metaflush: bool = True
     device: Device = Device.AUTO
-    sync_rate_bytes_s: int = 0
-    """Limit on synchronisation in bytes per second; 0 is no limit."""
+    sync_rate_bytes_s: int = SYNC_AUTO
+    """Limit on synchronisation in bytes per second; 0 is no limit, or SYNC_AUTO."""
+    read_balancing: bool = False
+    """The primary has its peer serve reads, too, where both copies are equal."""
     wait_for_peer_s: int = DEFAULT_WAIT_FOR_PEER_S
     """How long the first promotion after a start of hastd waits to hear from the peer; 0 is not at all."""
     disk_timeout_s: int = DEFAULT_DISK_TIMEOUT_S

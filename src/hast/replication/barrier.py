@@ -137,6 +137,8 @@ class Barrier:
         running, self._running, self._flush = self._running, None, None
         assert running is not None
         cleanable, self._cleanable = self._cleanable, []
-        self._core.pace.flushed(self._local_s, self._remote_s, compare=not self._owner.copying)
+        core = self._core
+        compare, awaited = not self._owner.copying, bool(running)
+        core.pace.flushed(self._local_s, self._remote_s, core.now, compare=compare, awaited=awaited)
         self._owner.flushed(running, cleanable, self._clock, self._local, self._remote)
         self.start()

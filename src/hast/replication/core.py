@@ -32,7 +32,7 @@ from hast.replication.types import (
     Store,
 )
 
-CLIENT, SYNC, BARRIER, COMMAND = range(4)
+CLIENT, SYNC, BARRIER, COMMAND, BALANCED = range(5)
 """Values of `Request.owner`: who made the request, and so who is told of its end."""
 
 FULLSYNC, MEMSYNC, ASYNC = range(3)
@@ -51,7 +51,9 @@ class Settings:
     timeout_s: float = 20.0
     metaflush: bool = True
     sync_rate_bytes_s: int = 0
+    """0: no limit; SYNC_AUTO: as clients leave room for it."""
     arbiter: bool = False
+    read_balancing: bool = False
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class Counters:
     """What list and the metrics show, since the worker started."""
 
     reads: int = 0
+    peer_reads: int = 0
+    """Of these, how many the peer served to share the load."""
     writes: int = 0
     deletes: int = 0
     flushes: int = 0

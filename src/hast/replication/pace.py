@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hast.replication.latency import FLUSH, LOCAL, PEER, READ, SAMPLE_EVERY_S, WRITE, Histogram, Latency, Sample
+from hast.replication.sync_pace import SyncPace
 from hast.replication.types import Request
 
 WINDOW_S = 10.0
@@ -80,6 +81,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.latency = Latency()
+        self.sync = SyncPace()
         self.reads = Sample()
         self.writes, self.flushes = Comparison(WRITE), Comparison(FLUSH)
         self.sample_at_s = 0.0
@@ -103,6 +105,7 @@ class Pace:
         """Another disk, or another peer."""
         self.writes.reset()
         self.flushes.reset()
+        self.sync.forget()
         self._end(0.0)
         self.reads.end(0.0)
 
@@ -112,8 +115,11 @@ class Pace:
         if self.reads.seq:
             self.reads.end(0.0)
 
-    def flushed(self, local_s: float, peer_s: float, compare: bool) -> None:
-        """A flush took so long; -1 of a copy that did not carry it out. `compare`: both began with as much to do."""
+    def flushed(self, local_s: float, peer_s: float, now: float, *, compare: bool, awaited: bool) -> None:
+        """A flush took so long; -1 of a copy that did not carry it out. `compare`: both began with as much to do;
+        `awaited`: by a client."""
+        if awaited and local_s >= 0 and peer_s >= 0:
+            self.sync.waited(FLUSH, max(local_s, peer_s), now)
         if local_s >= 0:
             self.latency.add(FLUSH, LOCAL, local_s)
         if peer_s >= 0:
@@ -154,6 +160,8 @@ class Pace:
     def _part_done(self, now: float) -> None:
         if self.sampled is not None or self.sampled_seq:
             return
+        if self._local_s >= 0 and self._peer_s >= 0:
+            self.sync.waited(WRITE, max(self._local_s, self._peer_s), now)
         if self._compared:
             self.writes.local.add(self._local_s)
             self.writes.peer.add(self._peer_s)
@@ -168,6 +176,7 @@ class Pace:
         seconds = self.reads.ended(batch, now)
         if seconds is not None:
             self.latency.add(READ, LOCAL, seconds)
+            self.sync.waited(READ, seconds, now)
 
     def read_there(self, now: float) -> None:
         """The peer has answered the sampled read."""

@@ -43,7 +43,7 @@ from hast.replication.writes import MAX_ACTIVE, Writes
 __all__ = ["MAX_ACTIVE", "Primary", "Settings"]
 
 IDLE_CLEAN_S = 5.0
-SHORTEST_TICK_S = 0.005
+SHORTEST_TICK_S = 0.001
 
 
 class Primary:
@@ -94,7 +94,7 @@ class Primary:
         self.writes = Writes(self.core, self._joining)
         self._joining.writes = self.writes
         self._plain = PlainPath(self.core, self.writes)
-        self._reads = Reads(self.core, self.writes.finish)
+        self._reads = Reads(self.core, self.writes)
         self._intake = Intake(self.core, self.writes, self._plain, self._reads)
         self._watch = PeerWatch(self.core)
         self.standing = self.writes.standing
@@ -300,6 +300,7 @@ class Primary:
                 self.writes.lost(request)
             else:
                 self._remote_done_other(request, 0, ENOTCONN, None)
+        self._reads.link_lost()
         self._watch.reset()
         self.writes.launch_awaiting()
         self.barrier.link_changed()
@@ -344,14 +345,17 @@ class Primary:
         core.now = now
         self._joining.tick()
         self._leaving.tick()
+        self._reads.tick()
         if core.connected:
             self._watch.tick()
             self.sync.tick()
             self._clean_when_idle()
         self._settle()
-        wanted_s = self.sync.wants_call_at()
         next_s = now + TICK_S
-        return next_s if wanted_s is None else max(now + SHORTEST_TICK_S, min(wanted_s, next_s))
+        for wanted_s in (self.sync.wants_call_at(), self._reads.wants_call_at()):
+            if wanted_s is not None:
+                next_s = min(wanted_s, next_s)
+        return max(now + SHORTEST_TICK_S, next_s)
 
     def reconfigure(self, settings: Settings, now: float) -> None:
         """Live changes (section 8.6): from the next request on."""

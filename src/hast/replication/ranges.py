@@ -42,6 +42,16 @@ class RangeTable:
                 free.append(request)
         return free
 
+    def is_free(self, offset: int, length: int) -> bool:
+        """No operation that overlaps this is under way, or waits."""
+        if not self.size:
+            return True
+        end = offset + length
+        near = list(self._wide)
+        for index in range(offset >> _SHIFT, ((end - 1) >> _SHIFT) + 1):
+            near += self._buckets.get(index, ())
+        return not any(other.offset < end and offset < other.offset + other.length for other in near)
+
     def release(self, request: Request) -> list[Request]:
         """The operation is over: take it out and return those that may start now, oldest first."""
         return self.release_all([request])

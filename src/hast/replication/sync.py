@@ -15,8 +15,11 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Protocol
 
+from hast.config.model import SYNC_AUTO
 from hast.format.constants import Command, Feature, SyncSource
+from hast.replication import sync_pace
 from hast.replication.core import SYNC, Core
+from hast.replication.latency import Sample
 from hast.replication.types import READ, WRITE, Request, Store
 
 PIECE_BYTES = 256 * 1024
@@ -32,6 +35,7 @@ RETRY_S = 10.0
 FIRST_RETRY_S = 2.0
 """Before a pass for what became owed while the copies were in step: until then both nodes are needed."""
 BURST_S = 0.1
+LIMITED_TICK_S = 0.01
 
 
 class Stage(Enum):
@@ -134,6 +138,9 @@ class Sync:
         self._in_flight = 0
         self._tokens = 0.0
         self._tokens_s = 0.0
+        self._rate_bytes_s = 0.0
+        self._piece_bytes = PIECE_BYTES
+        self._sample = Sample()
         self._retry_at_s = 0.0
         self._command: Request | None = None
         self._close_job: Store | None = None
@@ -177,7 +184,11 @@ class Sync:
             core.peer_marked = True
             self._command = core.send_command(Command.SYNC_BEGIN)
         else:
-            self.stage = Stage.COPYING
+            self._copy()
+
+    def _copy(self) -> None:
+        self.stage = Stage.COPYING
+        self._core.pace.sync.begin(self._core.now)
 
     def owed_again(self, extent: int) -> None:
         """A write to this extent reached only one copy."""
@@ -201,7 +212,7 @@ class Sync:
             return
         if self._owed is core.map.owed_local and not self._owner.follows:
             return  # all that was owed was flushed, and something is owed again: our disk says so first (S7)
-        limit = PIECES_BUSY if core.now - self._owner.last_client_s < BUSY_S else PIECES_IDLE
+        limit = self._limit()
         self._refill()
         while self._in_flight < limit and self._affordable():
             piece = self._next_piece()
@@ -215,8 +226,8 @@ class Sync:
 
     def wants_call_at(self) -> float | None:
         """When `pump` should be called even if nothing happens: waiting for tokens, or to retry."""
-        if self.stage is Stage.COPYING and self._core.settings.sync_rate_bytes_s:
-            return self._core.now + 0.01
+        if self.stage is Stage.COPYING and self._rate_bytes_s:
+            return self._core.now + (sync_pace.BURST_S / 2 if self._adapts else LIMITED_TICK_S)
         if self.stage is Stage.OFF and self._retry_at_s and self._core.local_ok:
             return self._retry_at_s
         return None
@@ -244,7 +255,10 @@ class Sync:
         core = self._core
         if not core.connected or piece.mode != self._session:
             self._piece_over(piece, failed=True)
-        elif piece.cookie:
+            return
+        if core.now >= self._sample.at_s:
+            self._sample.begin(core.now, piece)
+        if piece.cookie:
             core.send(piece)
         elif core.local_ok:
             core.effects.local.append(piece)
@@ -314,6 +328,7 @@ class Sync:
     def _pass_flushed(self) -> None:
         """Close, or go on later; a peer that lacks nothing any more says so first, whatever this copy lacks (S7)."""
         core = self._core
+        core.pace.sync.end()
         if not self._owed_bytes() or (core.peer_marked and not core.map.owed_remote):
             self._close()
             return
@@ -329,7 +344,7 @@ class Sync:
             self.stage = Stage.OFF
             self._retry_at_s = self._core.now + RETRY_S
         elif self.stage is Stage.OPENING:
-            self.stage = Stage.COPYING
+            self._copy()
             self.pump()
         elif self.stage is Stage.CLOSING and self._owed_bytes():
             self._core.peer_marked = False
@@ -378,6 +393,7 @@ class Sync:
         if self.stage in (Stage.OPENING, Stage.COPYING, Stage.FLUSHING):
             self._core.event("syncintr", f"Synchronization interrupted. {self.done_bytes} bytes done.", "warning")
         self.stage = Stage.OFF
+        self._core.pace.sync.end()
         self._session += 1
         self._retry_at_s = 0.0
         self._copied.clear()
@@ -409,16 +425,32 @@ class Sync:
         extents = self._core.map.owed_local.count + self._core.map.owed_remote.count
         return extents * self._core.map.extentsize_bytes
 
-    def _refill(self) -> None:
+    @property
+    def _adapts(self) -> bool:
+        return self._core.settings.sync_rate_bytes_s == SYNC_AUTO
+
+    def _limit(self) -> int:
+        """How many pieces may be in flight; sets how large they are and how fast they may follow each other."""
         core = self._core
-        rate = core.settings.sync_rate_bytes_s
+        busy = core.now - self._owner.last_client_s < BUSY_S
+        if not self._adapts:
+            self._rate_bytes_s, self._piece_bytes = float(core.settings.sync_rate_bytes_s), PIECE_BYTES
+            return PIECES_BUSY if busy else PIECES_IDLE
+        pace = core.pace.sync
+        pace.look(core.now, busy, self._in_flight)
+        self._rate_bytes_s, self._piece_bytes = pace.rate_bytes_s, pace.piece_bytes
+        return pace.pieces
+
+    def _refill(self) -> None:
+        core, rate = self._core, self._rate_bytes_s
         if rate:
             self._tokens += (core.now - self._tokens_s) * rate
-            self._tokens = min(self._tokens, max(rate * BURST_S, PIECE_BYTES))
+            burst_s = sync_pace.BURST_S if self._adapts else BURST_S
+            self._tokens = min(self._tokens, max(rate * burst_s, self._piece_bytes))
         self._tokens_s = core.now
 
     def _affordable(self) -> bool:
-        return not self._core.settings.sync_rate_bytes_s or self._tokens > 0
+        return not self._rate_bytes_s or self._tokens > 0
 
     def _next_piece(self) -> Request | None:
         progress = self._extents.get(self._current)
@@ -428,7 +460,7 @@ class Sync:
             if not self._next_extent():
                 return None
             progress = self._extents[self._current]
-        length = min(PIECE_BYTES, self._core.max_data_bytes, progress.end - progress.next)
+        length = min(self._piece_bytes, self._core.max_data_bytes, progress.end - progress.next)
         piece = Request(READ, progress.next, length)
         piece.owner = SYNC
         piece.seq = self._current
@@ -460,6 +492,10 @@ class Sync:
         self._in_flight -= 1
         assert self._in_flight >= 0, "more sync pieces ended than were started"
         piece.data = None
+        if piece is self._sample.request:
+            took_s = self._sample.end(self._core.now)
+            if not failed:
+                self._core.pace.sync.piece_took(took_s)
         progress: _Progress = piece.client
         if self._extents.get(extent) is progress:
             progress.left -= 1

@@ -223,6 +223,14 @@ def rate(run: Run, bytes_s: int) -> None:
         engine.reconfigure(run.cluster.settings, run.world.now)
 
 
+def balance_reads(run: Run) -> None:
+    """Both copies serve reads from now on."""
+    run.cluster.settings = replace(run.cluster.settings, read_balancing=True)
+    engine = run.engine()
+    if engine is not None:
+        engine.reconfigure(run.cluster.settings, run.world.now)
+
+
 # -- hosts and processes ----------------------------------------------------------------------------------------
 
 
@@ -728,6 +736,7 @@ ACTIONS: dict[str, Callable[..., bool | None]] = {
         silence,
         latency,
         rate,
+        balance_reads,
         kill,
         power_off,
         power_on,

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from hast.config.model import SYNC_AUTO
 from hast.format.constants import Replication
-from hast.sim.disasters import apart, disks, hosts, network, rare, service
+from hast.sim.disasters import apart, disks, hosts, network, rare, readers, service
 from hast.sim.disasters.draw import Disaster, Draw
 from hast.sim.schedule import Argument, Schedule, Step
 
 STRIKES = 3
 CHAOS_STRIKES = 40
+BALANCED = 0.4
+"""Of the runs, in which the peer serves reads, too."""
 MODES = list(Replication)
 
 
@@ -70,6 +73,7 @@ DISASTERS: tuple[Disaster, ...] = (
     apart.frozen_by_hand,
     *rare.RARE,
     *service.SERVICE,
+    *readers.READERS,
 )
 FORGETFUL = frozenset({apart.arbiter_forgets, apart.arbiter_forgets_unseen})
 ONLY_WITH_ARBITER = frozenset({apart.arbiter_away, apart.arbiter_chooses}) | FORGETFUL | rare.RARE_ONLY_WITH_ARBITER
@@ -126,12 +130,16 @@ def draw(seed: int, family: Family | None = None, replication: Replication | Non
     extensions = family is not Family.REFERENCE
     if family is Family.CHAOS or (family is Family.REFERENCE and number % 3 == 2):
         steps, alone, arbiter = _chaos(chance), False, chance.chance(0.3)
-        return Schedule(seed, replication, tuple(steps), extensions, arbiter, alone, strict=False, note="chaos")
+        rate, balanced = int(chance.one(0, 0, SYNC_AUTO)), chance.chance(BALANCED)
+        return Schedule(
+            seed, replication, tuple(steps), extensions, arbiter, alone, rate, balanced, strict=False, note="chaos"
+        )
     arbiter = number % 3 == 1
     alone = chance.chance(0.2)
     names, steps = _plain(chance, number, arbiter, alone)
-    rate = int(chance.one(0, 0, 0, 2_000, 20_000))
-    return Schedule(seed, replication, tuple(steps), extensions, arbiter, alone, rate, note=", ".join(names))
+    rate = int(chance.one(0, 0, SYNC_AUTO, 2_000, 20_000))
+    balanced = chance.chance(BALANCED)
+    return Schedule(seed, replication, tuple(steps), extensions, arbiter, alone, rate, balanced, note=", ".join(names))
 
 
 def _plain(draw: Draw, number: int, arbiter: bool, alone: bool) -> tuple[list[str], list[Step]]:

@@ -54,6 +54,7 @@ class Run:
             timeout_s=TIMEOUT_S,
             sync_rate_bytes_s=schedule.sync_rate_bytes_s,
             arbiter=schedule.arbiter,
+            read_balancing=schedule.read_balancing,
         )
         self.history = History(DATASIZE_BYTES // SECTOR_BYTES)
         self.truth = Truth(self.history)

@@ -26,7 +26,7 @@ class Step(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """`extensions`: our additions to the protocol; `alone`: node b is not there at first; `sync_rate_bytes_s`: the
-    limit on a synchronisation, 0 for none.
+    limit on a synchronisation, 0 for none, SYNC_AUTO.
 
     `strict`: no failure comes before the one before it is repaired, so nothing acknowledged may be lost beyond what the
     mode admits. Otherwise a loss is excused where no disk holds the data any more.
@@ -39,6 +39,7 @@ class Schedule:
     arbiter: bool = False
     alone: bool = False
     sync_rate_bytes_s: int = 0
+    read_balancing: bool = False
     strict: bool = True
     note: str = ""
 
@@ -51,6 +52,7 @@ class Schedule:
             "arbiter": self.arbiter,
             "alone": self.alone,
             "sync_rate_bytes_s": self.sync_rate_bytes_s,
+            "read_balancing": self.read_balancing,
             "strict": self.strict,
             "note": self.note,
         }

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hast.replication import core, joining, primary, ranges, secondary, sync
+from hast.replication import core, joining, primary, ranges, read_balance, secondary, sync, sync_pace
 from hast.replication.types import Metadata
 from hast.sim.disk import MAP_OFFSET_BYTES, SECTOR_BYTES
 
@@ -23,6 +23,17 @@ SMALL = (
     (sync, "PIECE_BYTES", 2 * SECTOR_BYTES),
     (sync, "PIECES_IDLE", 6),
     (sync, "PIECES_BUSY", 2),
+    (sync_pace, "PIECE_BYTES", 2 * SECTOR_BYTES),
+    (sync_pace, "LEAST_PIECE_BYTES", SECTOR_BYTES),
+    (sync_pace, "PIECES", 6),
+    (sync_pace, "FIRST_PIECES", 4),
+    (sync_pace, "PIECES_BUSY", 2),
+    (sync_pace, "FLOOR_BYTES_S", 2_000),
+    (sync_pace, "FIRST_BYTES_S", 20_000),
+    (sync_pace, "PAUSE_EVERY_S", 1.0),
+    (read_balance, "PROBE_EVERY_S", 0.0),
+    (read_balance, "AVOID_S", 0.05),
+    (read_balance, "READ_COST_BYTES", SECTOR_BYTES),
     (sync, "WINDOW_BYTES", 6 * EXTENT_BYTES),
     (sync, "RETRY_S", 3.0),
     (sync, "FIRST_RETRY_S", 1.0),

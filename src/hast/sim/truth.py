@@ -14,6 +14,7 @@ from hast.format.constants import Feature, Replication, SyncSource
 from hast.replication.answer import SecondHello, SecondReply
 from hast.replication.core import MEMSYNC, SYNC
 from hast.replication.primary import Primary
+from hast.replication.reads import BY_PEER
 from hast.replication.secondary import Secondary
 from hast.replication.standing import Record
 from hast.replication.types import FLUSH, READ, Event, Lead, Metadata, Request, Store
@@ -296,6 +297,21 @@ class Truth:
         life, since_s = self._frozen.get(node.name, (-1, 0.0))
         if life == node.life and began_s > since_s and request.op != READ:
             self.wrong(f"S11: {node.name} holds writes, and answers one that came later")
+        if request.op == READ and request.mode == BY_PEER:
+            self._served_by_peer(node, request)
+
+    def _served_by_peer(self, node: Node, request: Request) -> None:
+        """S6: where both copies serve reads, the peer's shows nothing that the local one does not hold."""
+        self.states.add("read at the peer")
+        assert request.data is not None, "a read without data"
+        start = node.disk.metadata.offset_bytes + request.offset
+        here = memoryview(node.disk.view)[start : start + request.length].cast("Q")
+        number = request.offset // SECTOR_BYTES
+        for seen, held in zip(memoryview(bytes(request.data)).cast("Q"), here, strict=True):
+            newer = self.history.place(number, seen) > self.history.place(number, held)
+            if seen and seen != held and newer:  # zeros are written again and again
+                self.wrong(f"S6: a read at the peer of {node.name} shows sector {number} as the local copy does not")
+            number += 1
 
     def whole_peer(self, node: Node) -> Link | None:
         """The link to a peer that has everything, as this primary sees it, and whose disk never failed."""

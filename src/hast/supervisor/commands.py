@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
+from hast.config.model import SYNC_AUTO
 from hast.daemon.release import RELEASE
 from hast.format.constants import HastError, Role
 from hast.supervisor import device_users, status
@@ -255,9 +256,12 @@ class Commands:
     # --- live changes -----------------------------------------------------------------------------------------------
 
     async def _sync_rate(self, request: dict[str, Any]) -> dict[str, Any]:
-        rate = request.get("bytes_s")
-        if not isinstance(rate, int) or isinstance(rate, bool) or not 0 <= rate <= MAX_RATE_BYTES_S:
-            return {"error": "bytes_s is not a number of bytes per second."}
+        told = request.get("bytes_s")
+        rate = SYNC_AUTO
+        if told != "auto":
+            if not isinstance(told, int) or isinstance(told, bool) or not 0 <= told <= MAX_RATE_BYTES_S:
+                return {"error": "bytes_s is not a number of bytes per second, or auto."}
+            rate = told
         return await self._tell_each(request, lambda state: state.settings.set_sync_rate(rate))
 
     async def _resolve(self, request: dict[str, Any]) -> dict[str, Any]:

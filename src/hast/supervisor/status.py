@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hast.config.model import SYNC_AUTO
 from hast.format.constants import SPLIT_BRAIN_TEXT, HastError, Role
 from hast.supervisor.contact import ContactMemory
 from hast.supervisor.resource_state import ResourceState
@@ -19,6 +20,7 @@ STATISTICS = (
     "flushes",
     "activemap_updates",
     "read_errors",
+    "peer_reads",
     "write_errors",
     "delete_errors",
     "flush_errors",
@@ -66,7 +68,7 @@ def build(
             "protocol": (known or {}).get("protocol"),
             "sync": (known or {}).get("sync"),
             "slow_disk": (known or {}).get("slow_disk"),
-            "sync_rate_bytes_s": state.settings.sync_rate_bytes_s,
+            "sync_rate_bytes_s": _rate(state.settings.sync_rate_bytes_s),
             "statistics": _counters((known or {}).get("statistics"), STATISTICS),
             "latency": (known or {}).get("latency"),
             "links": _links((known or {}).get("link")),
@@ -199,3 +201,7 @@ def _metadata_problems(metadata: dict[str, Any]) -> list[dict[str, str]]:
         text = "The local copy is stale: it missed writes that the other node has."
         problems.append({"kind": "stale", "text": text})
     return problems
+
+
+def _rate(bytes_s: int) -> int | str:
+    return "auto" if bytes_s == SYNC_AUTO else bytes_s

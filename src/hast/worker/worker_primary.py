@@ -162,6 +162,7 @@ class PrimaryWorker(Worker):
             replication=resource.replication,
             timeout_s=float(resource.timeout_s),
             metaflush=resource.metaflush,
+            read_balancing=resource.read_balancing,
             sync_rate_bytes_s=self._sync_rate_bytes_s,
             arbiter=resource.arbiter.kind is not ArbiterKind.NONE or resource.fence_path is not None,
         )
@@ -463,6 +464,7 @@ class PrimaryWorker(Worker):
             "disk_cache": not provider.past_cache,
             "statistics": {
                 "reads": counters.reads,
+                "peer_reads": counters.peer_reads,
                 "writes": counters.writes,
                 "deletes": counters.deletes,
                 "flushes": counters.flushes,

@@ -28,6 +28,7 @@ BASE = Configuration("/etc/hast.conf", resources={"disk1": OLD})
         ({"exec_path": "/x"}, False, True),
         ({"metaflush": False}, False, True),
         ({"sync_rate_bytes_s": 5}, False, False),
+        ({"read_balancing": True}, False, False),
         ({"wait_for_peer_s": 5}, False, False),
         ({"disk_timeout_s": 5}, False, False),
     ],

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from hast.config.address import parse_address
 from hast.config.carp_model import VirtualHost
-from hast.config.model import Arbiter, ArbiterKind, Device, Resource, Tls
+from hast.config.model import SYNC_AUTO, Arbiter, ArbiterKind, Device, Resource, Tls
 from hast.drill.decisions import follow, ground
 from hast.drill.decisions.site import Node, Site
 from hast.format.constants import DEFAULT_PORT
@@ -139,7 +139,7 @@ def _resource(
     arbiter = lab_arbiter(resource.arbiter, tools)
     if arbiter.kind is not resource.arbiter.kind:
         notes.add(f"arbiter {resource.arbiter.kind}: not installed here, a witness stands for it")
-    rate = resource.sync_rate_bytes_s
+    rate = "auto" if resource.sync_rate_bytes_s == SYNC_AUTO else resource.sync_rate_bytes_s
     yield f"resource {resource.name} {{"
     yield f"\treplication {resource.replication}"
     yield f"\tchecksum {resource.checksum}"
@@ -148,6 +148,7 @@ def _resource(
     yield f"\tmetaflush {'on' if resource.metaflush else 'off'}"
     yield f"\tdevice {device}"
     yield f"\tsync-rate {rate or 'unlimited'}"
+    yield f"\tread-balancing {'on' if resource.read_balancing else 'off'}"
     yield f"\twait-for-peer {resource.wait_for_peer_s or 'off'}"
     yield f"\tdisk-cache {resource.disk_cache}"
     yield f"\tdisk-timeout {resource.disk_timeout_s}"

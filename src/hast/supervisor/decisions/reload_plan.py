@@ -14,6 +14,7 @@ LIVE_ALWAYS = frozenset(
     {
         "device",
         "sync_rate_bytes_s",
+        "read_balancing",
         "wait_for_peer_s",
         "disk_timeout_s",
         "disk_cache",
