@@ -26,6 +26,7 @@ OTHER = Resource(
     False,
     Device.NBD,
     1000,
+    True,
     8,
     9,
     Arbiter(ArbiterKind.WITNESS, ("10.0.0.9",), fingerprints=("ab",)),
@@ -64,4 +65,5 @@ def test_a_release_before_is_not_told_of_a_setting_that_asks_for_nothing_else_th
 
 def test_a_worker_of_a_release_before_is_understood() -> None:
     earlier = {name: value for name, value in resource_to_json(OTHER).items() if name not in LATER}
-    assert resource_from_json(earlier) == dataclasses.replace(OTHER, disk_cache=DiskCache.AUTO)
+    defaults = {field.name: field.default for field in dataclasses.fields(OTHER) if field.name in LATER}
+    assert resource_from_json(earlier) == dataclasses.replace(OTHER, **defaults)  # type: ignore[arg-type]

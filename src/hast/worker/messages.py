@@ -95,7 +95,7 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     return message, received
 
 
-LATER = frozenset({"disk_cache"})
+LATER = frozenset({"disk_cache", "read_balancing", "sync_rate_bytes_s"})
 """Settings that a release before does not know. It is told of them where they say something that it cannot do: it then
 refuses to take the worker over, and says which. What it would do anyway is not told."""
 
