@@ -706,7 +706,8 @@ def _choose_by_hand(run: Run) -> None:
     other = cluster.other(last)
     filled = not run.features and still_stale(run, other)
     on_record = run.schedule.arbiter and cluster.witness.sole == last.name and not other.metadata.stale
-    if last.metadata.stale and (filled or on_record) and not other.metadata.inconsistent:
+    mixed = other.metadata.inconsistent and not cluster.is_guess(other.metadata)
+    if last.metadata.stale and (filled or on_record) and not mixed:
         run.truth.states.add("a copy is chosen by hand")
         _promoted(run, other, force=True)
 

@@ -168,11 +168,11 @@ class Cluster:
     def may_promote(self, name: str) -> bool:
         """What the supervisor would say, without force, but for a guess."""
         meta = self.nodes[name].metadata
-        if self._is_guess(meta):
+        if self.is_guess(meta):
             meta = replace(meta, inconsistent=False)
         return may_use_copy(meta, force=False, resume=False).allowed
 
-    def _is_guess(self, meta: Metadata) -> bool:
+    def is_guess(self, meta: Metadata) -> bool:
         """A reference primary does not tell its secondary when it copies: that this copy is inconsistent then may be
         wrong, and the operator knows better. Of what it took in as primary itself it knows."""
         return not self.features and meta.prevrole != Role.PRIMARY
@@ -303,7 +303,7 @@ class Cluster:
         self.admitting = False
         self._entering = (name, force, resume)
         node = self.nodes[name]
-        node.start_primary(self.settings, force or (not resume and self._is_guess(node.metadata)))
+        node.start_primary(self.settings, force or (not resume and self.is_guess(node.metadata)))
         self._knock(name, node.life, self.world.now)
 
     def _knock(self, name: str, life: int, began_s: float) -> None:
