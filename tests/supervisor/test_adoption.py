@@ -147,19 +147,35 @@ def test_after_an_orderly_stop_no_role_is_remembered(pair: Pair) -> None:
         assert "adopted" not in history(daemon)
 
 
+LATER_STATE = "import hast.worker.successor\nhast.worker.successor.STATE_VERSION = 99\n"
+WITHOUT_A_SETTING = """
+import dataclasses
+import hast.daemon.release
+from hast.config import model
+hast.daemon.release.RELEASE = "0.0.9+earlier"
+fields = [(each.name, each.type, each) for each in dataclasses.fields(model.Resource) if each.name != "crash_loop"]
+model.Resource = dataclasses.make_dataclass("Resource", fields)
+"""
+
+
+@pytest.mark.parametrize(
+    ("release", "said"),
+    [
+        (LATER_STATE, "hands over state of version 1, and this release knows 99"),
+        (WITHOUT_A_SETTING, "hands over what this release does not know (Resource.__init__() got an unexpected"),
+    ],
+)
 def test_worker_of_a_release_that_is_not_understood_is_left_alone_and_hastd_does_not_start(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    pair: Pair, tmp_path: Path, release: str, said: str
 ) -> None:
     one = pair.one
     worker = one.status()["workerpid"]
     one.kill()
-    (tmp_path / "sitecustomize.py").write_text(
-        "import hast.worker.successor\nhast.worker.successor.STATE_VERSION = 99\n"
-    )
+    (tmp_path / "sitecustomize.py").write_text(release)
     one.environment_more = {"PYTHONPATH": str(tmp_path)}
     process = one.spawn()
     assert process.wait(20) == 78
-    assert "hands over state of version 1, and this release knows 99" in one.log()
+    assert said in one.log()
     assert alive(worker)
     io(one, "write -P 0x77 0 64k", "flush")
     one.environment_more = {}

@@ -18,6 +18,7 @@ from typing import Any
 from hast.config.model import Resource
 from hast.daemon.logs import in_words
 from hast.daemon.privileges import worker_identity
+from hast.daemon.release import RELEASE
 from hast.daemon.waiting import readable
 from hast.device import device
 from hast.format.constants import Role
@@ -148,13 +149,18 @@ async def _receive(record: WorkerRecord, sock: socket.socket) -> Offer | None:
         raise
 
 
+def _beyond(record: WorkerRecord, what: str) -> NotUnderstood:
+    return NotUnderstood(
+        f"Worker {record.pid} hands over {what}. It goes on serving: start hastd of the release that it is of, "
+        f"or end it in order (kill {record.pid})."
+    )
+
+
 def _understood(record: WorkerRecord, sock: socket.socket, message: dict[str, Any], descriptors: list[int]) -> Offer:
     version = message.get("version")
     if message.get("say") != "offer" or version != STATE_VERSION:
-        raise NotUnderstood(
-            f"Worker {record.pid} hands over state of version {version!a}, and this release knows {STATE_VERSION}. "
-            f"It goes on serving: start hastd of the release that it is of, or end it in order (kill {record.pid})."
-        )
+        raise _beyond(record, f"state of version {version!a}, and this release knows {STATE_VERSION}")
+    release = str(message.get("release"))
     try:
         resource = messages.resource_from_json(message["resource"])
         role = Role(message["role"])
@@ -164,6 +170,8 @@ def _understood(record: WorkerRecord, sock: socket.socket, message: dict[str, An
             raise ValueError(f"{len(descriptors)} descriptors")
         pidfd = os.pidfd_open(record.pid)
     except (KeyError, TypeError, ValueError, OSError) as error:
+        if release != RELEASE and not isinstance(error, OSError):
+            raise _beyond(record, f"what this release does not know ({error})") from None
         raise ValueError(f"Worker {record.pid} cannot be taken over: its offer is not understood ({error}).") from None
     spawned = Spawned(Foundling(record.pid, pidfd), sock, pidfd)
-    return Offer(resource, role, spawned, ready, str(message.get("release")), fuse, rate_bytes_s, descriptors)
+    return Offer(resource, role, spawned, ready, release, fuse, rate_bytes_s, descriptors)
