@@ -212,6 +212,10 @@ def test_who_looks_at_the_offer_and_goes_changes_nothing(pair: Pair) -> None:
             offer, descriptors = messages.receive(sock)
             assert offer is not None
             assert (offer["say"], offer["role"], len(descriptors)) == ("offer", "primary", 1)
+            assert "sync_rate_bytes_s" not in offer, (
+                "a release that knows no auto would take it for a rate, and copy nothing"
+            )
+            assert not messages.LATER & offer["resource"].keys()
             os.close(descriptors[0])
     io(one, "write -P 0x78 0 64k", "flush")
     one.start()

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from hast.config.model import Resource
+from hast.config.model import SYNC_AUTO, Resource
 from hast.daemon.logs import in_words
 from hast.daemon.privileges import worker_identity
 from hast.daemon.release import RELEASE
@@ -165,7 +165,7 @@ def _understood(record: WorkerRecord, sock: socket.socket, message: dict[str, An
         resource = messages.resource_from_json(message["resource"])
         role = Role(message["role"])
         ready = dict(message["ready"])
-        fuse, rate_bytes_s = bool(message.get("fuse")), int(message.get("sync_rate_bytes_s") or 0)
+        fuse, rate_bytes_s = bool(message.get("fuse")), int(message.get("sync_rate_bytes_s", SYNC_AUTO))
         if role is Role.PRIMARY and len(descriptors) != 1 + fuse:
             raise ValueError(f"{len(descriptors)} descriptors")
         pidfd = os.pidfd_open(record.pid)

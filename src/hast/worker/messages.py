@@ -31,7 +31,7 @@ Supervisor to worker
     {"do": "ask-anew", "id": n}          primary: put the question to the arbiter again, if there is one
     {"do": "adopt", "id": n}             from a new hastd, on the socket of worker/successor.py, where the worker spoke
         first: {"say": "offer", "version": STATE_VERSION, "role", "resource", "ready": the message below, "release",
-        "fuse", "sync_rate_bytes_s"} and, as primary, the descriptors of `start`
+        "fuse", "sync_rate_bytes_s" (absent: auto)} and, as primary, the descriptors of `start`
 Worker to supervisor
     {"say": "ready", "datasize": n, "sectorsize": n}   primary: engine is up, exports answer. secondary: handshake done
     {"say": "locker"}   primary, to a supervisor that has taken it over: with both descriptors of its Locker, to be kept

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from hast.config.model import ArbiterKind, Resource
+from hast.config.model import SYNC_AUTO, ArbiterKind, Resource
 from hast.daemon.logs import in_words
 from hast.format.constants import PROTOCOL_VERSION
 from hast.replication.handshake import PeerChanges
@@ -360,7 +360,9 @@ class PrimaryWorker(Worker):
         return bool(self._start.get("resume") and self._start.get("fuse")) and not arbitrated
 
     def handed_over(self) -> Offer:
-        told = {"fuse": bool(self._start.get("fuse")), "sync_rate_bytes_s": self._sync_rate_bytes_s}
+        told: dict[str, Any] = {"fuse": bool(self._start.get("fuse"))}
+        if self._sync_rate_bytes_s != SYNC_AUTO:  # which a release before takes for a rate
+            told["sync_rate_bytes_s"] = self._sync_rate_bytes_s
         return told, list(self._descriptors)
 
     def supervisor_changed(self, there: bool) -> None:
