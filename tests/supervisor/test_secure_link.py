@@ -42,12 +42,24 @@ def strangers(make_daemon: MakeDaemon) -> Iterator[Pair]:
 @pytest.fixture
 def secure(strangers: Pair) -> Pair:
     """Known to each other, in step."""
+    introduce(strangers, strangers.two.port)
+    return strangers
+
+
+def introduce(strangers: Pair, towards: int) -> None:
+    """Each knows the other, and the first calls the other at this port; until they are in step."""
     one, two = strangers.both
     first, second = keygen(one), keygen(two)
-    configure(one, two.port, [first], [second])
+    configure(one, towards, [first], [second])
     configure(two, one.port, [second], [first])
     strangers.bring_up()
-    return strangers
+
+
+def with_somebody_between(strangers: Pair) -> Middle:
+    """In step, over a relay that may hurt what it carries."""
+    middle = Middle(strangers.two.port)
+    introduce(strangers, middle.port)
+    return middle
 
 
 def test_a_pair_with_keys_replicates_and_says_that_its_link_is_secure(secure: Pair) -> None:
@@ -176,11 +188,7 @@ def shown(daemon: Daemon) -> str:
 def test_a_connection_is_closed_by_an_alert(strangers: Pair) -> None:
     """So that the other side can tell the end from a cut cable."""
     one, two = strangers.both
-    first, second = keygen(one), keygen(two)
-    middle = Middle(two.port)
-    configure(one, middle.port, [first], [second])
-    configure(two, one.port, [second], [first])
-    strangers.bring_up()
+    middle = with_somebody_between(strangers)
     last = bytearray()
 
     def note(data: bytes, towards_secondary: bool) -> bytes:
@@ -210,12 +218,8 @@ def swallow(data: bytes, towards: bool) -> bytes:
 def test_what_is_changed_on_its_way_is_not_believed_and_the_pair_is_whole_when_it_ends(
     strangers: Pair, hurt: Callable[[bytes, bool], bytes]
 ) -> None:
-    one, two = strangers.both
-    first, second = keygen(one), keygen(two)
-    middle = Middle(two.port)
-    configure(one, middle.port, [first], [second])
-    configure(two, one.port, [second], [first])
-    strangers.bring_up()
+    one, _two = strangers.both
+    middle = with_somebody_between(strangers)
     middle.hurt = hurt
     io(one, "write -P 1 0 4M", "flush")
     wait_for(lambda: "Disconnected from the peer" in one.log() or one.status()["status"] == "degraded", "the loss", 30)

@@ -74,6 +74,9 @@ from hast.format.constants import Checksum, Compression, Replication
 
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_DESCRIPTORS = 16
+LATER = frozenset({"disk_cache", "read_balancing", "sync_rate_bytes_s"})
+"""Settings that a release before does not know. It is told of them where they say something that it cannot do: it then
+refuses to take the worker over, and says which. What it would do anyway is not told."""
 
 
 def send(sock: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
@@ -93,11 +96,6 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     if not isinstance(message, dict):
         raise ValueError("message is not an object")
     return message, received
-
-
-LATER = frozenset({"disk_cache", "read_balancing", "sync_rate_bytes_s"})
-"""Settings that a release before does not know. It is told of them where they say something that it cannot do: it then
-refuses to take the worker over, and says which. What it would do anyway is not told."""
 
 
 def resource_to_json(resource: Resource) -> dict[str, Any]:

@@ -65,11 +65,6 @@ class CachedPages:
         young.add(last)
         return False
 
-    @property
-    def remembered(self) -> int:
-        """How many pages are not asked about."""
-        return len(self._young | self._old)
-
     def forget(self) -> None:
         """Pages left the cache on purpose: zeroing a range of a device drops them."""
         self._young, self._old = set(), set()
