@@ -487,11 +487,14 @@ class Writes:
             self.sync.retry_later()
 
     def _remote_flush_failed(self, error: int) -> None:
-        """The peer's kernel told it once (S2): what it covered is written to the peer again."""
+        """The peer's kernel told it once (S2): what it covered is written to the peer again. Where all that was owed
+        already, this node is ahead by no more than before, and nobody is asked."""
         core, amap = self._core, self._core.map
+        known = amap.owed_remote.count
         self._tell_once("peer-flush-failed", f"The peer failed a flush: {words(error)}.")
         core.peer_unflushed = True
         amap.owed_remote.unite_but(amap.armed, amap.owed_local)
         self.sync.all_owed_again()
-        self.standing.go_ahead()
+        if amap.owed_remote.count > known:
+            self.standing.go_ahead()
         self.sync.retry_later()
