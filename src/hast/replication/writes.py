@@ -25,11 +25,13 @@ from hast.replication.core import (
     MODES,
     SYNC,
     TRACKED,
+    VERIFY,
     Core,
 )
 from hast.replication.standing import NOT_ALONE, Record, Standing
 from hast.replication.sync import Sync
 from hast.replication.types import DELETE, FLUSH, Request, Store
+from hast.replication.verify import Verify
 
 MAX_ACTIVE = 2048
 MAX_ACTIVE_BYTES = 64 * 1024 * 1024
@@ -55,6 +57,7 @@ class Writes:
         self.arming = Arming(core, self.launch)
         self.barrier = Barrier(core, self)
         self.sync = Sync(core, self)
+        self.verify = Verify(core, self)
         self.last_client_s = 0.0
         self.active = 0
         self.active_bytes = 0
@@ -157,6 +160,8 @@ class Writes:
         for request in freed:
             if request.owner == SYNC:
                 self.sync.start_piece(request)
+            elif request.owner == VERIFY:
+                self.verify.start_piece(request)
             else:
                 self._begin(request)
 
@@ -366,6 +371,7 @@ class Writes:
     def flush_begins(self) -> None:
         """A flush of both copies begins now."""
         self.sync.flush_begins()
+        self.verify.flush_begins()
 
     def flushed(
         self, waiting: list[Request], cleanable: Bitmap | list[int], clock: int, local: int, remote: int | None
@@ -382,6 +388,7 @@ class Writes:
         if remote and remote != ENOTCONN:
             self._remote_flush_failed(remote)
         covered = self.sync.flush_ended(both)
+        self.verify.flush_ended(both)
         if both:
             self._core.map.disarm(cleanable, clock)
             if self._core.map.disarm(covered, clock):

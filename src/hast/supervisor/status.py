@@ -68,6 +68,8 @@ def build(
             "protocol": (known or {}).get("protocol"),
             "sync": (known or {}).get("sync"),
             "slow_disk": (known or {}).get("slow_disk"),
+            "verify": _under_way((known or {}).get("verify")),
+            "last_verify": state.verified.last,
             "sync_rate_bytes_s": _rate(state.settings.sync_rate_bytes_s),
             "statistics": _counters((known or {}).get("statistics"), STATISTICS),
             "latency": (known or {}).get("latency"),
@@ -154,6 +156,11 @@ def _links(found: Any) -> dict[str, int] | None:
 def _tls_in(link: Any) -> str | None:
     """Where the records of the link are made."""
     return str(link["tls"]) if isinstance(link, dict) and link.get("tls") else None
+
+
+def _under_way(verify: Any) -> dict[str, Any] | None:
+    """A verification that has no outcome yet."""
+    return verify if isinstance(verify, dict) and verify.get("outcome") is None else None
 
 
 def _missing(worker: dict[str, Any] | None) -> dict[str, int] | None:
