@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hast.cli.output import sized
+from hast.cli.output import sized, verify_in_words
 from hast.cli.session import Session, say_error
 
 EX_DIFFERENT = 1
@@ -84,7 +84,7 @@ def result(entry: Mapping[str, Any], began: int) -> tuple[str, int]:
     name, last = str(entry["name"]), entry.get("last_verify")
     if not isinstance(last, Mapping) or int(last["began"]) < began:
         return f"{name}: {NO_END_SEEN}", EX_TEMPFAIL
-    return f"{name}: {in_words(last)}", exit_code(last)
+    return f"{name}: {verify_in_words(last)}", exit_code(last)
 
 
 def exit_code(last: Mapping[str, Any]) -> int:
@@ -93,24 +93,3 @@ def exit_code(last: Mapping[str, Any]) -> int:
         return EX_TEMPFAIL
     differs = last["outcome"] not in ("equal", "repaired") or last["unreadable_bytes"]
     return EX_DIFFERENT if differs else 0
-
-
-def in_words(last: Mapping[str, Any]) -> str:
-    """What a verification found."""
-    seconds = max(0, int(last["ended"]) - int(last["began"]))
-    compared = f"{sized(last['checked_bytes'])} compared in {seconds} s"
-    if last["outcome"] == "interrupted":
-        compared = (
-            f"interrupted ({last['reason']}), {sized(last['checked_bytes'])} of {sized(last['total_bytes'])} compared"
-        )
-    told = [compared]
-    if last["differing_bytes"]:
-        places = ", ".join(f"{offset}+{length}" for offset, length in last["ranges"])
-        told.append(f"{sized(last['differing_bytes'])} different, at bytes {places}")
-    elif last["outcome"] != "interrupted":
-        told.append("both copies are equal")
-    if last["repaired_bytes"]:
-        told.append(f"{sized(last['repaired_bytes'])} of it written to the other node from this one")
-    if last["unreadable_bytes"]:
-        told.append(f"{sized(last['unreadable_bytes'])} could not be read")
-    return "; ".join(told)

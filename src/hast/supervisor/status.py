@@ -187,6 +187,9 @@ def _problems(
     if state.no_disk and not any(each["kind"] == "disk" for each in problems):
         problems.append({"kind": "disk", "text": state.no_disk})
     told = state.split_brain.known and _is_split_brain(state.last_error or "")
+    differ = state.verified.trouble if state.role is Role.PRIMARY else ""
+    if differ:
+        problems.append({"kind": "copies-differ", "text": differ})
     if state.last_error and not told and state.last_error != state.no_disk:
         problems.append({"kind": "last-error", "text": state.last_error})
     return problems

@@ -14,6 +14,7 @@ from typing import Any
 from hast.daemon import paths
 from hast.daemon.logs import in_words
 from hast.daemon.record_file import read_object
+from hast.format.geometry import human_size
 
 log = logging.getLogger("hast.supervisor")
 
@@ -30,6 +31,21 @@ class Verified:
         self._name = name
         found = read_object(_path(name))
         self.last = None if found is None else checked(found)
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the copies as far as the last one knows; empty where nothing is. An interrupted one that
+        found nothing says nothing."""
+        last = self.last
+        if last is None:
+            return ""
+        told = []
+        if last["differing_bytes"] > last["repaired_bytes"]:
+            first = f", first at byte {last['ranges'][0][0]}" if last["ranges"] else ""
+            told.append(f"{human_size(last['differing_bytes'] - last['repaired_bytes'])} differ{first}")
+        if last["unreadable_bytes"]:
+            told.append(f"{human_size(last['unreadable_bytes'])} cannot be read on one of them")
+        return f"The last verification of the two copies found: {'; '.join(told)}." if told else ""
 
     def heard(self, event: str, details: Any) -> None:
         """An event of the worker, whose lengths and types are not trusted."""
