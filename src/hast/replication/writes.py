@@ -378,7 +378,7 @@ class Writes:
     ) -> None:
         """A flush of both copies ended."""
         both = local == 0 and remote == 0
-        durable_here = local == 0 and not self._core.lacking
+        durable_here = local == 0 and not (self._core.lacking or self._core.meta.unflushed)
         durable_there = remote == 0 and self._core.peer_whole
         told_so = local != 0 or remote not in (0, None, ENOTCONN)
         if told_so and not (durable_here or durable_there):

@@ -82,9 +82,7 @@ METRICS = (
         "When the last verification that this node made ended, seconds since 1970; absent where there was none.",
     ),
     _gauge("hast_verify_last_duration_seconds", _RESOURCE, "How long it took."),
-    _gauge(
-        "hast_verify_last_checked_bytes", _RESOURCE, "How much it compared; less than the size if interrupted."
-    ),
+    _gauge("hast_verify_last_checked_bytes", _RESOURCE, "How much it compared; less than the size if interrupted."),
     _gauge("hast_verify_last_differing_bytes", _RESOURCE, "What differed, and was not repaired."),
     _gauge("hast_verify_last_unreadable_bytes", _RESOURCE, "What could not be read on one of both copies."),
     _counter(
