@@ -1,6 +1,6 @@
 """The page and what it listens to, as routes of hast-monitor(8). None of them orders anything itself.
 
-/            the page                /page.css, /page.js, /icon.svg
+/            the page                /page.css, /page.js, /order.js, /icon.svg
 /view        what it shows, as JSON, once
 /live        the same again and again, by server-sent events
 /login       where a token is wanted
@@ -27,6 +27,7 @@ FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/order.js": ("order.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 SEND_S = 10.0
