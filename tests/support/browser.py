@@ -177,9 +177,9 @@ class Page:
     def close(self) -> None:
         self._call("Page.close")
 
-    def picture(self, path: Path) -> None:
-        """All of the page as PNG."""
-        told = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+    def picture(self, path: Path, *, whole: bool = True) -> None:
+        """All of the page as PNG, or what is seen of it."""
+        told = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(told["data"]))
 
     def complaints(self) -> list[str]:

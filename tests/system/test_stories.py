@@ -31,6 +31,7 @@ ALONE_S = 45.0
 """Longer than `wait-for-peer`."""
 
 ROOT = Path(__file__).resolve().parents[2]
+ORDER = Path(__file__).with_name("order_by_page.py")
 Tell = Callable[..., AbstractContextManager[Pair]]
 
 
@@ -259,6 +260,30 @@ class TestOnPurpose:
                 pair.settle()
 
     @pytest.mark.timeout(3600)
+    def test_the_service_is_moved_by_an_order_from_the_page_and_not_before_root_allowed_it(self, tell: Tell) -> None:
+        with tell(PLANNED_S) as pair:
+            master, script = pair.master, ORDER.read_text()
+            master.tell("/root/order.py", script)
+            master.run("dpkg -s hast-monitor >/dev/null 2>&1 || apt-get -q install /dist/hast-monitor_*.deb", timeout_s=180)
+            page = "curl -sf http://127.0.0.1:9457/order"
+            until("hast-monitor", lambda: master.run(page, check=False).returncode == 0, 30)
+            assert '"there": false' in master.run(page).stdout
+            token = master.run("hast-order --make-token 2>/dev/null; systemctl enable -q --now hast-order.socket").stdout
+            assert '"there": true' in master.run(page).stdout
+            refused = master.run("python3 /root/order.py leave wrong", check=False)
+            assert "The token is wrong." in refused.stdout
+            assert "hast-monitor" not in master.run("ls -l /run/hast/order.sock /etc/hast-order.token").stdout
+            done = master.run(f"python3 /root/order.py leave {token.strip()}", check=False, timeout_s=200)
+            assert done.returncode == 0, done.stdout + master.log(pair.since_s)
+            assert "handed over" in done.stdout
+            pair.wait_serves(pair.other(master))
+            noted = master.run("journalctl -b -t hast-order HAST_ACTION=leave -o json").stdout
+            assert [f'"HAST_RESULT":"{result}"' in noted for result in ("refused", "begun", "done")] == [True] * 3
+            assert token.strip() not in master.run("journalctl -b").stdout
+            master.run("systemctl disable -q --now hast-order.socket; rm /etc/hast-order.token")
+            assert '"there": false' in master.run(page).stdout
+            master.run("apt-get -q purge hast-monitor", timeout_s=180)
+
     def test_poweroffs_in_a_row(self, tell: Tell) -> None:
         pauses = []
         for _ in range(int(os.environ.get("HAST_POWEROFFS", "2"))):

@@ -49,12 +49,12 @@ function openOrder(plan) {
   Object.assign(orders, { plan, isRunning: false, isOver: false });
   if (Date.now() - orders.tokenMs > KEEP_TOKEN_MS) forgetToken();
   $("order-title").textContent = plan.title;
-  $("order-plan").replaceChildren(
+  $("order-plan").replaceChildren(el("div", {},
     el("ul", { class: "checks" }, plan.checks.map((check) => el("li", {}, badge(check.ok ? "ok" : "warning", check.ok ? "yes" : "no"), " ", check.text))),
     el("p", { class: "label" }, `Carried out on ${plan.steps[0].node}, as root`),
     el("p", {}, el("code", { class: "carried" }, plan.order.command)),
     plan.steps.length > 1 ? [el("p", { class: "label" }, "Afterwards, by you"), el("ol", { class: "commands" }, plan.steps.slice(1).map((each) => el("li", {}, el("span", { class: "on" }, `on ${each.node}`), el("code", {}, each.command))))] : null,
-    el("p", { class: "told" }, plan.notice));
+    el("p", { class: "told" }, plan.notice)));
   $("order-fields").replaceChildren(...tokenField(), ...typedField(plan.order.type));
   $("order-fields").hidden = false;
   $("order-progress").hidden = true;
