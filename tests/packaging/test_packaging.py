@@ -123,8 +123,8 @@ def test_what_carries_out_for_others_is_not_confined_and_says_so() -> None:
 
 
 def test_orders_from_the_page_are_closed_until_root_opens_them() -> None:
-    socket_lines = (ROOT / "packaging" / "systemd" / "hast-order.socket").read_text().splitlines()
-    assert {"ConditionPathExists=/etc/hast-order.token", "SocketMode=0660", "SocketGroup=hast-order"} <= set(socket_lines)
+    opened = (ROOT / "packaging" / "systemd" / "hast-order.socket").read_text().splitlines()
+    assert {"ConditionPathExists=/etc/hast-order.token", "SocketMode=0660", "SocketGroup=hast-order"} <= set(opened)
     assert not [line for line in unit_lines("hast-order") if line.startswith("WantedBy=")]
     for unit in UNITS:
         assert unit.stem == "hast-order" or "hast-order.s" not in unit.read_text(), unit
@@ -136,7 +136,8 @@ def test_orders_from_the_page_are_closed_until_root_opens_them() -> None:
 def test_what_speaks_with_browsers_reaches_no_socket_where_something_can_be_ordered_without_the_token() -> None:
     """Root's own are mode 0600; of its groups one opens observe.sock, the other hast-order's."""
     lines = unit_lines("hast-monitor")
-    assert [line for line in lines if line.startswith("SupplementaryGroups=")] == ["SupplementaryGroups=hast hast-order"]
+    groups = [line for line in lines if line.startswith("SupplementaryGroups=")]
+    assert groups == ["SupplementaryGroups=hast hast-order"]
     assert {"DynamicUser=yes", "CapabilityBoundingSet=", "NoNewPrivileges=yes"} <= set(lines)
     members = (ROOT / "packaging" / "sysusers.d" / "hast.conf").read_text()
     assert "g hast-order -\n" in members

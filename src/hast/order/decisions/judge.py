@@ -43,7 +43,7 @@ def judge(request: Request, plans: Sequence[Mapping[str, Any]]) -> Order | Refus
         return Refused(CHANGED)
     if not plan["ready"]:
         lacking = [str(each["text"]) for each in plan["checks"] if not each["ok"]]
-        return Refused(f"It is not possible now: {'; '.join(lacking)}.")
+        return Refused(f"It is not possible now: {'; '.join(lacking).rstrip('.')}.")
     if request.typed != to_type(request.action, request.targets):
         return Refused(f"{to_type(request.action, request.targets)} has to be typed for this.")
     action = ACTIONS[request.action]
