@@ -147,7 +147,7 @@ class TestLife:
         assert "What has to be true has changed" in told, told + journal(system)
         rights = system.run("grep -E 'CapEff|NoNewPrivs' /proc/$(systemctl show --value -p MainPID hast-order)/status")
         assert rights.stdout.split() == ["CapEff:", "0" * 16, "NoNewPrivs:", "1"]
-        system.run("systemctl stop hast-order.socket hast-order; rm /etc/hast-order.token")
+        system.run("systemctl stop hast-order.socket hast-order")
         assert system.run(page).stdout == '{"there": false, "refused": ""}'
 
     def test_a_user_that_may_only_look_tells_of_the_fail_over(self, system: System) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from hast.daemon.accepting import connections
 from hast.daemon.conversation import ConversationError, receive_frame
+from hast.daemon.throttle import Throttle
 from hast.format import nv
 from hast.order import secret
 from hast.order.carrying import NOT_STARTED, Running
@@ -37,6 +38,7 @@ SEND_S = 5.0
 PLAN_S = 60.0
 WRONG_TOKEN_S = 1.0
 MAX_CLIENTS = 8
+STRANGERS_S = 10.0
 POLL_S = 1.0
 
 log = logging.getLogger("hast.order")
@@ -57,12 +59,17 @@ class _Refusal(Exception):
     """`str()` is for who ordered."""
 
 
+class _Stranger(_Refusal):
+    """The token was not shown."""
+
+
 class OrderServer:
     """`serve` until `stop`, or until nobody wanted anything for `idle_s`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._wrong = WrongTokens()
+        self._strangers = Throttle(STRANGERS_S, time.monotonic)
         self._under_way = ""
         self._conversations: set[asyncio.Task[None]] = set()
         self._last_s = time.monotonic()
@@ -108,18 +115,27 @@ class OrderServer:
             return
         answer = _Answer(writer)
         try:
-            request = read(found)
+            request = _read(found)
             entry = Entry("refused", "", request.action, request.targets, "", request.origin, uid, pid, request.seen)
             await self._carry_out(request, entry, answer)
-        except (_Refusal, NotUnderstood, secret.SecretError) as error:
+        except _Stranger as error:
+            self._note_stranger(entry, str(error))
+            await answer.end("refused", str(error))
+        except _Refusal as error:
             self._settings.diary.note(entry.now("refused", str(error)))
             await answer.end("refused", str(error))
         except Exception:
             log.exception("An order failed")
+            self._settings.diary.note(entry.now("failed", "an error in hast-order: see its log"))
             await answer.end("failed", "an error in hast-order: see its log")
         finally:
             self._last_s = time.monotonic()
             writer.close()
+
+    def _note_stranger(self, entry: Entry, text: str) -> None:
+        """What anybody can make happen must not fill the journal."""
+        if times := self._strangers.count(text.partition(":")[0]):
+            self._settings.diary.note(entry.now("refused", text if times == 1 else f"{text} ({times} times)"))
 
     async def _carry_out(self, request: Request, entry: Entry, answer: _Answer) -> None:
         await self._look_at_token(request.token)
@@ -135,15 +151,18 @@ class OrderServer:
             self._under_way = ""
 
     async def _look_at_token(self, token: str) -> None:
-        """Raises _Refusal, SecretError."""
+        """Raises _Stranger."""
         shut_s = self._wrong.shut_for_s(time.monotonic())
         if shut_s:
-            raise _Refusal(f"Too many wrong tokens: none is looked at for {shut_s:.0f} s.")
-        is_right = secret.is_right(self._settings.token_file, token)
+            raise _Stranger(f"Too many wrong tokens: none is looked at for {shut_s:.0f} s.")
+        try:
+            is_right = secret.is_right(self._settings.token_file, token)
+        except secret.SecretError as error:
+            raise _Stranger(str(error)) from None
         self._wrong.note(time.monotonic(), is_right=is_right)
         if not is_right:
             await asyncio.sleep(self._settings.wrong_token_s)
-            raise _Refusal("The token is wrong.")
+            raise _Stranger("The token is wrong.")
 
     async def _judged(self, request: Request) -> Order:
         picture = await self._settings.source.picture()
@@ -203,6 +222,14 @@ class _Answer:
                 await self._writer.drain()
         except (OSError, TimeoutError):
             self._is_gone = True
+
+
+def _read(found: Any) -> Request:
+    """Raises _Stranger."""
+    try:
+        return read(found)
+    except NotUnderstood as error:
+        raise _Stranger(str(error)) from None
 
 
 async def _receive(sock: socket.socket) -> Any:

@@ -182,7 +182,7 @@ def _resolve(picture: Picture) -> Iterator[dict[str, Any]]:
         done |= {each.name for each in pairs}
         for keeps, loses in ((picture.here, pair.other), (pair.other, picture.here)):
             yield _keep(picture, pairs, keeps, loses)
-        yield from _let_go(picture, pairs, pair.other)
+        yield from _let_go(picture, pairs)
 
 
 def _keep(picture: Picture, pairs: list[Pair], keeps: Node, loses: Node) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def _changed(pairs: list[Pair], node: Node) -> str:
     return f" (at most {size(sum(known))})" if known and len(known) == len(pairs) else ""
 
 
-def _let_go(picture: Picture, pairs: list[Pair], other: Node) -> Iterator[dict[str, Any]]:
+def _let_go(picture: Picture, pairs: list[Pair]) -> Iterator[dict[str, Any]]:
     serving = [pair.name for pair in pairs if _status_on(pair, picture.here).get("role") == "primary"]
     if serving:
         here = picture.here.name
@@ -219,7 +219,7 @@ def _let_go(picture: Picture, pairs: list[Pair], other: Node) -> Iterator[dict[s
             f"{', '.join(serving)}: stop serving on {here}",
             [(True, f"{here} is primary")],
             [(here, _command(LET_GO, *serving))],
-            f"Clients lose the device; then the data of {other.name} can be kept. Nothing is given up by this alone.",
+            "Clients lose the device; then the other node's data can be kept. Nothing is given up by this alone.",
             _order(picture, picture.here, LET_GO, *serving),
         )
 
