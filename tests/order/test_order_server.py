@@ -49,7 +49,7 @@ class Bench:
 
     def command(self, words: Sequence[str]) -> list[str]:
         self.ran.append(list(words))
-        return ["/bin/sh", "-c", self.plan_script if words[-1] == "--plan" else self.script]
+        return [*DIES_WITH_THE_TESTS, "/bin/sh", "-c", self.plan_script if words[-1] == "--plan" else self.script]
 
     def report(self) -> dict[str, Any]:
         now_s = time.time()
@@ -222,14 +222,14 @@ def test_a_command_that_failed_is_told_as_failed(tmp_path: Path) -> None:
 
 def test_one_order_at_a_time_and_it_goes_on_when_who_gave_it_is_gone(tmp_path: Path) -> None:
     async def act(bench: Bench) -> None:
-        bench.script = f"cat {bench.directory}/gate; echo through > {bench.directory}/trace"
+        bench.script = f"read line <{bench.directory}/gate; echo through > {bench.directory}/trace"
         os.mkfifo(bench.directory / "gate")
         lines = asking.stream(str(bench.directory / "order"), bench.order(), 2.0)
         while json.loads(await anext(lines)).get("of") != "command":
             pass
         await bench.refused(bench.order(), "Another order is under way: leave.")
         await lines.aclose()
-        (bench.directory / "gate").write_text("now\n" * 4)
+        (bench.directory / "gate").write_text("now\n")
         while "done" not in [each["HAST_RESULT"] for each in bench.noted()]:
             await asyncio.sleep(0.01)
         assert (bench.directory / "trace").read_text() == "through\n"
@@ -251,7 +251,7 @@ def test_a_command_that_does_not_end_in_time_is_said_to_go_on_and_keeps_others_a
 
     async def act(bench: Bench) -> None:
         os.mkfifo(bench.directory / "gate")
-        bench.script = f"cat {bench.directory}/gate"
+        bench.script = f"read line <{bench.directory}/gate"
         told = await bench.ask(bench.order())
         assert (told[-1]["result"], "it goes on" in told[-1]["text"]) == ("unfinished", True)
         await bench.refused(bench.order(), "Another order is under way")

@@ -298,6 +298,11 @@ class TestOnPurpose:
             noted = master.run("journalctl -b -t hast-order HAST_ACTION=leave -o json").stdout
             assert [f'"HAST_RESULT":"{result}"' in noted for result in ("refused", "begun", "done")] == [True] * 3
             assert token.strip() not in master.run("journalctl -b").stdout
+            pair.wait_written()
+            back = f"python3 /root/order.py take-over {token.strip()}"
+            until("it to be taken back", lambda: master.run(back, check=False, timeout_s=60).returncode == 0, 60, 1.0)
+            pair.wait_serves(master)
+            master.run("carpctl state 1@eth0 auto")
             master.run("systemctl disable -q --now hast-order.socket; rm /etc/hast-order.token")
             assert '"there": false' in master.run(page).stdout
             master.run("apt-get -q purge hast-monitor", timeout_s=180)

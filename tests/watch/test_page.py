@@ -152,7 +152,7 @@ class Orders:
 def carry_out(page: Page, title: str) -> None:
     """Open the plan, and its dialog, by keyboard."""
     plan = f"[...document.querySelectorAll('.plan')].find((each) => each.dataset.key.endsWith({title!r}))"
-    page.wait(f"{plan}.querySelector('button.go:enabled, summary')", title)
+    page.wait(f"!document.getElementById('order').open && {plan}.querySelector('button.go:enabled')", title)
     page.run(f"{plan}.open = true; {plan}.querySelector('button.go').focus()")
     page.press("Enter")
     page.wait("document.getElementById('order').open", "the dialog")
@@ -173,12 +173,22 @@ def test_a_plan_is_carried_out_from_the_page_with_the_token_and_not_without(
     carry_out(page, "out of service")
     assert "hastctl detach disk1" in page.text("#order")
     assert page.run("document.activeElement.id") == "order-token"
+    page.resize(320, 640)
+    box = page.run("document.getElementById('order').getBoundingClientRect().toJSON()")
+    assert (box["left"] >= 0, box["right"] <= 320, box["bottom"] <= 640) == (True, True, True), box
+    page.resize(1280, 900)
     page.type("wrong")
     page.press("Enter")
     page.wait_text("The token is wrong.", "#order-state")
     page.press("Escape")
     page.wait("!document.getElementById('order').open", "the dialog to close")
     assert pair.one.status()["problems"] == []
+
+    carry_out(page, "out of service")
+    page.run("orders.plan = { ...orders.plan, fingerprint: 'of another one' }; drawPlans(state.view)")
+    assert "has changed since" in page.text("#order-state")
+    assert page.run("document.getElementById('order-go').disabled")
+    page.press("Escape")
 
     carry_out(page, "out of service")
     page.type(orders.token)
