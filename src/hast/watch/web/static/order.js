@@ -138,5 +138,9 @@ async function* linesOf(body) {
 
 document.getElementById("order-form").addEventListener("submit", (event) => { event.preventDefault(); if (orders.plan && !orders.isRunning && !orders.isOver) carryOut(); });
 document.getElementById("order-close").addEventListener("click", () => $("order").close());
-document.getElementById("order").addEventListener("close", () => { if (!orders.isRunning) orders.plan = null; $("order-fields").replaceChildren(); });
+document.getElementById("order").addEventListener("close", () => {
+  if ($("order").open) return; // the event comes late, and it is open again
+  if (!orders.isRunning) orders.plan = null;
+  $("order-fields").replaceChildren();
+});
 setInterval(() => { if (orders.token && !orders.isRunning && Date.now() - orders.tokenMs > KEEP_TOKEN_MS) forgetToken(); }, 5000);
