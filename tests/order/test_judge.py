@@ -43,6 +43,10 @@ def nobody_serves(reply: dict[str, Any]) -> None:
     reply["node"]["resources"][0]["role"] = "secondary"
 
 
+def differs(reply: dict[str, Any]) -> None:
+    reply["node"]["resources"][0]["last_verify"] = {"outcome": "different", "differing_bytes": 4096}
+
+
 def wanted(picture: Picture, action: str) -> dict[str, Any]:
     return next(each for each in plans_of(picture) if each["order"] and each["order"]["action"] == action)
 
@@ -61,6 +65,8 @@ PICTURES: dict[str, Picture] = {
     "discard": seen_from_the_other_side("split-brain"),
     "attach": seen("disk-failed"),
     "detach": seen("healthy"),
+    "compare": seen("healthy"),
+    "repair": without_carp(differs),
 }
 
 
@@ -83,6 +89,8 @@ def test_the_list_of_what_can_be_ordered_is_short_and_closed() -> None:
         "hastctl resolve --discard-local {}",
         "hastctl attach {}",
         "hastctl detach {}",
+        "hastctl verify --no-wait {}",
+        "hastctl verify --repair --no-wait {}",
     }
     picture = seen("healthy")
     refused = judge(ordering(wanted(picture, "leave"), action="create"), plans_of(picture))
@@ -102,7 +110,7 @@ def test_a_plan_for_such_a_name_is_shown_and_cannot_be_ordered() -> None:
             node["resources"][0]["name"] = "all"
         reply["peers"][0]["resources"] = ["all"]
 
-    assert [plan["order"] for plan in plans_of(without_carp(called_all))] == [None, None]
+    assert [plan["order"] for plan in plans_of(without_carp(called_all))] == [None, None, None]
 
 
 def test_a_plan_that_changed_since_it_was_seen_is_refused() -> None:
@@ -119,12 +127,12 @@ def test_a_plan_of_which_something_is_not_true_is_refused_though_it_is_the_one_t
     assert "hastb has no whole copy of disk2, disk3" in refused.text
 
 
-@pytest.mark.parametrize("action", ["let-go", "discard"])
+@pytest.mark.parametrize("action", ["let-go", "discard", "repair"])
 def test_what_takes_something_from_clients_or_for_good_needs_the_name_typed(action: str) -> None:
     plan = wanted(PICTURES[action], action)
     refused = judge(ordering(plan, typed=""), plans_of(PICTURES[action]))
     assert refused == Refused("disk1 has to be typed for this.")
-    assert {name for name, each in ACTIONS.items() if each.is_grave} == {"let-go", "discard"}
+    assert {name for name, each in ACTIONS.items() if each.is_grave} == {"let-go", "discard", "repair"}
 
 
 def test_more_changes_on_the_side_that_loses_are_another_plan() -> None:

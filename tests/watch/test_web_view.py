@@ -85,20 +85,22 @@ def test_split_brain_shows_what_each_node_changed_alone_and_a_plan_for_either_ch
 
 
 def test_a_move_is_possible_only_while_the_other_copy_is_whole() -> None:
-    plan, *disks = seen("healthy")["plans"]
+    plan, compare, *disks = seen("healthy")["plans"]
+    assert compare["steps"] == [{"node": "hasta", "command": "hastctl verify --no-wait disk1 disk2 disk3"}]
     assert [each["title"] for each in disks] == [
         f"{name}: take the disk of hasta out of service" for name in ("disk1", "disk2", "disk3")
     ]
     assert (plan["title"], plan["ready"]) == ("Move the service from hasta to hastb", True)
     assert plan["steps"][0] == {"node": "hasta", "command": "failover leave"}
     titles = [plan["title"] for plan in seen("resync")["plans"] if plan["ready"]]
-    assert titles == ["disk1: take the disk of hasta out of service"], "the others are not equal yet"
+    assert titles == ["Compare both copies of disk1", "disk1: take the disk of hasta out of service"]
     assert not any(plan["ready"] for plan in seen("degraded")["plans"])
     titles = [plan["title"] for plan in seen("disk-failed")["plans"] if plan["ready"]]
     assert titles == [
         "disk2: take the disk of hasta into service again",
         "disk2: replace the disk of hasta",
         "Move the service from hasta to hastb",
+        "Compare both copies of disk1, disk3",
         "disk1: take the disk of hasta out of service",
         "disk3: take the disk of hasta out of service",
     ]

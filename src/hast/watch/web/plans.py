@@ -16,17 +16,19 @@ from typing import Any
 from hast.watch.picture import Node, Pair, Picture
 from hast.watch.web.decisions.actions import (
     ATTACH,
+    COMPARE,
     DETACH,
     DISCARD,
     LEAVE,
     LET_GO,
+    REPAIR,
     SERVE,
     TAKE_OVER,
     can_be_ordered,
     to_type,
     words_of,
 )
-from hast.watch.web.values import text
+from hast.watch.web.values import mapping, text
 from hast.watch.words import size
 
 MAX_PLANS = 16
@@ -34,8 +36,8 @@ MAX_PLANS = 16
 
 def plans_of(picture: Picture) -> list[dict[str, Any]]:
     """Those for trouble first."""
-    found = [*_resolve(picture), *_attach(picture), *_replace(picture), *_serve(picture), *_move(picture)]
-    return [*found, *_detach(picture)][:MAX_PLANS]
+    found = [*_resolve(picture), *_attach(picture), *_replace(picture), *_repair(picture), *_serve(picture)]
+    return [*found, *_move(picture), *_compare(picture), *_detach(picture)][:MAX_PLANS]
 
 
 def fingerprint(plan: Mapping[str, Any]) -> str:
@@ -236,6 +238,42 @@ def _attach(picture: Picture) -> Iterator[dict[str, Any]]:
                 "Clients notice nothing; the disk takes what it lacks from the other node's copy.",
                 _order(picture, picture.here, ATTACH, pair.name),
             )
+
+
+def _compare(picture: Picture) -> Iterator[dict[str, Any]]:
+    """What is served here, in one plan."""
+    pairs = [pair for pair in picture.pairs if _served_whole(pair)]
+    names = [pair.name for pair in pairs]
+    if names:
+        yield _plan(
+            f"Compare both copies of {', '.join(names)}",
+            [(True, f"both copies of {', '.join(names)} are connected")],
+            [(picture.here.name, _command(COMPARE, *names))],
+            "It reads both copies, block for block, behind what clients do; it changes nothing.",
+            _order(picture, picture.here, COMPARE, *names),
+        )
+
+
+def _repair(picture: Picture) -> Iterator[dict[str, Any]]:
+    """Where a comparison that was made here has found a difference."""
+    for pair in picture.pairs:
+        last = mapping(pair.here.get("last_verify")) if pair.here is not None else {}
+        if last.get("outcome") != "different" or not _served_whole(pair) or pair.other is None:
+            continue
+        here, there = picture.here.name, pair.other.name
+        yield _plan(
+            f"{pair.name}: give {there} the data of {here} where they differ",
+            [(True, f"{size(last.get('differing_bytes'))} were found to differ"), _answers(pair.other)],
+            [(here, _command(REPAIR, pair.name))],
+            f"Only where {here} has the good data: what {there} has there is given up for good.",
+            _order(picture, picture.here, REPAIR, pair.name),
+        )
+
+
+def _served_whole(pair: Pair) -> bool:
+    """By this node, with another copy, and not compared already."""
+    mine = pair.here or {}
+    return mine.get("role") == "primary" and pair.status == "complete" and bool(pair.other) and not mine.get("verify")
 
 
 def _detach(picture: Picture) -> Iterator[dict[str, Any]]:

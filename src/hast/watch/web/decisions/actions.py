@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 LEAVE, TAKE_OVER, LET_GO, SERVE = "leave", "take-over", "let-go", "serve"
 DISCARD, ATTACH, DETACH = "discard", "attach", "detach"
+COMPARE, REPAIR = "compare", "repair"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ _LEFT = {
     2: "stopped without a successor",
     75: "gave way to a later request",
 }
+_BEGUN = {0: "begun; the timeline tells what is found"}
 ACTIONS = {
     LEAVE: Action(("failover", "leave"), 180.0, outcomes=_LEFT),
     TAKE_OVER: Action(("carpctl", "state", "{}", "master"), 30.0),
@@ -39,6 +41,8 @@ ACTIONS = {
     DISCARD: Action(("hastctl", "resolve", "--discard-local", "{}"), 360.0, is_grave=True),
     ATTACH: Action(("hastctl", "attach", "{}"), 180.0),
     DETACH: Action(("hastctl", "detach", "{}"), 180.0),
+    COMPARE: Action(("hastctl", "verify", "--no-wait", "{}"), 60.0, outcomes=_BEGUN),
+    REPAIR: Action(("hastctl", "verify", "--repair", "--no-wait", "{}"), 60.0, is_grave=True, outcomes=_BEGUN),
 }
 
 
