@@ -209,7 +209,7 @@ def test_a_plan_is_carried_out_from_the_page_with_the_token_and_not_without(
     assert page.run("JSON.stringify([document.cookie, localStorage.length, sessionStorage.length])") == '["",0,0]'
     assert orders.token not in " ".join(page.asked()) + orders.log_path.read_text() + monitor.log_path.read_text()
     assert page.complaints() == []
-    page.run("location.reload()")
+    page.open(f"http://127.0.0.1:{monitor.port}/")
     page.wait(f"{STATUS} === 'complete' && orders.token === ''", "a page that has forgotten the token")
     orders.stop()
     monitor.stop()
