@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -21,7 +22,8 @@ from daemon import DIES_WITH_THE_TESTS, wait_for
 from hast.daemon import activation, asking
 from hast.daemon.conversation import receive_frame, send_frame
 from hast.daemon.sockets import bind_unix
-from hast.format import control
+from hast.format import control, frame
+from hast.format.constants import PROTOCOL_VERSION
 from hast.order import secret
 from hast.order import server as server_module
 from hast.order.diary import MESSAGE_ID, Diary
@@ -30,6 +32,7 @@ from hast.watch.picture import read
 from hast.watch.source import Source
 from hast.watch.web.plans import plans_of
 
+JSON = ("{", "[" * 60_000, "1e999", "null", '{"command": "order", "targets": [[]]}', '"\\ud800"')
 Act = Callable[["Bench"], Awaitable[None]]
 
 
@@ -272,6 +275,22 @@ def test_a_flood_of_words_is_cut_and_the_command_is_not_held_up_by_it(tmp_path: 
         assert len(told) < 210
         assert max(len(each.get("line", "")) for each in told) <= 400
         assert all(each.get("line", "").isprintable() for each in told)
+
+    run(tmp_path, act)
+
+
+def test_bytes_that_are_no_request_end_their_connection_and_nothing_else(tmp_path: Path) -> None:
+    async def act(bench: Bench) -> None:
+        framed = [b"".join(map(bytes, frame.encode(PROTOCOL_VERSION, control.json_request(text)))) for text in JSON]
+        for raw in (b"", b"\xff" * 64, b"\2\xff\xff\xff\xff", *framed):
+            reader, writer = await asyncio.open_unix_connection(str(bench.directory / "order"))
+            writer.write(raw)
+            writer.write_eof()
+            with contextlib.suppress(ConnectionError):
+                assert b"done" not in await reader.read()
+            writer.close()
+        assert bench.ran == []
+        assert (await bench.ask(bench.order()))[-1]["result"] == "done"
 
     run(tmp_path, act)
 

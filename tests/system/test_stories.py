@@ -303,6 +303,11 @@ class TestOnPurpose:
             until("it to be taken back", lambda: master.run(back, check=False, timeout_s=60).returncode == 0, 60, 1.0)
             pair.wait_serves(master)
             master.run("carpctl state 1@eth0 auto")
+            compare = f"python3 /root/order.py compare {token.strip()}"
+            until("a comparison to begin", lambda: master.run(compare, check=False).returncode == 0, 60, 1.0)
+            told = master.run("journalctl -b -t hast-order -t systemd -u hast-order -o cat").stdout
+            assert "Operation not permitted" not in told
+            assert "Permission denied" not in told
             master.run("systemctl disable -q --now hast-order.socket; rm /etc/hast-order.token")
             assert '"there": false' in master.run(page).stdout
             master.run("apt-get -q purge hast-monitor", timeout_s=180)
