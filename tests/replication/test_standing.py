@@ -583,6 +583,33 @@ def test_s11_arbiter_is_asked_once() -> None:
     assert rig.saved.localcnt == 1
 
 
+def test_s11_leave_that_comes_when_the_copies_are_equal_again_is_given_back() -> None:
+    """Seed 2300013209: the record stayed, and the peer could not take over from a node that died later."""
+    rig = Rig(metadata(localcnt=1), image(1), settings=ARBITER)
+    rig.attach()
+    rig.write(EXTENT)
+    rig.engine.standing.go_ahead()
+    rig.take()
+    assert rig.asked == [OUTDATE_PEER]
+    rig.work()
+    assert rig.event_names()[-1] == "syncdone"
+    rig.call(rig.engine.answered, OUTDATE_PEER, True)
+    assert rig.event_names()[-1] == "in-sync"
+
+
+def test_s11_leave_that_is_used_is_not_given_back() -> None:
+    rig = Rig(settings=ARBITER)
+    rig.connect()
+    rig.events.clear()
+    rig.write(0)
+    rig.store_all()
+    rig.finish_local()
+    rig.lose()
+    rig.call(rig.engine.answered, OUTDATE_PEER, True)
+    rig.work()
+    assert "in-sync" not in rig.event_names()
+
+
 def refused() -> tuple[Rig, Request]:
     """The link is lost with a write in flight, and the arbiter says no."""
     rig = Rig(settings=ARBITER)

@@ -36,7 +36,7 @@ from hast.replication.plain import PlainPath
 from hast.replication.promotion import as_led
 from hast.replication.reads import Reads
 from hast.replication.splitbrain import Changes, report, summary
-from hast.replication.standing import NOT_ALONE, OUTDATE_PEER
+from hast.replication.standing import NOT_ALONE, OUTDATE_PEER, Record
 from hast.replication.types import READ, Effects, Lead, Metadata, Peer, Request, Store, WireReply
 from hast.replication.watch import TICK_S, PeerWatch
 from hast.replication.writes import MAX_ACTIVE, Writes
@@ -405,7 +405,10 @@ class Primary:
         if question == OUTDATE_PEER:
             if not agreed:
                 self.freeze(NOT_ALONE, now)
+            needless = agreed and self.standing.ahead is Record.ABSENT
             self.standing.answered(agreed)
+            if needless:
+                self._tell_in_step()
             if self.writes.draining:
                 self.standing.abandon()
         self._settle()
@@ -414,6 +417,7 @@ class Primary:
         """Whoever passed questions on to the arbiter is gone, and there is another."""
         self.core.now = now
         self.standing.ask_anew()
+        self._tell_in_step()
         self._settle()
 
     def freeze(self, reason: str, now: float) -> None:
@@ -551,6 +555,13 @@ class Primary:
         self.writes.arming.store()
         if self.writes.draining and not self._drained:
             self._drain_step()
+
+    def _tell_in_step(self) -> None:
+        """Where it is so: to an arbiter that gave leave to go alone only now, or whom nobody could tell before (S11)."""
+        core = self.core
+        owed = core.map.owed_local or core.map.owed_remote or core.peer_marked
+        if core.connected and not owed and not self.sync.active and self.standing.ahead is Record.ABSENT:
+            core.event("in-sync", "Nodes are in sync: nobody has to go alone.", "debug")
 
     def _clean_when_idle(self) -> None:
         """Quiet for a while: leave an all-clear map, so that a crash costs no resynchronisation."""

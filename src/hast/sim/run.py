@@ -19,6 +19,8 @@ from hast.sim.small import DATASIZE_BYTES, fresh_metadata, small_constants
 from hast.sim.truth import Truth
 from hast.sim.world import World
 
+FORGOTTEN_S = 4.0
+"""A record of the arbiter is removed by then."""
 SETTLE_S = 90.0
 MOST_PAUSES = 2
 """So often may a pass leave something to the next one, where no operation failed and clients rest."""
@@ -169,7 +171,17 @@ class Run:
             self.world.run_for(0.2)
         self.compare()
         self.truth.together()
+        self._forgotten()
         return True
+
+    def _forgotten(self) -> None:
+        """S11: where both copies are equal the arbiter has nobody on record who has to serve alone."""
+        witness = self.cluster.witness
+        if not self.schedule.arbiter or not all(witness.reach.values()):
+            return
+        self.world.run_till(lambda: not witness.sole, FORGOTTEN_S)
+        if witness.sole and self.in_step():
+            self.truth.wrong(f"S11: the copies are equal, and the arbiter lets {witness.sole} alone serve")
 
     def _pauses(self) -> bool:
         """Something is owed, nothing ever stood in the way, and it is not copied."""
