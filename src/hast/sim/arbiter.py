@@ -140,9 +140,9 @@ class Dealings:
         answer = self._recorded(self._tenure.renewal(self._world.now))
         if isinstance(answer, Lease):
             self._tenure.recorded(sole=True)
-            self._clear_wanted = False
         if question == self._question:
             if isinstance(answer, Lease):
+                self._clear_wanted = False
                 self._question += 1
                 self._patron.answered(True)
                 self._lift()
@@ -177,7 +177,9 @@ class Dealings:
 
         def prolong() -> None:
             renewal = self._tenure.renewal(asked_s)
-            if self._tenure.sole:
+            if self._clear_wanted:
+                self._clear()
+            elif self._tenure.sole:
                 self._recorded(renewal)
             else:
                 self._heard(self._renewed(renewal), self._world.now)
