@@ -18,13 +18,14 @@ from middle import Middle
 from secure_pair import configure, keygen
 
 from daemon import Daemon, wait_for
-from hast.daemon.kernel_tls import missing
+from hast.daemon.kernel_tls import OFF_VARIABLE, missing
 from hast.daemon.node_key import read_fingerprint
 from hast.format import frame, handshake
 from hast.format.constants import OUR_FEATURES, PROTOCOL_VERSION
 
 pytestmark = needs_qemu_io
 
+CHANGED_KEYS = "keys of a connection to the peer are used up"
 ALERT_BYTES = 24
 """A record of an alert: header, two bytes, their type, a tag."""
 
@@ -180,6 +181,30 @@ def test_a_key_is_changed_without_stopping_the_pair(secure: Pair) -> None:
     assert shown(one) == new
 
 
+def test_the_keys_of_a_link_change_while_it_serves_and_nobody_notices(strangers: Pair) -> None:
+    """In both directions: what is written is sent, then a fresh copy is read back from the other node."""
+    one, two = strangers.both
+    for daemon in strangers.both:
+        daemon.environment_more |= {"HAST_TLS_RECORDS": "40", OFF_VARIABLE: "off"}
+    introduce(strangers, two.port)
+    io(one, *(f"write -P {mib + 1} {mib}M 1M" for mib in range(12)), "flush", "read -P 12 11M 1M")
+    strangers.wait_complete()
+    sent = one.log().count(CHANGED_KEYS)
+    assert sent >= 10
+    one.die()
+    assert two.role("primary")["error"] is None
+    io(two, "write -P 9 0 4M", "flush")
+    two.role("secondary")
+    one.start()
+    assert one.role("primary")["error"] is None
+    strangers.wait_complete()
+    assert one.log().count(CHANGED_KEYS) >= sent + 5, "of what was read from the peer"
+    assert one.log().count("Disconnected") == 0
+    first, second = strangers.images()
+    assert first == second
+    assert first[0] == 9
+
+
 def shown(daemon: Daemon) -> str:
     """The fingerprint of this daemon's node."""
     return read_fingerprint(daemon.directory / "state" / "node.crt")
@@ -218,7 +243,9 @@ def swallow(data: bytes, towards: bool) -> bytes:
 def test_what_is_changed_on_its_way_is_not_believed_and_the_pair_is_whole_when_it_ends(
     strangers: Pair, hurt: Callable[[bytes, bool], bytes]
 ) -> None:
-    one, _two = strangers.both
+    one, two = strangers.both
+    for daemon in (one, two):
+        daemon.environment_more["HAST_TLS_RECORDS"] = "20"
     middle = with_somebody_between(strangers)
     middle.hurt = hurt
     io(one, "write -P 1 0 4M", "flush")
