@@ -239,7 +239,17 @@ def swallow(data: bytes, towards: bool) -> bytes:
     return data[: len(data) // 2] if towards and len(data) > 4000 else data
 
 
-@pytest.mark.parametrize("hurt", [alter, repeat, swallow])
+def reorder(data: bytes, towards: bool) -> bytes:
+    return data[len(data) // 2 :] + data[: len(data) // 2] if len(data) > 4000 else data
+
+
+def cut_short(data: bytes, towards: bool) -> bytes:
+    return data[:-1] if len(data) > 4000 else data
+
+
+@pytest.mark.parametrize(
+    "hurt", [alter, repeat, swallow, *(pytest.param(each, marks=pytest.mark.slow) for each in (reorder, cut_short))]
+)
 def test_what_is_changed_on_its_way_is_not_believed_and_the_pair_is_whole_when_it_ends(
     strangers: Pair, hurt: Callable[[bytes, bool], bytes]
 ) -> None:
@@ -255,4 +265,32 @@ def test_what_is_changed_on_its_way_is_not_believed_and_the_pair_is_whole_when_i
     first_image, second_image = strangers.images()
     assert first_image == second_image
     assert b"disk1" not in middle.passed, "nothing of it can be read"
+    middle.close()
+
+
+TLS_1_3, TLS_1_2 = b"\x00\x2b\x00\x03\x02\x03\x04", b"\x00\x2b\x00\x03\x02\x03\x03"
+"""What a side that opens a session says of the versions it speaks: only the one."""
+
+
+@pytest.mark.slow
+def test_who_asks_for_less_on_its_behalf_keeps_the_link_down_and_gets_nothing(strangers: Pair) -> None:
+    """There is no version before TLS 1.3 to fall back on, nor plain text."""
+    one, _two = strangers.both
+    middle = with_somebody_between(strangers)
+    asked = []
+
+    def downgrade(data: bytes, towards_secondary: bool) -> bytes:
+        asked.extend([towards_secondary] * data.count(TLS_1_3))
+        return data.replace(TLS_1_3, TLS_1_2)
+
+    middle.hurt = downgrade
+    middle.is_pulled = True
+    wait_for(lambda: one.status()["status"] == "degraded", "the loss", 30)
+    middle.passed.clear()
+    middle.is_pulled = False
+    wait_for(lambda: len(asked) >= 3, "attempts", 30)
+    assert one.status()["status"] == "degraded"
+    middle.hurt = lambda data, _towards: data
+    strangers.wait_complete()
+    assert b"disk1" not in middle.passed
     middle.close()
