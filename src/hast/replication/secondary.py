@@ -365,16 +365,19 @@ class Secondary:
             self._flushed_since_sync = True
             self._latency.add(latency.FLUSH, latency.LOCAL, took_s)
         failed = bool(error) and error != errno.EOPNOTSUPP
-        if failed and not self.meta.unflushed:
-            self._told_failed = True
-            self._marks[self._note_unflushed()] = (request.seq, error)
-            return
-        if not (failed or self._features or self._told_failed) and self.meta.unflushed:
-            # It may have been said to nobody, or to a worker that is gone, and without a boot id to hold back only the
-            # answer to the next flush can tell it (S4).
+        if not failed and self._has_to_tell():
             failed, error = True, errno.EIO
         self._told_failed = self._told_failed or failed
-        self.effects.replies.append((request.seq, error, False, None))
+        if failed and not self.meta.unflushed:
+            self._marks[self._note_unflushed()] = (request.seq, error)
+        else:
+            self.effects.replies.append((request.seq, error, False, None))
+
+    def _has_to_tell(self) -> bool:
+        """A flush failed before this connection, and that may have been said to nobody, or to a worker that is gone.
+        The primary may lack what this copy holds, and without a boot id to hold back only the answer to its first flush
+        can tell it (S4)."""
+        return self.meta.unflushed and not (self._features or self._told_failed)
 
     def _take_time(self, batch: list[Request]) -> None:
         """The local disk has carried these out."""
