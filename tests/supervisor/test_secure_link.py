@@ -296,14 +296,11 @@ def test_who_asks_for_less_on_its_behalf_keeps_the_link_down_and_gets_nothing(st
     middle.close()
 
 
-def test_tls_off_is_said_by_log_status_list_and_check(strangers: Pair) -> None:
+def test_tls_off_is_said_by_log_and_status(strangers: Pair) -> None:
     one, two = strangers.both
-    configure(one, two.port, [keygen(one)], [keygen(two)], "tls off")
+    configure(one, two.port, ["ab" * 32], ["cd" * 32], "tls off")
     assert one.hastctl("create", "disk1").returncode == 0
     one.start()
     assert "disk1: no TLS with the other node" in one.log()
     assert one.status()["tls"] == "off"
-    for command in ("status", "list"):
-        assert "  tls: off" in one.hastctl(command).stdout.splitlines()
-    checked = one.hastctl("check")
-    assert "neither encrypted nor authenticated: tls off is written" in checked.stdout + checked.stderr
+    assert "  tls: off" in one.hastctl("status").stdout.splitlines()

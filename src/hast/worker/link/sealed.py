@@ -207,7 +207,7 @@ class SealedStream:
         done = self._channel.open_into(view)
         if self._channel.ended:
             if self._phase is _Phase.OPEN:
-                if not self._answers or not self._channel.takes_new_keys:
+                if not self._answers or not self._channel.takes_new_keys or self._is_closed():
                     return done
                 self._answer_again()
             elif self._phase is _Phase.ENDING:
@@ -277,6 +277,15 @@ class SealedStream:
         self._channel = Channel(self._context, server=True)
         self._bound_by.clear()
         self._phase = _Phase.ANSWERING
+
+    def _is_closed(self) -> bool:
+        """Whether the other side has ended the connection, too."""
+        try:
+            return not self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _go_on_answering(self) -> bool:
         """Whether the next session is open: with the same node, and on the same connection."""
