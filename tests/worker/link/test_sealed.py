@@ -200,9 +200,8 @@ def test_the_end_of_a_connection_is_still_seen(ends: Ends) -> None:
     ends.primary.send([b"last"])
     ends.primary.close()
     ends.socks[0].close()
-    said = ends.secondary.sent_bytes
     assert ends.take(ends.secondary)
-    assert ends.secondary.sent_bytes == said, "to nobody"
+    assert not ends.failed, "there is nobody to answer"
     view = memoryview(bytearray(100_000))
     assert ends.secondary.recv_into(view) == 0
 
