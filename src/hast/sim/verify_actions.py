@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from hast.sim.node import Node
     from hast.sim.run import Run
 
+UNROT_S = 2.0
+
 
 def verify(run: Run, repair: bool = False) -> bool:
     """As `hastctl verify`."""
@@ -40,12 +42,18 @@ def rot(run: Run, sector: int) -> bool:
 
 
 def unrot(run: Run) -> bool:
-    """What nobody found is as it was."""
+    """What nobody found, or had the time to repair, is as it was."""
     if run.truth.rotten is None:
         return False
+    stop_verify(run)
+    engine = run.engine()
+    run.world.run_till(lambda: engine is None or engine.verify.idle, UNROT_S)
     name, sector = run.truth.rotten
     run.truth.rotten = None
-    _flip(run.cluster.nodes[name], sector)
+    bad = run.cluster.nodes[name]
+    place = slice(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES)
+    if bad.disk.data()[place] != run.cluster.other(bad).disk.data()[place]:
+        _flip(bad, sector)
     return True
 
 
