@@ -23,6 +23,7 @@ OURS = {
     "hast-tls": Pair("hast-tls", source=SOURCE, secure=True),
     "compiled": Pair("compiled", source=BUILD),
     "debian": Pair("debian", source=SOURCE, python=DEBIAN),
+    "debian-tls": Pair("debian-tls", source=SOURCE, python=DEBIAN, secure=True),
     "debian-compiled": Pair("debian-compiled", source=BUILD, python=DEBIAN),
 }
 OTHERS: dict[str, Maker] = {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +32,14 @@ EXAMPLES = [
 
 def test_the_pages_show_examples_of_every_file() -> None:
     assert {example.values[0] for example in EXAMPLES} == set(READERS)
+
+
+def test_nft_takes_the_lines_for_the_firewall() -> None:
+    if os.geteuid() != 0 or shutil.which("nft") is None:
+        pytest.skip("needs root and nft")
+    (rules,) = re.findall(r"^```nft\n(.*?)^```", (DOCS / "security.md").read_text(), re.M | re.S)
+    done = subprocess.run(["nft", "--check", "--file", "-"], input=rules, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("language", "text"), EXAMPLES)

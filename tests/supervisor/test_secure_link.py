@@ -18,13 +18,14 @@ from middle import Middle
 from secure_pair import configure, keygen
 
 from daemon import Daemon, wait_for
-from hast.daemon.kernel_tls import missing
+from hast.daemon.kernel_tls import OFF_VARIABLE, missing
 from hast.daemon.node_key import read_fingerprint
 from hast.format import frame, handshake
 from hast.format.constants import OUR_FEATURES, PROTOCOL_VERSION
 
 pytestmark = needs_qemu_io
 
+CHANGED_KEYS = "keys of a connection to the peer are used up"
 ALERT_BYTES = 24
 """A record of an alert: header, two bytes, their type, a tag."""
 
@@ -180,6 +181,30 @@ def test_a_key_is_changed_without_stopping_the_pair(secure: Pair) -> None:
     assert shown(one) == new
 
 
+def test_the_keys_of_a_link_change_while_it_serves_and_nobody_notices(strangers: Pair) -> None:
+    """In both directions: what is written is sent, then a fresh copy is read back from the other node."""
+    one, two = strangers.both
+    for daemon in strangers.both:
+        daemon.environment_more |= {"HAST_TLS_RECORDS": "40", OFF_VARIABLE: "off"}
+    introduce(strangers, two.port)
+    io(one, *(f"write -P {mib + 1} {mib}M 1M" for mib in range(12)), "flush", "read -P 12 11M 1M")
+    strangers.wait_complete()
+    sent = one.log().count(CHANGED_KEYS)
+    assert sent >= 10
+    one.die()
+    assert two.role("primary")["error"] is None
+    io(two, "write -P 9 0 4M", "flush")
+    two.role("secondary")
+    one.start()
+    assert one.role("primary")["error"] is None
+    strangers.wait_complete()
+    assert one.log().count(CHANGED_KEYS) >= sent + 5, "of what was read from the peer"
+    assert one.log().count("Disconnected") == 0
+    first, second = strangers.images()
+    assert first == second
+    assert first[0] == 9
+
+
 def shown(daemon: Daemon) -> str:
     """The fingerprint of this daemon's node."""
     return read_fingerprint(daemon.directory / "state" / "node.crt")
@@ -214,11 +239,23 @@ def swallow(data: bytes, towards: bool) -> bytes:
     return data[: len(data) // 2] if towards and len(data) > 4000 else data
 
 
-@pytest.mark.parametrize("hurt", [alter, repeat, swallow])
+def reorder(data: bytes, towards: bool) -> bytes:
+    return data[len(data) // 2 :] + data[: len(data) // 2] if len(data) > 4000 else data
+
+
+def cut_short(data: bytes, towards: bool) -> bytes:
+    return data[:-1] if len(data) > 4000 else data
+
+
+@pytest.mark.parametrize(
+    "hurt", [alter, repeat, swallow, *(pytest.param(each, marks=pytest.mark.slow) for each in (reorder, cut_short))]
+)
 def test_what_is_changed_on_its_way_is_not_believed_and_the_pair_is_whole_when_it_ends(
     strangers: Pair, hurt: Callable[[bytes, bool], bytes]
 ) -> None:
-    one, _two = strangers.both
+    one, two = strangers.both
+    for daemon in (one, two):
+        daemon.environment_more["HAST_TLS_RECORDS"] = "20"
     middle = with_somebody_between(strangers)
     middle.hurt = hurt
     io(one, "write -P 1 0 4M", "flush")
@@ -229,3 +266,41 @@ def test_what_is_changed_on_its_way_is_not_believed_and_the_pair_is_whole_when_i
     assert first_image == second_image
     assert b"disk1" not in middle.passed, "nothing of it can be read"
     middle.close()
+
+
+TLS_1_3, TLS_1_2 = b"\x00\x2b\x00\x03\x02\x03\x04", b"\x00\x2b\x00\x03\x02\x03\x03"
+"""What a side that opens a session says of the versions it speaks: only the one."""
+
+
+@pytest.mark.slow
+def test_who_asks_for_less_on_its_behalf_keeps_the_link_down_and_gets_nothing(strangers: Pair) -> None:
+    """There is no version before TLS 1.3 to fall back on, nor plain text."""
+    one, _two = strangers.both
+    middle = with_somebody_between(strangers)
+    asked = []
+
+    def downgrade(data: bytes, towards_secondary: bool) -> bytes:
+        asked.extend([towards_secondary] * data.count(TLS_1_3))
+        return data.replace(TLS_1_3, TLS_1_2)
+
+    middle.hurt = downgrade
+    middle.is_pulled = True
+    wait_for(lambda: one.status()["status"] == "degraded", "the loss", 30)
+    middle.passed.clear()
+    middle.is_pulled = False
+    wait_for(lambda: len(asked) >= 3, "attempts", 30)
+    assert one.status()["status"] == "degraded"
+    middle.hurt = lambda data, _towards: data
+    strangers.wait_complete()
+    assert b"disk1" not in middle.passed
+    middle.close()
+
+
+def test_tls_off_is_said_by_log_and_status(strangers: Pair) -> None:
+    one, two = strangers.both
+    configure(one, two.port, ["ab" * 32], ["cd" * 32], "tls off")
+    assert one.hastctl("create", "disk1").returncode == 0
+    one.start()
+    assert "disk1: no TLS with the other node" in one.log()
+    assert one.status()["tls"] == "off"
+    assert "  tls: off" in one.hastctl("status").stdout.splitlines()

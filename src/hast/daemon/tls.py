@@ -20,6 +20,10 @@ HANDSHAKE_RECORD = 0x16
 READ_BYTES = 65536
 NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME, which ssl has no name for: a host whose clock is behind still knows its peer."""
+NEW_KEYS = "hast-new-keys"
+"""Offered and taken (ALPN) by sides that let one session follow another on a connection, for its keys. Not by one whose
+records the kernel makes."""
+RECORD_BYTES = 16384
 CHANGED = "what arrived was changed on its way"
 _ALERTS = {
     "UNKNOWN_CA": "the other node does not know this node's key",
@@ -114,6 +118,11 @@ def require(found: str, fingerprints: Iterable[str]) -> None:
         raise TlsError(f"its key is not the one that hast.conf names: it has {found}")
 
 
+def offer_new_keys(context: ssl.SSLContext) -> None:
+    """Sessions of this context may be followed by others, where the other side says so as well."""
+    context.set_alpn_protocols([NEW_KEYS])
+
+
 def _with_own_key(context: ssl.SSLContext, keys: Path | None = None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     directory = keys or state_directory()
@@ -137,6 +146,8 @@ class Channel:
         self._is_used = False
         self.ended = False
         """The other side said that nothing more comes in this session."""
+        self.sealed_records = self.opened_records = 0
+        """The latter at least: what is read in pieces counts for each."""
 
     def receive(self, ciphertext: bytes | bytearray | memoryview) -> None:
         """What the socket brought."""
@@ -174,6 +185,11 @@ class Channel:
         return found[0] if found else ""
 
     @property
+    def takes_new_keys(self) -> bool:
+        """Whether both sides let another session follow this one."""
+        return self._session.selected_alpn_protocol() == NEW_KEYS
+
+    @property
     def is_fresh(self) -> bool:
         """Whether the handshake is over and nothing was sent, received or kept beyond it."""
         return self.established and not (self._is_used or self._incoming.pending or self._outgoing.pending)
@@ -188,6 +204,7 @@ class Channel:
         try:
             for plaintext in pieces:
                 self._session.write(cast(bytes, plaintext))
+                self.sealed_records += -(-len(plaintext) // RECORD_BYTES)
         except OSError as error:
             raise TlsError(_reason(error)) from None
         return self._outgoing.read()
@@ -197,12 +214,13 @@ class Channel:
         done = 0
         self._is_used = True
         try:
-            while done < len(view):
+            while done < len(view) and (not done or self._incoming.pending or self._session.pending()):
                 count = cast(int, self._session.read(len(view) - done, cast(bytearray, view[done:])))
                 if not count:
                     self.ended = True
                     break
                 done += count
+                self.opened_records += 1
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:

@@ -36,8 +36,9 @@ from hast.worker.disk.discarded import save as save_discarded
 from hast.worker.disk.patient_open import EXIT_NO_ANSWER, Found, NoAnswer, open_and_read
 from hast.worker.disk.provider_open import OpenedProvider, ProviderError
 from hast.worker.interfaces import Timer
+from hast.worker.link.admitted import Session, accept, binding
 from hast.worker.link.dial import tune
-from hast.worker.link.sealed import SealedStream, Session, accept, binding, done_in, still_wanted
+from hast.worker.link.sealed import SealedStream, done_in, still_wanted
 from hast.worker.outbox import Outbox
 from hast.worker.reactor import EpollReactor
 from hast.worker.sync_watch import SyncWatch

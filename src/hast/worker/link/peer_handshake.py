@@ -21,7 +21,7 @@ from hast.replication.handshake import (
 )
 from hast.replication.splitbrain import Changes
 from hast.replication.types import Buffer, Metadata, Peer
-from hast.worker.link.sealed import binding
+from hast.worker.link.admitted import binding
 
 
 class PeerHandshake:

@@ -2,44 +2,47 @@
 
 The primary's side has two sessions in a row (daemon/tls.py): the first with the supervisor that admits it, the second
 with the worker that serves it, bound to the first by the token of message 2. What is sent before a session is ready
-waits. The secondary's worker makes its session before anything else happens, within a deadline, and goes on from there.
+waits. The secondary's worker makes its session before anything else happens (admitted.py) and goes on from there.
 The worker's session is handed to the kernel after its handshake where that can be (daemon/kernel_tls.py): from then on
 the socket is written and read as if it were plain.
+
+Where it stays in user space, another session follows when its keys are used up: the primary ends its direction and
+keeps what it has to send, the secondary ends the other one after what it has sent, then both shake hands again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hmac
-import select
+import logging
+import os
 import socket
 import ssl
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum, auto
-from typing import NamedTuple
 
 from hast.config.model import Resource
 from hast.daemon import kernel_tls
 from hast.daemon.kernel_tls import Handover, KernelSession
-from hast.daemon.tls import READ_BYTES, Channel, TlsError, client_context
+from hast.daemon.tls import Channel, TlsError, client_context, offer_new_keys
 from hast.format.kernel_tls import MAX_RECORD_BYTES, RECORD_HEADER_BYTES
 from hast.replication.types import Buffer
 from hast.worker.interfaces import Reactor
+from hast.worker.link.admitted import Session
+from hast.worker.link.decisions.key_use import MAX_RECORDS, are_used_up
 from hast.worker.outbox import Outbox
 
-SEAL_BYTES = 256 * 1024
-"""How much is encrypted before it is sent."""
+log = logging.getLogger("hast.link")
+
+KEY_RECORDS = int(os.environ.get("HAST_TLS_RECORDS", MAX_RECORDS))
+"""Made with one key; tests shorten it."""
+SEAL_BYTES = 64 * 1024
+"""How much is encrypted before it is sent: the other side opens it while this one encrypts the next."""
 WHOLE_BYTES = 16 * 1024
 """What is smaller is gathered into full records; what is not is encrypted where it lies."""
 RECEIVE_BYTES = 512 * 1024
 _LESS = ("kernel", "kernel-tx", "user")
 ROOM_FOR_A_RECORD = RECORD_HEADER_BYTES + MAX_RECORD_BYTES
-
-
-def binding(connection: str, token: bytes) -> bytes:
-    """What the second session of connection "A" or "B" begins with."""
-    return b"HAST-" + connection.encode() + token
 
 
 class _Phase(Enum):
@@ -49,13 +52,14 @@ class _Phase(Enum):
     """The first session: the messages that decide whether this connection is wanted."""
     GREETING_WORKER = auto()
     OPEN = auto()
+    ENDING = auto()
+    """Of the primary: it ended its direction, to change keys; the other one goes on until the secondary ends it."""
+    ANSWERING = auto()
+    """Of the secondary: both directions are ended, the handshake for the next keys is due."""
 
 
-class Session(NamedTuple):
-    """What `accept` made."""
-
-    channel: Channel
-    kernel: KernelSession | None
+_WAITING = (_Phase.GREETING, _Phase.GREETING_WORKER, _Phase.ENDING, _Phase.ANSWERING)
+"""Nothing can be sent."""
 
 
 class SealedStream:
@@ -82,8 +86,13 @@ class SealedStream:
         self._phase = _Phase.OPEN
         self._handover: Handover | None = None
         self._kernel: KernelSession | None = None
+        self._peer = ""
+        self._bound_by = bytearray()
+        self._answers = session is not None
+        """Whether the other side is the one that calls."""
         if session is not None:
-            self._channel, self._kernel = session
+            self._channel, self._kernel, self._context, self._binding = session
+            self._peer = self._channel.peer
             return
         self._greet(_Phase.GREETING)
 
@@ -95,7 +104,7 @@ class SealedStream:
     def done_in(self) -> str:
         """Who makes the records of the session that carries data: `kernel`, `kernel-tx` (it only sends), `user`; empty
         before there is one."""
-        if self._phase is not _Phase.OPEN:
+        if not self._peer:
             return ""
         if self._kernel is None:
             return "user"
@@ -113,14 +122,16 @@ class SealedStream:
 
     def send(self, buffers: Sequence[Buffer]) -> None:
         """Encrypt and send, or keep until the session is there."""
-        if self._phase in (_Phase.GREETING, _Phase.GREETING_WORKER):
+        if self._phase in _WAITING:
             self._waiting += buffers
             return
         if self._kernel is not None:
             self._outbox.send(buffers)
             return
         try:
-            self._outbox.send(self._sealed(buffers))
+            for part in self._sealed(buffers):
+                self._outbox.send([part])
+            self._change_keys_if_due()
         except TlsError as error:
             self._failed(str(error.strerror))
 
@@ -157,7 +168,7 @@ class SealedStream:
             most = self._handover.wanted_bytes
         received = self._sock.recv_into(self._buffer, most)
         if not received:
-            if self._phase in (_Phase.GREETING, _Phase.GREETING_WORKER):
+            if self._phase in (_Phase.GREETING, _Phase.GREETING_WORKER) and not self._peer:
                 raise TlsError(
                     "it ended the connection in the TLS handshake: either it does not know this node's key, "
                     "or it does not speak TLS"
@@ -191,11 +202,20 @@ class SealedStream:
             self._go_on_greeting()
             if not self._channel.established:
                 raise BlockingIOError
+        if self._phase is _Phase.ANSWERING and not self._go_on_answering():
+            raise BlockingIOError
         done = self._channel.open_into(view)
-        if self._channel.ended and self._phase is _Phase.OPEN:
-            return done
-        if self._channel.ended and self._binding:
-            self._begin_again()
+        if self._channel.ended:
+            if self._phase is _Phase.OPEN:
+                if not self._answers or not self._channel.takes_new_keys or self._is_closed():
+                    return done
+                self._answer_again()
+            elif self._phase is _Phase.ENDING:
+                self._greet(_Phase.GREETING_WORKER)
+            elif self._binding:
+                self._begin_again()
+        else:
+            self._change_keys_if_due()
         if not done:
             raise BlockingIOError
         return done
@@ -206,20 +226,27 @@ class SealedStream:
             self._outbox.send([answer])
         if not self._channel.established:
             return
-        self._channel.require(self._fingerprints)
-        waiting, self._waiting = self._waiting, []
+        self._channel.require((self._peer,) if self._peer else self._fingerprints)
         if self._phase is _Phase.GREETING_WORKER:
-            waiting.insert(0, self._binding)
+            self._waiting.insert(0, self._binding)
             self._phase = _Phase.OPEN
+            self._peer = self._channel.peer
             self._hand_over()
         else:
             self._phase = _Phase.ADMISSION
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
         if waiting:
             self.send(waiting)
 
     def _begin_again(self) -> None:
         self._outbox.send([self._channel.end()])
-        if not kernel_tls.missing():
+        assert self._context is not None
+        if kernel_tls.missing():
+            offer_new_keys(self._context)
+        else:
             self._context = client_context()
             self._handover = kernel_tls.begin(self._context)
         self._greet(_Phase.GREETING_WORKER)
@@ -232,6 +259,60 @@ class SealedStream:
                 if not self._outbox.queued_bytes:
                     self._kernel = handover.give(self._sock, self._channel, server=False)
 
+    # -- the next keys
+
+    def _change_keys_if_due(self) -> None:
+        if self._phase is not _Phase.OPEN or self._answers or self._kernel is not None:
+            return
+        channel = self._channel
+        if are_used_up(channel.sealed_records, channel.opened_records, KEY_RECORDS) and channel.takes_new_keys:
+            self._phase = _Phase.ENDING
+            self._outbox.send([channel.end()])
+            log.info("The keys of a connection to the peer are used up; others follow.")
+
+    def _answer_again(self) -> None:
+        """The primary ended its direction. If it does so for good, the end of the connection follows."""
+        assert self._context is not None
+        self._outbox.send([self._channel.end()])
+        self._channel = Channel(self._context, server=True)
+        self._bound_by.clear()
+        self._phase = _Phase.ANSWERING
+
+    def _is_closed(self) -> bool:
+        """Whether the other side has ended the connection, too."""
+        try:
+            return not self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def _go_on_answering(self) -> bool:
+        """Whether the next session is open: with the same node, and on the same connection."""
+        if not self._channel.established:
+            self._shake_hands()
+            if not self._channel.established:
+                return False
+            self._channel.require((self._peer,))
+        told = memoryview(bytearray(len(self._binding) - len(self._bound_by)))
+        self._bound_by += told[: self._channel.open_into(told)]
+        if len(self._bound_by) < len(self._binding):
+            return False
+        if not hmac.compare_digest(self._bound_by, self._binding):
+            raise TlsError("the session does not belong to this connection")
+        self._phase = _Phase.OPEN
+        self._send_waiting()
+        return True
+
+    def _shake_hands(self) -> None:
+        try:
+            answer = self._channel.handshake()
+        except TlsError:
+            self._outbox.send([self._channel.last_words()])
+            raise
+        if answer:
+            self._outbox.send([answer])
+
     def _say_end(self) -> None:
         if self._kernel is not None:
             self._kernel.end()
@@ -239,24 +320,26 @@ class SealedStream:
         with contextlib.suppress(OSError):
             self._sock.send(self._channel.end(), socket.MSG_DONTWAIT)
 
-    def _sealed(self, buffers: Sequence[Buffer]) -> list[bytes]:
-        sealed: list[bytes] = []
-        pieces: list[Buffer] = []
+    def _sealed(self, buffers: Sequence[Buffer]) -> Iterator[bytes]:
+        """Ciphertext in parts of about SEAL_BYTES."""
         small: list[Buffer] = []
         size = 0
         for buffer in buffers:
             if len(buffer) < WHOLE_BYTES:
                 small.append(buffer)
-            else:
-                pieces += [*_joined(small), buffer]
-                small = []
-            size += len(buffer)
-            if size >= SEAL_BYTES:
-                sealed.append(self._channel.seal([*pieces, *_joined(small)]))
-                pieces, small, size = [], [], 0
-        if size:
-            sealed.append(self._channel.seal([*pieces, *_joined(small)]))
-        return sealed
+                size += len(buffer)
+                if size >= SEAL_BYTES:
+                    yield self._channel.seal(_joined(small))
+                    small, size = [], 0
+                continue
+            pieces: list[Buffer] = [*_joined(small)]
+            small, size = [], 0
+            view = memoryview(buffer)
+            for start in range(0, len(buffer), SEAL_BYTES):
+                yield self._channel.seal([*pieces, view[start : start + SEAL_BYTES]])
+                pieces = []
+        if small:
+            yield self._channel.seal(_joined(small))
 
 
 def _joined(buffers: list[Buffer]) -> list[bytes]:
@@ -276,67 +359,3 @@ def done_in(*connections: Outbox | SealedStream | None) -> str | None:
     """Of all of them the one that the kernel does least for; None without TLS, and while there is no link."""
     words = [each.done_in for each in connections if isinstance(each, SealedStream) and each.done_in]
     return max(words, key=_LESS.index) if len(words) == len(connections) else None
-
-
-def accept(
-    sock: socket.socket, context: ssl.SSLContext, fingerprints: tuple[str, ...], bound_to: bytes, deadline_s: float
-) -> Session:
-    """The second session, on the side that accepted: waits for it, in a process that has nothing else to do yet, and
-    that makes one session with `context` at a time. Raises TlsError, TimeoutError, OSError."""
-    until_s = time.monotonic() + deadline_s
-    channel = Channel(context, server=True)
-    with kernel_tls.begin(context) or contextlib.nullcontext() as handover:
-        while not channel.established:
-            _receive(sock, channel, until_s, handover)
-            try:
-                sock.sendall(channel.handshake())
-            except TlsError:
-                sock.sendall(channel.last_words())
-                raise
-        channel.require(fingerprints)
-        session = Session(channel, handover.give(sock, channel, server=True) if handover is not None else None)
-    if not hmac.compare_digest(_begins_with(sock, session, len(bound_to), until_s), bound_to):
-        raise TlsError("it does not belong to the connection that was admitted")
-    return session
-
-
-def _begins_with(sock: socket.socket, session: Session, size: int, until_s: float) -> bytes:
-    """The first `size` bytes of what the other side says."""
-    channel, kernel = session
-    told = bytearray(size)
-    view = memoryview(told)
-    done = 0
-    while done < size:
-        if kernel is not None and kernel.receives:
-            _await(sock, until_s)
-            try:
-                count = kernel.recv_into(view[done:])
-            except BlockingIOError:  # the record is not whole yet
-                continue
-            ended = not count
-        else:
-            count = channel.open_into(view[done:])
-            ended = channel.ended
-            if not count and not ended:
-                _receive(sock, channel, until_s)
-        done += count
-        if ended:
-            raise TlsError("it ended the session")
-    return bytes(told)
-
-
-def _receive(sock: socket.socket, channel: Channel, until_s: float, handover: Handover | None = None) -> None:
-    _await(sock, until_s)
-    data = sock.recv(READ_BYTES if handover is None else handover.wanted_bytes)
-    if not data:
-        raise TlsError("it closed the connection in the TLS handshake")
-    if handover is not None:
-        handover.took(data)
-    channel.receive(data)
-
-
-def _await(sock: socket.socket, until_s: float) -> None:
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    if not poll.poll(max(0.0, until_s - time.monotonic()) * 1000):
-        raise TimeoutError("no TLS handshake in time")
