@@ -557,7 +557,7 @@ class Primary:
             self._drain_step()
 
     def _tell_in_step(self) -> None:
-        """Where it is so: to an arbiter that gave leave to go alone only now, or that nobody could tell before (S11)."""
+        """If so: to an arbiter that gave leave to go alone only now, or that nobody could tell before (S11)."""
         core = self.core
         owed = core.map.owed_local or core.map.owed_remote or core.peer_marked
         if core.connected and not owed and not self.sync.active and self.standing.ahead is Record.ABSENT:
