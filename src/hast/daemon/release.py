@@ -28,8 +28,8 @@ def _digest() -> str:
 
 
 def is_compiled() -> bool:
-    """Whether this interpreter takes the rooms without I/O as machine code (docs/performance.md, "Compiled"): a library
-    that was built for another one lies beside the sources and is not loaded."""
+    """Whether this interpreter takes what every request goes through as machine code (docs/performance.md, "Compiled"):
+    a library that was built for another one lies beside the sources and is not loaded."""
     return any((_ROOT / "replication" / f"writes{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
 
 
