@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.jobs import Job, Outcome, job_named, run
+from bench.jobs import Outcome, job_named, run
 from bench.pairs import Pair, RunningPair
 from bench.processes import family, wakeups
 from hast.daemon.asking import ask
@@ -38,7 +38,9 @@ LOOK_S = 0.05
 COPY_TIMEOUT_S = 300.0
 ASK_TIMEOUT_S = 20.0
 CLIENT = job_named("4k randwrite QD1")
-SEQUENTIAL = job_named("1m write QD8")
+SEQUENTIAL = replace(job_named("1m write QD8"), size_mib=FILLED_MIB)
+DURABLE = replace(SEQUENTIAL, options=(*SEQUENTIAL.options, "--fdatasync=12"))
+"""Flushed as often as a copy is, after each 12 MiB."""
 
 
 class Copy(NamedTuple):
@@ -55,14 +57,16 @@ class Copy(NamedTuple):
 
 def resync(pair: Pair, rounds: int, seconds: float) -> Named:
     """A new disk is filled, in each round once with nobody else and once under a client at depth 1; before that what
-    a sequential writer gets, and that client alone. `covered`: of its time, the share that the copy took. LabError."""
-    names = ("sequential", "alone", "loaded", "idle_p99_us", "loaded_p99_us", "loaded_longest_us", "covered")
+    a sequential writer gets, without and with flushes, and that client alone. `covered`: of its time, the share that
+    the copy took. LabError."""
+    names = ("sequential", "durable", "alone", "loaded", "idle_p99_us", "loaded_p99_us", "loaded_longest_us", "covered")
     figures: Named = {name: [] for name in names}
     with running(replace(pair, size_bytes=RESYNC_BYTES)) as nodes:
         uris = (nodes.one.nbd_uri(DISK),)
-        run(Job("fill", SEQUENTIAL.options, "MiB/s", size_mib=FILLED_MIB), uris, 0)
+        run(SEQUENTIAL, uris, 0)
         for _round in range(rounds):
             figures["sequential"].append(run(SEQUENTIAL, uris, seconds).value)
+            figures["durable"].append(run(DURABLE, uris, seconds).value)
             figures["idle_p99_us"].append(run(CLIENT, uris, CLIENT_S).p99_us)
             figures["alone"].append(end_of_copy(nodes, *begin_copy(nodes)).rate_mib_s)
             with ThreadPoolExecutor(1) as others:

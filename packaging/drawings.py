@@ -11,7 +11,7 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from hast.supervisor.decisions.steps import Answer, Step  # noqa: E402
 from hast.watch.catalogue import CATALOGUE  # noqa: E402
 
 MADE = "<!-- Made by `make docs` from the code; do not edit. -->"
+LINE_CHARACTERS = 40
 TOKEN, WRONG = b"t" * 32, b"w" * 32
 
 
@@ -102,7 +103,7 @@ def accept_chart() -> list[str]:
         if len({target for _answer, target in below}) == 1:
             return below[0][1]
         name = f"q{next(numbers)}"
-        lines.append(f'  {name}{{"{question}?"}}')
+        lines.append(f'  {name}{{{{"{question}?"}}}}')
         lines.extend(f"  {name} -- {answer} --> {target}" for answer, target in below)
         return name
 
@@ -129,22 +130,27 @@ def messages_chart() -> list[str]:
     three = SecondHello("disk1", TOKEN, 1, 1, 1, virgin=True, boot_id=TOKEN, changes=1, replication="fullsync")
     four = SecondReply(virgin=True, boot_id=TOKEN, discards=1)
     split = SecondReply(errmsg="x", changes=1, reason="x", mapsize_bytes=1)
-    fields = [", ".join(str(name) for name, *_value in each.fields()) for each in (one, two, three, four, split)]
+    fields = [_told(str(name) for name, *_value in each.fields()) for each in (one, two, three, four, split)]
     return [
         "sequenceDiagram",
-        "  participant P as primary (worker)",
-        "  participant H as hastd of the secondary",
-        "  participant S as secondary (worker)",
-        f"  P->>H: connection A, message 1: {fields[0]}",
-        f"  H->>P: connection A, message 2: {fields[1]}",
-        f"  P->>H: connection B, message 3: {fields[2]}",
+        "  participant P as primary<br/>(worker)",
+        "  participant H as secondary<br/>(hastd)",
+        "  participant S as secondary<br/>(worker)",
+        f"  P->>H: connection A, message 1:<br/>{fields[0]}",
+        f"  H->>P: connection A, message 2:<br/>{fields[1]}",
+        f"  P->>H: connection B, message 3:<br/>{fields[2]}",
         "  H->>S: both connections",
         "  alt the copies can be joined",
-        f"    S->>P: connection A, message 4: {fields[3]}, and its map",
+        f"    S->>P: connection A, message 4:<br/>{fields[3]}, and its map",
         "  else split brain",
-        f"    S->>P: connection A, message 4: {fields[4]}",
+        f"    S->>P: connection A, message 4:<br/>{fields[4]}",
         "  end",
     ]
+
+
+def _told(names: Iterable[str]) -> str:
+    """In lines that fit between two of the participants."""
+    return "<br/>".join(textwrap.wrap(", ".join(names), LINE_CHARACTERS))
 
 
 # --- whose data are newer ---------------------------------------------------------------------------------------------
@@ -244,12 +250,19 @@ def role_chart(facts: Facts) -> list[str]:
     for number in range(len(good)):
         after = _run(facts, number)[number + 1 :]
         if [each.do for each in after] != [each.do for each in good[number + 1 :]]:
-            text = "<br/>".join(_title(each) for each in after) or "nothing was changed"
+            text = _in_order([_title(each) for each in after]) or "nothing was changed"
             if text not in ends:
                 ends[text] = f"f{number}"
                 lines.append(f'  f{number}["{text}"]')
             lines.append(f"  s{number} -. fails .-> {ends[text]}")
     return lines
+
+
+def _in_order(titles: Sequence[str]) -> str:
+    """Several in one box, each with its letter."""
+    if len(titles) < 2:
+        return "".join(titles)
+    return "<br/>".join(f"{chr(ord('a') + number)}) {title}" for number, title in enumerate(titles))
 
 
 def _title(step: Step) -> str:

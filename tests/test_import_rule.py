@@ -19,7 +19,7 @@ FLOORS = (
     ("worker", "device", "net"),
     ("supervisor", "failover"),
     ("watch", "sim", "lab"),
-    ("drill",),
+    ("drill", "order"),
     ("cli",),
 )
 ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -41,7 +41,7 @@ def installed_units(tmp_path: Path) -> list[str]:
     """Copies of the units whose programs exist."""
     for unit in (ROOT / "packaging" / "systemd").iterdir():
         (tmp_path / unit.name).write_text(re.sub(r"=/usr/sbin/(hast|carp)\S*", "=/bin/true", unit.read_text()))
-    return [str(path) for path in sorted(tmp_path.iterdir()) if path.suffix in (".service", ".target")]
+    return [str(path) for path in sorted(tmp_path.iterdir()) if path.suffix in (".service", ".socket", ".target")]
 
 
 def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
@@ -53,7 +53,15 @@ def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("unit", "at_most"),
-    [("hastd", 35), ("carpd", 25), ("hast-devd", 12), ("hast-witness", 15), ("hast-monitor", 15), ("hast-notify", 68)],
+    [
+        ("hastd", 35),
+        ("carpd", 25),
+        ("hast-devd", 12),
+        ("hast-witness", 15),
+        ("hast-monitor", 15),
+        ("hast-notify", 68),
+        ("hast-order", 15),
+    ],
 )
 def test_a_unit_is_no_more_exposed_than_it_must_be(unit: str, at_most: int) -> None:
     path = ROOT / "packaging" / "systemd" / f"{unit}.service"
@@ -72,7 +80,7 @@ def test_a_unit_waits_for_readiness_and_is_watched(unit: Path) -> None:
     lines = unit.read_text().splitlines()
     assert {"Type=notify", "NotifyAccess=main", "Restart=on-failure", "StartLimitIntervalSec=0"} <= set(lines)
     assert any(line.startswith("WatchdogSec=") for line in lines)
-    assert any(re.match(r"ExecStart=/usr/sbin/([a-z-]+ -F|hast-monitor$)", line) for line in lines)
+    assert any(re.match(r"ExecStart=/usr/sbin/([a-z-]+ -F|hast-monitor$|hast-order$)", line) for line in lines)
 
 
 def unit_lines(name: str) -> list[str]:
@@ -112,6 +120,34 @@ def test_what_carries_out_for_others_is_not_confined_and_says_so() -> None:
     assert not [line for line in unit_lines("hast-action") if confining.match(line)]
     assert "Environment=HAST_PROGRAMS=/run/hast/programs.sock" in unit_lines("hastd")
     assert "User=hast-devd" in unit_lines("hast-devd")
+
+
+def test_orders_from_the_page_are_closed_until_root_opens_them() -> None:
+    opened = (ROOT / "packaging" / "systemd" / "hast-order.socket").read_text().splitlines()
+    assert {"ConditionPathExists=/etc/hast-order.token", "SocketMode=0660", "SocketGroup=hast-order"} <= set(opened)
+    assert not [line for line in unit_lines("hast-order") if line.startswith("WantedBy=")]
+    for unit in UNITS:
+        assert unit.stem == "hast-order" or "hast-order.s" not in unit.read_text(), unit
+    rules = (ROOT / "debian" / "rules").read_text()
+    assert "dh_installsystemd -phast --no-enable --no-start --name=hast-order\n" in rules
+    assert "hast-order" not in (ROOT / "debian" / "hast.postinst").read_text()
+
+
+def test_what_speaks_with_browsers_reaches_no_socket_where_something_can_be_ordered_without_the_token() -> None:
+    """Root's own are mode 0600; of its groups one opens observe.sock, the other hast-order's."""
+    lines = unit_lines("hast-monitor")
+    groups = [line for line in lines if line.startswith("SupplementaryGroups=")]
+    assert groups == ["SupplementaryGroups=hast hast-order"]
+    assert {"DynamicUser=yes", "CapabilityBoundingSet=", "NoNewPrivileges=yes"} <= set(lines)
+    members = (ROOT / "packaging" / "sysusers.d" / "hast.conf").read_text()
+    assert "g hast-order -\n" in members
+    assert not re.search(r"^m \S+ hast-order$", members, re.M)
+
+
+def test_what_carries_orders_out_has_nothing_of_root_but_its_name() -> None:
+    lines = set(unit_lines("hast-order"))
+    assert {"CapabilityBoundingSet=", "PrivateNetwork=yes", "ProtectSystem=strict", "KillMode=process"} <= lines
+    assert {"RestrictAddressFamilies=AF_UNIX", "Environment=HAST_PROGRAMS=/run/hast/programs.sock"} <= lines
 
 
 def test_a_carpd_that_died_is_back_before_it_counts_as_gone() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from driver import EIO, EXTENT, MAP, SECTOR, SYNC_BEGIN, SYNC_END, TAKE_LEAD, Pair, Rig, Shelf, image, metadata
+from driver import EIO, EXTENT, MAP, SECTOR, SYNC_BEGIN, SYNC_END, TAKE_LEAD, Disk, Pair, Rig, Shelf, image, metadata
 
 from hast.format.constants import OUR_FEATURES, Feature, Replication, SyncSource
 from hast.replication.core import SYNC, Settings
@@ -375,6 +375,40 @@ def test_s4_failed_flush_of_a_peer_that_leads_is_told_once_also_by_the_next_work
         rig.work()
         errors.append(flush.error)
     assert errors == [EIO, 0]
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_s4_flush_that_may_have_failed_on_both_copies_is_told_once(here: bool) -> None:
+    disk = Disk()
+    disk.doubtful = here
+    rig = Rig(disk=disk)
+    rig.attach(boot_id=b"")
+    errors = []
+    for _ in range(2):
+        flush = rig.flush()
+        rig.work()
+        errors.append(flush.error)
+    assert errors == [EIO if here else 0, 0]
+
+
+def test_s4_flush_that_the_peer_fails_is_told_where_one_may_have_failed_here_before() -> None:
+    disk = Disk()
+    disk.doubtful = True
+    rig = Rig(on_disk=image(1), disk=disk)
+    rig.attach(localcnt=0, bitmap=image(1))
+    flush = rig.flush()
+    rig.store_all()
+    while rig.remote or rig.local:
+        rig.store_all()
+        rig.finish_local()
+        failing = rig.sent(FLUSH)
+        for item in failing:
+            rig.remote.remove(item)
+            rig.reply(item[1], EIO)
+        rig.answer_remote()
+        if flush in rig.finished:
+            break
+    assert flush.error == EIO
 
 
 def test_s4_reference_peer_that_never_tells_a_boot_id_is_not_taken_for_one_that_failed() -> None:

@@ -422,6 +422,32 @@ def test_s2_unflushed_copy_is_written_anew_by_a_reference_primary_and_good_after
     assert not shelf.saved.unflushed
 
 
+@pytest.mark.parametrize(("features", "told"), [(Feature.NONE, EIO), (Feature.SYNC_MARK, 0)])
+def test_s4_first_flush_of_a_connection_tells_of_one_that_failed_before_it_where_no_boot_id_can(
+    features: Feature, told: int
+) -> None:
+    shelf = Shelf(metadata(unflushed=True), features=features)
+    shelf.hello()
+    assert _answers_to_flushes(shelf) == [(1, told), (2, 0)]
+
+
+def test_s4_flush_that_failed_on_this_connection_is_not_told_again() -> None:
+    shelf = Shelf(features=Feature.NONE)
+    shelf.hello()
+    assert _answers_to_flushes(shelf, EIO) == [(1, EIO), (2, 0)]
+
+
+def _answers_to_flushes(shelf: Shelf, first_error: int = 0) -> list[tuple[int, int]]:
+    """(seq, error) of two flushes, one after the other."""
+    shelf.request(FLUSH, 1)
+    shelf.store_all()
+    shelf.finish_local(error=first_error)
+    shelf.store_all()
+    shelf.request(FLUSH, 2)
+    shelf.work()
+    return [(seq, error) for seq, error, *_ in shelf.replies]
+
+
 def test_s7_copy_that_is_read_from_by_a_reference_primary_stays_consistent() -> None:
     shelf = Shelf(metadata(localcnt=1), image(0), features=Feature.NONE)
     assert shelf.hello().syncsrc is SyncSource.SECONDARY

@@ -23,8 +23,9 @@ from driver import (
 )
 
 from hast.format.constants import OUR_FEATURES, Feature, Replication, SyncSource
+from hast.replication.copy_rate import PIECES_BUSY, PIECES_IDLE
 from hast.replication.core import Settings
-from hast.replication.sync import FIRST_RETRY_S, PIECES_BUSY, PIECES_IDLE, RETRY_S, Stage
+from hast.replication.sync import FIRST_RETRY_S, RETRY_S, Stage
 from hast.replication.types import FLUSH, READ, WRITE
 
 ALL = image(*range(EXTENTS))
@@ -323,7 +324,7 @@ def test_s2_flush_does_not_cover_a_write_that_was_in_flight_when_it_began() -> N
 def test_s3_one_failed_piece_leaves_its_extent_owed_whichever_it_is(
     direction: str, failing: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hast.replication.sync.PIECE_BYTES", EXTENT // 4)
+    monkeypatch.setattr("hast.replication.copy_rate.PIECE_BYTES", EXTENT // 4)
     rig = outbound(1) if direction == "outbound" else inbound(1)
     if direction == "outbound":
         answer(rig, SYNC_BEGIN)
@@ -349,7 +350,7 @@ def test_s3_one_failed_piece_leaves_its_extent_owed_whichever_it_is(
 
 def test_s3_write_beside_a_running_copy_that_the_peer_fails_voids_that_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The range of the write was copied already, the rest of its extent is still under way."""
-    monkeypatch.setattr("hast.replication.sync.PIECE_BYTES", EXTENT // 4)
+    monkeypatch.setattr("hast.replication.copy_rate.PIECE_BYTES", EXTENT // 4)
     rig = outbound(1)
     answer(rig, SYNC_BEGIN)
     rig.finish_local()
@@ -369,7 +370,7 @@ def test_s3_write_beside_a_running_copy_that_the_peer_fails_voids_that_copy(monk
 
 
 def test_s6_write_beside_a_running_copy_that_fails_here_voids_that_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hast.replication.sync.PIECE_BYTES", EXTENT // 4)
+    monkeypatch.setattr("hast.replication.copy_rate.PIECE_BYTES", EXTENT // 4)
     rig = inbound(1)
     first, *others = rig.sent(READ)
     rig.remote.clear()

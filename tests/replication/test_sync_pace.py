@@ -246,4 +246,4 @@ def test_the_engine_gives_the_pace_what_clients_wait_for() -> None:
 def test_a_limit_in_numbers_does_not_adapt() -> None:
     rig = copying(sync_rate_bytes_s=0)
     rig.read(0)
-    assert rig.engine.sync._limit() == 4
+    assert rig.engine.sync.rate.look(rig.engine.writes.last_client_s, 0) == 4

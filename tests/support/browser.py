@@ -170,12 +170,16 @@ class Page:
             text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
             self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=KEYS[key], **text)
 
+    def type(self, text: str) -> None:
+        """Into what has the focus."""
+        self._call("Input.insertText", text=text)
+
     def close(self) -> None:
         self._call("Page.close")
 
-    def picture(self, path: Path) -> None:
-        """All of the page as PNG."""
-        told = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+    def picture(self, path: Path, *, whole: bool = True) -> None:
+        """All of the page as PNG, or what is seen of it."""
+        told = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(told["data"]))
 
     def complaints(self) -> list[str]:
@@ -197,7 +201,7 @@ class Page:
         return {str(each["params"]["request"]["url"]) for each in sent}
 
 
-KEYS = {"Enter": 13, "Tab": 9}
+KEYS = {"Enter": 13, "Tab": 9, "Escape": 27}
 
 
 _MATCH = """<match target="pattern"><test name="family"><string>{alias}</string></test>

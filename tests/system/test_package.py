@@ -73,6 +73,7 @@ class TestLife:
             "hast-notify",
             "hast-witness",
             "hast-monitor",
+            "hast-order",
         ):
             told = system.run(f"{command} --version").stdout
             assert re.fullmatch(rf"{command} \d\S+{COMPILED.get(system.suite, '')}\n", told)
@@ -129,6 +130,26 @@ class TestLife:
         assert 'hast_resource_role{node="hast1",resource="disk1",role="primary"} 1.0' in page
         assert "process_cpu_seconds_total" in page
 
+    def test_nothing_can_be_ordered_from_the_page_before_root_allows_it(self, system: System) -> None:
+        page = "curl -s http://127.0.0.1:9457/order"
+        assert system.run(page).stdout == '{"there": false, "refused": ""}'
+        assert property_of(system, "hast-order.socket", "UnitFileState") == "disabled"
+        system.run("systemctl start hast-order.socket")
+        assert system.run(page).stdout == '{"there": false, "refused": ""}', "there is no token"
+        token = system.run("hast-order --make-token 2>/dev/null; systemctl start hast-order.socket").stdout.strip()
+        assert system.run("stat -c '%a %U' /etc/hast-order.token").stdout == "600 root\n"
+        assert system.run("stat -c '%a %G' /run/hast/order.sock").stdout == "660 hast-order\n"
+        assert property_of(system, "hast-order", "ActiveState") == "inactive", "nobody has ordered"
+        order = f'{{"token": "{token}", "action": "leave", "targets": [], "seen": "", "typed": ""}}'
+        told = system.run(
+            f"{page} -H 'Origin: http://127.0.0.1:9457' -H 'Content-Type: application/json' -d '{order}'"
+        ).stdout
+        assert "What has to be true has changed" in told, told + journal(system)
+        rights = system.run("grep -E 'CapEff|NoNewPrivs' /proc/$(systemctl show --value -p MainPID hast-order)/status")
+        assert rights.stdout.split() == ["CapEff:", "0" * 16, "NoNewPrivs:", "1"]
+        system.run("systemctl stop hast-order.socket hast-order")
+        assert system.run(page).stdout == '{"there": false, "refused": ""}'
+
     def test_a_user_that_may_only_look_tells_of_the_fail_over(self, system: System) -> None:
         assert property_of(system, "hast-notify", "ActiveState") == "inactive"
         system.tell("/etc/hast-notify.conf", 'command "cat >>/var/lib/hast-notify/told" { gather 0 }')
@@ -142,7 +163,8 @@ class TestLife:
         until(system, "journalctl -t hast-notify HAST_EVENT=failover-done -o cat | grep -q 'failover master of disk1'")
 
     def test_nothing_that_a_unit_forbids_is_needed(self, system: System) -> None:
-        units = ("carpd", "hast-witness", "hast-monitor", "hast-devd", "hastd", "hast-notify", "hast-action")
+        units = ("carpd", "hast-witness", "hast-monitor", "hast-devd", "hastd", "hast-notify")
+        units += ("hast-action", "hast-order")
         told = system.run(f"journalctl -b -o cat {' '.join(f'-u {unit}' for unit in units)}").stdout
         assert not re.findall(r".*(?:Read-only file system|Operation not permitted|Permission denied).*", told)
 

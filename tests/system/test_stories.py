@@ -31,6 +31,7 @@ ALONE_S = 45.0
 """Longer than `wait-for-peer`."""
 
 ROOT = Path(__file__).resolve().parents[2]
+ORDER = Path(__file__).with_name("order_by_page.py")
 Tell = Callable[..., AbstractContextManager[Pair]]
 
 
@@ -96,6 +97,24 @@ def chosen(pair: Pair, who: str) -> Machine:
 
 def limit(who: str, master_s: float, slave_s: float = UNTOUCHED_S) -> float:
     return master_s if who == "master" else slave_s
+
+
+@contextmanager
+def known_to_each_other(pair: Pair) -> Iterator[None]:
+    """With keys, so that each node asks the other how it is."""
+    keys = [
+        f"on {each.name} {{ fingerprint {each.run('hastctl keygen --show').stdout.strip()} }}" for each in pair.machines
+    ]
+    for each in pair.machines:
+        each.run(f"cp /etc/hast.conf /etc/hast.conf.was && printf '%s\\n' '{chr(10).join(keys)}' >>/etc/hast.conf")
+    try:
+        for command in ("hastctl reload", "hastctl wait synced --timeout 60"):
+            for each in pair.machines:
+                each.run(command)
+        yield
+    finally:
+        for each in pair.machines:
+            each.run("mv /etc/hast.conf.was /etc/hast.conf && hastctl reload")
 
 
 class TestAccidents:
@@ -257,6 +276,41 @@ class TestOnPurpose:
                 assert same == [], "still of the former package"
                 assert machine.run("dpkg-query -W -f '${Version}' hast").stdout.endswith("+later")
                 pair.settle()
+
+    def test_the_service_is_moved_by_an_order_from_the_page_and_not_before_root_allowed_it(self, tell: Tell) -> None:
+        with tell(PLANNED_S) as pair, known_to_each_other(pair):
+            master, script = pair.master, ORDER.read_text()
+            master.tell("/root/order.py", script)
+            master.run("apt-get -q install /dist/hast-monitor_*.deb", timeout_s=180)
+            page = "curl -sf http://127.0.0.1:9457/order"
+            until("hast-monitor", lambda: master.run(page, check=False).returncode == 0, 30)
+            assert '"there": false' in master.run(page).stdout
+            token = master.run("hast-order --make-token 2>/dev/null").stdout
+            master.run("systemctl enable -q --now hast-order.socket")
+            assert '"there": true' in master.run(page).stdout
+            refused = master.run("python3 /root/order.py leave wrong", check=False)
+            assert "The token is wrong." in refused.stdout
+            assert "hast-monitor" not in master.run("ls -l /run/hast/order.sock /etc/hast-order.token").stdout
+            done = master.run(f"python3 /root/order.py leave {token.strip()}", check=False, timeout_s=200)
+            assert done.returncode == 0, done.stdout + master.log(pair.since_s)
+            assert "handed over" in done.stdout
+            pair.wait_serves(pair.other(master))
+            noted = master.run("journalctl -b -t hast-order HAST_ACTION=leave -o json").stdout
+            assert [f'"HAST_RESULT":"{result}"' in noted for result in ("refused", "begun", "done")] == [True] * 3
+            assert token.strip() not in master.run("journalctl -b").stdout
+            pair.wait_written()
+            back = f"python3 /root/order.py take-over {token.strip()}"
+            until("it to be taken back", lambda: master.run(back, check=False, timeout_s=60).returncode == 0, 60, 1.0)
+            pair.wait_serves(master)
+            master.run("carpctl state 1@eth0 auto")
+            compare = f"python3 /root/order.py compare {token.strip()}"
+            until("a comparison to begin", lambda: master.run(compare, check=False).returncode == 0, 60, 1.0)
+            told = master.run("journalctl -b -t hast-order -t systemd -u hast-order -o cat").stdout
+            assert "Operation not permitted" not in told
+            assert "Permission denied" not in told
+            master.run("systemctl disable -q --now hast-order.socket; rm /etc/hast-order.token")
+            assert '"there": false' in master.run(page).stdout
+            master.run("apt-get -q purge hast-monitor", timeout_s=180)
 
     @pytest.mark.timeout(3600)
     def test_poweroffs_in_a_row(self, tell: Tell) -> None:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from aiohttp import web
-from browser import PROGRAM, Browser, a_browser
+from browser import PROGRAM, Browser, Page, a_browser
 from sights import SIGHTS, Sight, SightSource
 
 from hast.watch.monitor.server import listen
@@ -38,6 +38,22 @@ async def show(name: str) -> tuple[web.AppRunner, int]:
     return await listen(application, "127.0.0.1", 0)
 
 
+ASK = "askForOrders = () => {}; Object.assign(orders, { there: true }); drawPlans(state.view);"
+PLAN = "const plan = document.querySelector('.plan:has(button.go:enabled)'); plan.open = true;"
+
+
+def shoot_order(browser: Browser, port: int, path: Path) -> None:
+    """The question before a plan is carried out, as it is while hast-order is there."""
+    page = browser.page(1000, 640)
+    page.open(f"http://127.0.0.1:{port}/")
+    page.wait("document.body.dataset.live === 'live'", "the page")
+    time.sleep(0.6)
+    page.run(f"{{ {ASK} {PLAN} plan.querySelector('button.go').click(); }}")
+    page.wait("document.getElementById('order').open", "the dialog")
+    time.sleep(0.3)
+    keep(page, path, whole=False)
+
+
 def shoot(browser: Browser, port: int, path: Path, width: int, dark: bool) -> None:
     page = browser.page(width, 700, dark=dark)
     page.open(f"http://127.0.0.1:{port}/")
@@ -47,7 +63,11 @@ def shoot(browser: Browser, port: int, path: Path, width: int, dark: bool) -> No
         page.run("document.querySelector('.plan').open = true")
     page.resize(width, int(page.run("Math.ceil(document.documentElement.getBoundingClientRect().height)")))
     time.sleep(0.3)
-    page.picture(path)
+    keep(page, path)
+
+
+def keep(page: Page, path: Path, *, whole: bool = True) -> None:
+    page.picture(path, whole=whole)
     if smaller := shutil.which("pngquant"):
         subprocess.run([smaller, "--force", "--skip-if-larger", "--output", path, "128", path], check=True)
     complaints = page.complaints()
@@ -63,6 +83,10 @@ async def main(folder: Path) -> None:
             await asyncio.to_thread(shoot, browser, port, folder / f"page-{name}.png", width, dark)
             await runner.cleanup()
             print(folder / f"page-{name}.png")
+        runner, port = await show("healthy")
+        await asyncio.to_thread(shoot_order, browser, port, folder / "page-order.png")
+        await runner.cleanup()
+        print(folder / "page-order.png")
 
 
 if __name__ == "__main__":

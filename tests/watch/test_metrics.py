@@ -51,6 +51,15 @@ FULL: dict[str, Any] = {
         "delete_bytes": 30,
     },
     "sync": {"direction": "to-peer", "total_bytes": 100, "done_bytes": 40, "rate_bytes_s": 7, "left_s": 9},
+    "verify": {"total_bytes": 100, "checked_bytes": 25},
+    "last_verify": {
+        "began": 100,
+        "ended": 160,
+        "checked_bytes": 90,
+        "differing_bytes": 8192,
+        "repaired_bytes": 4096,
+        "unreadable_bytes": 512,
+    },
 }
 
 
@@ -139,6 +148,11 @@ def test_what_both_nodes_say_is_told_by_their_names(page: Scrape) -> None:
     assert page.value("hast_io_errors_total", A, operation="delete") == 8
     assert page.value("hast_resync_active", A, direction="to-peer") == 1
     assert page.value("hast_resync_progress_ratio", A) == 0.4
+    assert page.value("hast_verify_progress_ratio", A) == 0.25
+    assert page.value("hast_verify_last_end_timestamp_seconds", A) == 160
+    assert page.value("hast_verify_last_duration_seconds", A) == 60
+    assert page.value("hast_verify_last_differing_bytes", A) == 4096
+    assert page.value("hast_verify_last_differing_bytes", B) is None
     assert page.value("hast_resync_active", B, direction="to-peer") == 0
     assert page.value("hast_resync_progress_ratio", B) is None
     assert page.value("hast_arbiter_lease_left_seconds", A) == 2.5

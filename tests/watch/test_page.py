@@ -6,12 +6,13 @@ import copy
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from browser import Browser, Page, a_browser, needs_browser
-from daemon_fixtures import MakeDaemon
-from daemon_pair import Pair, io, needs_qemu_io
+from daemon_pair import Pair, io, needs_qemu_io, problems
 from middle import Middle
 from page_server import PageServer
 from pictures import healthy
@@ -58,21 +59,28 @@ class Monitor:
         assert "Traceback" not in self.log_path.read_text(), self.log_path.read_text()
 
 
-@pytest.fixture
-def cable(make_daemon: MakeDaemon) -> Iterator[tuple[Pair, Middle]]:
-    """Two real hastd with keys and what lies between them."""
-    pair = Pair(make_daemon(fake=False), make_daemon(fake=False))
-    one, two = pair.both
-    for daemon in pair.both:
-        daemon.environment_more["HAST_RECONNECT_S"] = "1"
-    first, second = keygen(one), keygen(two)
-    middle = Middle(two.port)
-    configure(one, middle.port, [first], [second])
-    configure(two, one.port, [second], [first])
-    pair.bring_up()
-    yield pair, middle
-    middle.close()
-    pair.check_logs()
+@pytest.fixture(scope="module")
+def cable() -> Iterator[tuple[Pair, Middle]]:
+    """Two real hastd with keys and what lies between them; each test leaves them in step."""
+    with TemporaryDirectory(prefix="hd") as directory:
+        Path(directory).chmod(0o711)
+        one, two = (Daemon(Path(directory) / name, fake=False) for name in ("n0", "n1"))
+        pair = Pair(one, two)
+        try:
+            for daemon in pair.both:
+                daemon.environment_more["HAST_RECONNECT_S"] = "1"
+            first, second = keygen(one), keygen(two)
+            middle = Middle(two.port)
+            configure(one, middle.port, [first], [second])
+            configure(two, one.port, [second], [first])
+            pair.bring_up()
+            yield pair, middle
+            middle.close()
+            pair.check_logs()
+        finally:
+            for daemon in pair.both:
+                daemon.stop()
+                daemon.end_orphans()
 
 
 STATUS = "document.querySelector('tr[data-resource=disk1]').dataset.status"
@@ -117,6 +125,93 @@ def test_the_page_is_true_while_the_cable_is_pulled_and_a_copy_made_and_lives_th
     page.wait(f"document.body.dataset.live === 'live' && {STATUS} === 'complete'", "the monitor again")
     assert page.complaints() == []
     assert {url.split("/")[2] for url in page.asked()} == {f"127.0.0.1:{monitor.port}"}
+    monitor.stop()
+
+
+class Orders:
+    """hast-order as a process, for the hastd of one node."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.log_path = daemon.directory / "order.log"
+        program = [*DIES_WITH_THE_TESTS, sys.executable, "-m", "hast.cli.hast_order"]
+        program += ["--token-file", str(daemon.directory / "order.token")]
+        made = subprocess.run([*program, "--make-token"], capture_output=True, text=True, timeout=30, check=True)
+        self.token = made.stdout.strip()
+        socket_path = daemon.run_directory / "order.sock"
+        command = [*program, "-c", str(daemon.config), "--listen", str(socket_path)]
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(command, env=daemon.environment, stdout=log, stderr=log)
+        wait_for(socket_path.exists, "hast-order")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        assert self.process.wait(15) == 0
+        assert "Traceback" not in self.log_path.read_text(), self.log_path.read_text()
+
+
+def carry_out(page: Page, title: str) -> None:
+    """Open the plan, and its dialog, by keyboard."""
+    plan = f"[...document.querySelectorAll('.plan')].find((each) => each.dataset.key.endsWith({title!r}))"
+    page.wait(f"!document.getElementById('order').open && {plan}.querySelector('button.go:enabled')", title)
+    page.run(f"{plan}.open = true; {plan}.querySelector('button.go').focus()")
+    page.press("Enter")
+    page.wait("document.getElementById('order').open", "the dialog")
+
+
+def test_a_plan_is_carried_out_from_the_page_with_the_token_and_not_without(
+    cable: tuple[Pair, Middle], page: Page
+) -> None:
+    pair, _middle = cable
+    monitor = Monitor(pair.one)
+    page.open(f"http://127.0.0.1:{monitor.port}/")
+    page.wait(f"{STATUS} === 'complete' && orders.askedMs", "the page")
+    assert page.run("document.querySelectorAll('button.go:not(#order-go)').length") == 0, "nothing can be ordered"
+    orders = Orders(pair.one)
+    page.run("orders.askedMs = 0")
+    page.wait("document.querySelectorAll('.plan button.go').length", "what can be ordered", 30)
+
+    carry_out(page, "out of service")
+    assert "hastctl detach disk1" in page.text("#order")
+    assert page.run("document.activeElement.id") == "order-token"
+    page.resize(320, 640)
+    box = page.run("document.getElementById('order').getBoundingClientRect().toJSON()")
+    assert (box["left"] >= 0, box["right"] <= 320, box["bottom"] <= 640) == (True, True, True), box
+    page.resize(1280, 900)
+    page.type("wrong")
+    page.press("Enter")
+    page.wait_text("The token is wrong.", "#order-state")
+    page.press("Escape")
+    page.wait("!document.getElementById('order').open", "the dialog to close")
+    assert pair.one.status()["problems"] == []
+
+    carry_out(page, "out of service")
+    page.run("orders.plan = { ...orders.plan, fingerprint: 'of another one' }; drawPlans(state.view)")
+    assert "has changed since" in page.text("#order-state")
+    assert page.run("document.getElementById('order-go').disabled")
+    page.press("Escape")
+
+    carry_out(page, "out of service")
+    page.type(orders.token)
+    page.press("Enter")
+    page.wait_text("Done", "#order-state", 30)
+    lines = page.text("#order-lines")
+    assert "make the other node's copy the one to trust" in lines
+    assert "out of service" in problems(pair.one, "disk")
+    page.press("Escape")
+    page.wait_text("A disk failed", "#problems")
+
+    carry_out(page, "into service again")
+    assert "is known to this page" in page.text("#order-fields")
+    page.run("document.getElementById('order-go').focus()")
+    page.press("Enter")
+    page.wait_text("Done", "#order-state", 30)
+    pair.wait_complete()
+    assert page.run("JSON.stringify([document.cookie, localStorage.length, sessionStorage.length])") == '["",0,0]'
+    assert orders.token not in " ".join(page.asked()) + orders.log_path.read_text() + monitor.log_path.read_text()
+    assert page.complaints() == []
+    page.open(f"http://127.0.0.1:{monitor.port}/")
+    page.wait(f"{STATUS} === 'complete' && orders.token === ''", "a page that has forgotten the token")
+    orders.stop()
     monitor.stop()
 
 

@@ -70,7 +70,7 @@ def test_split_brain_shows_what_each_node_changed_alone_and_a_plan_for_either_ch
     view = seen("split-brain")
     split = view["resources"][0]["split"]
     assert [(side["node"], side["bytes"]) for side in split["sides"]] == [("hasta", 96 << 20), ("hastb", 6 << 20)]
-    keep_here, keep_there = view["plans"]
+    keep_here, keep_there, let_go = view["plans"]
     assert keep_here["ready"]
     assert keep_here["steps"][0] == {
         "node": "hastb",
@@ -78,16 +78,32 @@ def test_split_brain_shows_what_each_node_changed_alone_and_a_plan_for_either_ch
     }
     assert not keep_there["ready"], "hasta serves still"
     assert keep_there["steps"][0] == {"node": "hasta", "command": "hastctl role secondary disk1 disk2 disk3"}
+    assert (keep_there["order"], keep_there["why_not"]) == (None, "hasta has to let go first.")
+    assert (let_go["title"], let_go["ready"]) == ("disk1, disk2, disk3: stop serving on hasta", True)
+    assert "(at most 96MB)" not in keep_here["notice"], "that is what hasta changed"
+    assert "hastb alone (at most 18MB)" in keep_here["notice"]
 
 
 def test_a_move_is_possible_only_while_the_other_copy_is_whole() -> None:
-    (plan,) = seen("healthy")["plans"]
+    plan, compare, *disks = seen("healthy")["plans"]
+    assert compare["steps"] == [{"node": "hasta", "command": "hastctl verify --no-wait disk1 disk2 disk3"}]
+    assert [each["title"] for each in disks] == [
+        f"{name}: take the disk of hasta out of service" for name in ("disk1", "disk2", "disk3")
+    ]
     assert (plan["title"], plan["ready"]) == ("Move the service from hasta to hastb", True)
     assert plan["steps"][0] == {"node": "hasta", "command": "failover leave"}
-    assert not any(plan["ready"] for plan in seen("resync")["plans"])
+    titles = [plan["title"] for plan in seen("resync")["plans"] if plan["ready"]]
+    assert titles == ["Compare both copies of disk1", "disk1: take the disk of hasta out of service"]
     assert not any(plan["ready"] for plan in seen("degraded")["plans"])
     titles = [plan["title"] for plan in seen("disk-failed")["plans"] if plan["ready"]]
-    assert titles == ["disk2: replace the disk of hasta", "Move the service from hasta to hastb"]
+    assert titles == [
+        "disk2: take the disk of hasta into service again",
+        "disk2: replace the disk of hasta",
+        "Move the service from hasta to hastb",
+        "Compare both copies of disk1, disk3",
+        "disk1: take the disk of hasta out of service",
+        "disk3: take the disk of hasta out of service",
+    ]
 
 
 def test_a_name_that_a_shell_would_take_apart_is_quoted_in_commands() -> None:

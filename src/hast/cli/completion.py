@@ -25,6 +25,7 @@ COMMANDS = (
     "hast-notify",
     "hast-witness",
     "hast-monitor",
+    "hast-order",
     "failover",
     "hast-setup",
 )

@@ -152,7 +152,7 @@ def remove(root: Path) -> None:
     paths, made = _manifest(root)
     if not paths:
         raise SetupError("nothing is installed", EX_UNAVAILABLE)
-    units = [path.name for path in sorted(paths) if path.suffix in (".service", ".target")]
+    units = [path.name for path in sorted(paths) if path.suffix in (".service", ".socket", ".target")]
     if root == Path("/") and _running_systemd():
         for unit, state in zip(units, _ask_systemd("is-active", *units).split(), strict=False):
             if state not in ("inactive", "failed", "unknown"):

@@ -244,6 +244,24 @@ def replace(context: click.Context, name: str, path: str, plan: bool) -> None:
 
 
 @command
+@REQUIRED_NAMES
+@click.option("--repair", is_flag=True, help="Write what differs to the other node as it is on this one.")
+@click.option("--stop", is_flag=True, help="End the verification that is under way.")
+@click.option("--wait/--no-wait", default=True, help="Return when it has ended (default), or when it has begun.")
+@PLAN
+def verify(context: click.Context, names: tuple[str, ...], repair: bool, stop: bool, wait: bool, plan: bool) -> None:
+    """Compare both copies of NAMES block for block, on the primary, while clients go on."""
+    from hast.cli import verify as verifying
+
+    session = session_of(context)
+    if stop and (repair or plan):
+        raise Failure("--stop goes with nothing else.", EX_USAGE)
+    if plan:
+        context.exit(show_plan(session, {"command": "verify", "resources": list(names), "repair": repair}))
+    context.exit(verifying.stop(session, names) if stop else verifying.run(session, names, repair, wait))
+
+
+@command
 @click.option("--show", is_flag=True, help="Print the fingerprint of the key that is there.")
 @click.option("--next", "following", is_flag=True, help="Make the key that this node is to change to.")
 @click.option("--switch", is_flag=True, help="Change to that key.")

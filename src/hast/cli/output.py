@@ -6,7 +6,7 @@ Pure: objects of docs/control.md in, lines out.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hast.format.geometry import human_size
@@ -84,6 +84,33 @@ def _sync_lines(sync: dict[str, Any] | None) -> list[str]:
     ]
 
 
+def _verify_lines(verify: dict[str, Any] | None) -> list[str]:
+    if not verify:
+        return []
+    share = verify["checked_bytes"] / max(1, verify["total_bytes"])
+    return [f"  verifying: {100 * share:.1f}% compared, {sized(verify['differing_bytes'])} different"]
+
+
+def verify_in_words(last: Mapping[str, Any]) -> str:
+    """What a verification found, for one line."""
+    seconds = max(0, int(last["ended"]) - int(last["began"]))
+    compared = f"{sized(last['checked_bytes'])} compared in {seconds} s"
+    if last["outcome"] == "interrupted":
+        share = f"{sized(last['checked_bytes'])} of {sized(last['total_bytes'])}"
+        compared = f"interrupted ({last['reason']}), {share} compared"
+    told = [compared]
+    if last["differing_bytes"]:
+        places = ", ".join(f"{offset}+{length}" for offset, length in last["ranges"])
+        told.append(f"{sized(last['differing_bytes'])} different, at bytes {places}")
+    elif last["outcome"] != "interrupted":
+        told.append("both copies are equal")
+    if last["repaired_bytes"]:
+        told.append(f"{sized(last['repaired_bytes'])} of it written to the other node from this one")
+    if last["unreadable_bytes"]:
+        told.append(f"{sized(last['unreadable_bytes'])} could not be read")
+    return "; ".join(told)
+
+
 def _split_brain_lines(entry: dict[str, Any]) -> list[str]:
     """What differs, why nothing is done about it by itself, and the next step."""
     found = entry.get("split_brain")
@@ -150,7 +177,7 @@ def status_block(entry: dict[str, Any]) -> list[str]:
     lines.append(f"  dirty: {sized(entry['dirty'])}")
     if entry.get("tls") == "off":
         lines.append("  tls: off")
-    return lines + _sync_lines(entry.get("sync")) + _trouble_lines(entry)
+    return lines + _sync_lines(entry.get("sync")) + _verify_lines(entry.get("verify")) + _trouble_lines(entry)
 
 
 def list_block(entry: dict[str, Any]) -> list[str]:
@@ -183,7 +210,10 @@ def list_block(entry: dict[str, Any]) -> list[str]:
     if entry.get("tls"):
         where = f", in {_TLS_IN[entry['tls_in']]}" if entry.get("tls_in") in _TLS_IN else ""
         lines.append(f"  tls: {entry['tls']}{where}")
-    return lines + _sync_lines(entry.get("sync")) + _trouble_lines(entry)
+    if entry.get("last_verify"):
+        last = entry["last_verify"]
+        lines.append(f"  last verify: {moment(last['ended'])}: {verify_in_words(last)}")
+    return lines + _sync_lines(entry.get("sync")) + _verify_lines(entry.get("verify")) + _trouble_lines(entry)
 
 
 def table(entries: Iterable[dict[str, Any]]) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 
-from hast.cli.session import Failure, Session
+from hast.cli import programs
+from hast.cli.session import Failure
 
 EX_UNAVAILABLE = 69
 MISSING = "hastctl top needs the Python package rich: install python3-rich (Debian), or hast[top]."
-_MODULES = {"hastctl": "hast.cli.hastctl", "carpctl": "hast.cli.carpctl", "failover": "hast.cli.failover"}
 
 
 def run(config: str | None, once: bool) -> None:
@@ -23,10 +22,10 @@ def run(config: str | None, once: bool) -> None:
         raise Failure(MISSING, EX_UNAVAILABLE) from None
     from hast.watch.source import Source
 
-    more = _of_this_hastd(config) if config is not None else {}
+    more = programs.of_this_hastd(config)
 
     def command(words: Sequence[str]) -> list[str]:
-        return [sys.executable, "-m", _MODULES[words[0]], *words[1:], *more.get(words[0], ())]
+        return programs.command(words, more)
 
     async def show() -> None:
         view = live.Live(Source(keep_s=0.5), command)
@@ -38,8 +37,3 @@ def run(config: str | None, once: bool) -> None:
         await view.run(terminal.Terminal())
 
     asyncio.run(show())
-
-
-def _of_this_hastd(config: str) -> dict[str, list[str]]:
-    """What a program is told besides, when another hast.conf than the usual one was named. Raises Failure."""
-    return {"hastctl": ["-c", config], "failover": ["--hastd", Session(config).configuration().control]}

@@ -17,6 +17,7 @@ class Topic(StrEnum):
     SPLIT_BRAIN = "split-brain"
     DISK_FAILED = "disk-failed"
     SLOW_DISK = "slow-disk"
+    COPIES_DIFFER = "copies-differ"
     FROZEN = "frozen"
     ARBITER_LOST = "arbiter-lost"
     HASTD_AWAY = "hastd-away"

@@ -13,8 +13,8 @@ AFTER_AN_ERROR_S = 0.2
 async def connections(
     listening: socket.socket, complain: Callable[[str], None]
 ) -> AsyncIterator[tuple[socket.socket, str]]:
-    """Each connection with the address it comes from, one in each round of the loop: a flood must not keep others from
-    their turn. `complain` is told in one line why one could not be accepted."""
+    """Each connection with the address it comes from (empty of a Unix socket), one in each round of the loop: a flood
+    must not keep others from their turn. `complain` is told in one line why one could not be accepted."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(0)
@@ -24,4 +24,4 @@ async def connections(
             complain(f"Unable to accept a connection: {error.strerror}.")
             await asyncio.sleep(AFTER_AN_ERROR_S)
         else:
-            yield sock, str(where[0])
+            yield sock, str(where[0]) if where else ""

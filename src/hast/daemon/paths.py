@@ -81,6 +81,11 @@ def observe_socket() -> Path:
     return run_directory() / "observe.sock"
 
 
+def order_socket() -> Path:
+    """Socket of hast-order, there while orders from the page are wanted."""
+    return run_directory() / "order.sock"
+
+
 def failover_record() -> Path:
     """What the last run of failover(8) did, written by that program."""
     return run_directory() / "failover.state"

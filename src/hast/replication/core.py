@@ -32,7 +32,7 @@ from hast.replication.types import (
     Store,
 )
 
-CLIENT, SYNC, BARRIER, COMMAND, BALANCED = range(5)
+CLIENT, SYNC, BARRIER, COMMAND, BALANCED, VERIFY = range(6)
 """Values of `Request.owner`: who made the request, and so who is told of its end."""
 
 FULLSYNC, MEMSYNC, ASYNC = range(3)

@@ -103,8 +103,8 @@ class Joining:
         self._merge(peer, inbound)
         if core.map.owed_local:
             self.writes.standing.abandon()
-            if peer.features and not peer.boot_id:
-                self.writes.failed_flush_unheard()
+        if peer.features and not peer.boot_id and (core.map.owed_local or core.meta.unflushed):
+            self.writes.failed_flush_unheard()
         if core.local_ok:
             if core.meta.boot_id != core.boot_id and not (core.map.owed_local and core.map.owed_remote):
                 self._job = core.store_metadata("caches compared", boot_id=core.boot_id)

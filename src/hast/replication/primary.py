@@ -22,6 +22,7 @@ from hast.replication.core import (
     MAP_OFFSET_BYTES,
     MEMSYNC,
     SYNC,
+    VERIFY,
     Core,
     Settings,
 )
@@ -101,6 +102,7 @@ class Primary:
         self.standing.told(lead, force)
         self.barrier = self.writes.barrier
         self.sync = self.writes.sync
+        self.verify = self.writes.verify
         self._leaving = Leaving(self.core, self.writes)
         self._disk_service = DiskService(self.core, self.writes)
         self._drain_job: Store | None = None
@@ -352,7 +354,7 @@ class Primary:
             self._clean_when_idle()
         self._settle()
         next_s = now + TICK_S
-        for wanted_s in (self.sync.wants_call_at(), self._reads.wants_call_at()):
+        for wanted_s in (self.sync.wants_call_at(), self._reads.wants_call_at(), self.verify.wants_call_at()):
             if wanted_s is not None:
                 next_s = min(wanted_s, next_s)
         return max(now + SHORTEST_TICK_S, next_s)
@@ -432,6 +434,19 @@ class Primary:
                 self.writes.release_held()
         self._settle()
 
+    def begin_verify(self, repair: bool, now: float) -> str:
+        """Compare both copies; with `repair` the peer is given what this copy has. Returns why not, or nothing."""
+        self.core.now = now
+        refusal = self.verify.begin(repair)
+        self._settle()
+        return refusal
+
+    def stop_verify(self, now: float) -> None:
+        """End the one that is under way, if there is one."""
+        self.core.now = now
+        self.verify.stop("ordered by the operator")
+        self._settle()
+
     def look_for_slow_disk(self, now: float) -> Slow | None:
         """Ask now and then: a disk that is slow from now on, told once."""
         return self.core.pace.look(now)
@@ -462,6 +477,7 @@ class Primary:
             "local_disk": "ok" if core.local_ok else "away" if core.local_away else "failed",
             "frozen": self.writes.frozen,
             "sync": self.sync.status(),
+            "verify": self.verify.report(),
             "active": self.writes.active,
             "activemap_updates": self.map.updates,
             "counters": asdict(core.counters),
@@ -476,6 +492,8 @@ class Primary:
             self.sync.local_done(request)
         elif request.owner == BARRIER:
             self.barrier.local_done(request)
+        elif request.owner == VERIFY:
+            self.verify.local_done(request)
         else:
             self._reads.local_done(request)
 
@@ -499,6 +517,8 @@ class Primary:
             self.barrier.remote_done(request, error)
         elif request.owner == COMMAND:
             self._command_answered(request, error)
+        elif request.owner == VERIFY:
+            self.verify.remote_done(request, error)
         else:
             self._reads.remote_done(request, error)
 
@@ -526,6 +546,7 @@ class Primary:
         self._leaving.settle()
         if self.core.connected:
             self.sync.pump()
+        self.verify.pump()
         self.barrier.start()
         self.writes.arming.store()
         if self.writes.draining and not self._drained:
@@ -543,6 +564,8 @@ class Primary:
     def _drain_step(self) -> None:
         """One step of the demotion, when the one before is over."""
         if self.writes.active or not self.barrier.idle or self.writes.arming.busy or self._drain_job is not None:
+            return
+        if not self.verify.idle:
             return
         if self.map.inflight:
             return  # answered, and not on both copies yet (memsync, async)

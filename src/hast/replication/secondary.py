@@ -112,6 +112,8 @@ class Secondary:
         self._sync_writes = 0
         """Of that seq, under way."""
         self._flushed_since_sync = False
+        self._told_failed = False
+        """The primary was told on this connection that a flush failed."""
         self._now = 0.0
         self._wall_offset_s = wall_offset_s
         self._lead_offered = lead is Lead.OFFERED
@@ -362,10 +364,20 @@ class Secondary:
         if not error:
             self._flushed_since_sync = True
             self._latency.add(latency.FLUSH, latency.LOCAL, took_s)
-        if error and error != errno.EOPNOTSUPP and not self.meta.unflushed:
+        failed = bool(error) and error != errno.EOPNOTSUPP
+        if not failed and self._has_to_tell():
+            failed, error = True, errno.EIO
+        self._told_failed = self._told_failed or failed
+        if failed and not self.meta.unflushed:
             self._marks[self._note_unflushed()] = (request.seq, error)
         else:
             self.effects.replies.append((request.seq, error, False, None))
+
+    def _has_to_tell(self) -> bool:
+        """A flush failed before this connection, and that may have been said to nobody, or to a worker that is gone.
+        The primary may lack what this copy holds, and without a boot id to hold back only the answer to its first flush
+        can tell it (S4)."""
+        return self.meta.unflushed and not (self._features or self._told_failed)
 
     def _take_time(self, batch: list[Request]) -> None:
         """The local disk has carried these out."""

@@ -15,17 +15,11 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Protocol
 
-from hast.config.model import SYNC_AUTO
 from hast.format.constants import Command, Feature, SyncSource
-from hast.replication import sync_pace
+from hast.replication.copy_rate import CopyRate
 from hast.replication.core import SYNC, Core
-from hast.replication.latency import Sample
 from hast.replication.types import READ, WRITE, Request, Store
 
-PIECE_BYTES = 256 * 1024
-PIECES_IDLE = 32
-PIECES_BUSY = 4
-BUSY_S = 0.1
 WINDOW_BYTES = 12 * 1024 * 1024
 """So much may be copied, or on its way, that no flush has covered: an interruption costs no more than that. Two extents
 at least."""
@@ -34,8 +28,6 @@ RETRY_S = 10.0
 """Between passes when the one before could not copy everything."""
 FIRST_RETRY_S = 2.0
 """Before a pass for what became owed while the copies were in step: until then both nodes are needed."""
-BURST_S = 0.1
-LIMITED_TICK_S = 0.01
 
 
 class Stage(Enum):
@@ -136,11 +128,7 @@ class Sync:
         self._window = max(2, WINDOW_BYTES // core.map.extentsize_bytes)
         """Extents begun whose copying no flush has covered yet, at most."""
         self._in_flight = 0
-        self._tokens = 0.0
-        self._tokens_s = 0.0
-        self._rate_bytes_s = 0.0
-        self._piece_bytes = PIECE_BYTES
-        self._sample = Sample()
+        self.rate = CopyRate(core)
         self._retry_at_s = 0.0
         self._command: Request | None = None
         self._close_job: Store | None = None
@@ -158,8 +146,8 @@ class Sync:
         core = self._core
         self.source = source
         self.done_bytes = 0
-        self.started_s = self._tokens_s = core.now
-        self._tokens = 0.0
+        self.started_s = core.now
+        self.rate.begin()
         self._cursor = 0
         self._retry_at_s = 0.0
         self._announced = False
@@ -212,9 +200,8 @@ class Sync:
             return
         if self._owed is core.map.owed_local and not self._owner.follows:
             return  # all that was owed was flushed, and something is owed again: our disk says so first (S7)
-        limit = self._limit()
-        self._refill()
-        while self._in_flight < limit and self._affordable():
+        limit = self.rate.look(self._owner.last_client_s, self._in_flight)
+        while self._in_flight < limit and self.rate.affordable:
             piece = self._next_piece()
             if piece is None:
                 if self._owed.next(self._cursor) < 0:
@@ -226,8 +213,8 @@ class Sync:
 
     def wants_call_at(self) -> float | None:
         """When `pump` should be called even if nothing happens: waiting for tokens, or to retry."""
-        if self.stage is Stage.COPYING and self._rate_bytes_s:
-            return self._core.now + (sync_pace.BURST_S / 2 if self._adapts else LIMITED_TICK_S)
+        if self.stage is Stage.COPYING and (wanted_s := self.rate.wants_call_at()) is not None:
+            return wanted_s
         if self.stage is Stage.OFF and self._retry_at_s and self._core.local_ok:
             return self._retry_at_s
         return None
@@ -256,8 +243,7 @@ class Sync:
         if not core.connected or piece.mode != self._session:
             self._piece_over(piece, failed=True)
             return
-        if core.now >= self._sample.at_s:
-            self._sample.begin(core.now, piece)
+        self.rate.starts(piece)
         if piece.cookie:
             core.send(piece)
         elif core.local_ok:
@@ -425,33 +411,6 @@ class Sync:
         extents = self._core.map.owed_local.count + self._core.map.owed_remote.count
         return extents * self._core.map.extentsize_bytes
 
-    @property
-    def _adapts(self) -> bool:
-        return self._core.settings.sync_rate_bytes_s == SYNC_AUTO
-
-    def _limit(self) -> int:
-        """How many pieces may be in flight; sets how large they are and how fast they may follow each other."""
-        core = self._core
-        busy = core.now - self._owner.last_client_s < BUSY_S
-        if not self._adapts:
-            self._rate_bytes_s, self._piece_bytes = float(core.settings.sync_rate_bytes_s), PIECE_BYTES
-            return PIECES_BUSY if busy else PIECES_IDLE
-        pace = core.pace.sync
-        pace.look(core.now, busy, self._in_flight)
-        self._rate_bytes_s, self._piece_bytes = pace.rate_bytes_s, pace.piece_bytes
-        return pace.pieces
-
-    def _refill(self) -> None:
-        core, rate = self._core, self._rate_bytes_s
-        if rate:
-            self._tokens += (core.now - self._tokens_s) * rate
-            burst_s = sync_pace.BURST_S if self._adapts else BURST_S
-            self._tokens = min(self._tokens, max(rate * burst_s, self._piece_bytes))
-        self._tokens_s = core.now
-
-    def _affordable(self) -> bool:
-        return not self._rate_bytes_s or self._tokens > 0
-
     def _next_piece(self) -> Request | None:
         progress = self._extents.get(self._current)
         if progress is not None and progress.failed and progress.left == 0:
@@ -460,7 +419,7 @@ class Sync:
             if not self._next_extent():
                 return None
             progress = self._extents[self._current]
-        length = min(self._piece_bytes, self._core.max_data_bytes, progress.end - progress.next)
+        length = min(self.rate.piece_bytes, self._core.max_data_bytes, progress.end - progress.next)
         piece = Request(READ, progress.next, length)
         piece.owner = SYNC
         piece.seq = self._current
@@ -469,7 +428,7 @@ class Sync:
         piece.cookie = self._owed is self._core.map.owed_local
         progress.next += length
         progress.left += 1
-        self._tokens -= length
+        self.rate.spend(length)
         return piece
 
     def _next_extent(self) -> bool:
@@ -492,10 +451,7 @@ class Sync:
         self._in_flight -= 1
         assert self._in_flight >= 0, "more sync pieces ended than were started"
         piece.data = None
-        if piece is self._sample.request:
-            took_s = self._sample.end(self._core.now)
-            if not failed:
-                self._core.pace.sync.piece_took(took_s)
+        self.rate.over(piece, failed)
         progress: _Progress = piece.client
         if self._extents.get(extent) is progress:
             progress.left -= 1

@@ -108,12 +108,13 @@ class Event(NamedTuple):
 
     name: str
     """connect disconnect syncstart syncdone syncintr split-brain split-brain-resolved disk-hung slow-disk disk-failed
-    peer-disk-failed frozen thawed peer-leaves peer-left peer-stops"""
+    peer-disk-failed frozen thawed peer-leaves peer-left peer-stops verified"""
     text: str
     level: str = "info"
     """debug info warning error"""
     details: dict[str, Any] | None = None
-    """For split-brain: what differs (replication/splitbrain.py, `report`). For peer-leaves: `within_s`."""
+    """For split-brain: what differs (replication/splitbrain.py, `report`). For peer-leaves: `within_s`. For verified:
+    what was found (replication/verify.py, `report`)."""
 
 
 class Discarded(NamedTuple):

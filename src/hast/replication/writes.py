@@ -25,11 +25,13 @@ from hast.replication.core import (
     MODES,
     SYNC,
     TRACKED,
+    VERIFY,
     Core,
 )
 from hast.replication.standing import NOT_ALONE, Record, Standing
 from hast.replication.sync import Sync
 from hast.replication.types import DELETE, FLUSH, Request, Store
+from hast.replication.verify import Verify
 
 MAX_ACTIVE = 2048
 MAX_ACTIVE_BYTES = 64 * 1024 * 1024
@@ -55,6 +57,7 @@ class Writes:
         self.arming = Arming(core, self.launch)
         self.barrier = Barrier(core, self)
         self.sync = Sync(core, self)
+        self.verify = Verify(core, self)
         self.last_client_s = 0.0
         self.active = 0
         self.active_bytes = 0
@@ -157,6 +160,8 @@ class Writes:
         for request in freed:
             if request.owner == SYNC:
                 self.sync.start_piece(request)
+            elif request.owner == VERIFY:
+                self.verify.start_piece(request)
             else:
                 self._begin(request)
 
@@ -366,13 +371,14 @@ class Writes:
     def flush_begins(self) -> None:
         """A flush of both copies begins now."""
         self.sync.flush_begins()
+        self.verify.flush_begins()
 
     def flushed(
         self, waiting: list[Request], cleanable: Bitmap | list[int], clock: int, local: int, remote: int | None
     ) -> None:
         """A flush of both copies ended."""
         both = local == 0 and remote == 0
-        durable_here = local == 0 and not self._core.lacking
+        durable_here = local == 0 and not (self._core.lacking or self._core.meta.unflushed)
         durable_there = remote == 0 and self._core.peer_whole
         told_so = local != 0 or remote not in (0, None, ENOTCONN)
         if told_so and not (durable_here or durable_there):
@@ -382,6 +388,7 @@ class Writes:
         if remote and remote != ENOTCONN:
             self._remote_flush_failed(remote)
         covered = self.sync.flush_ended(both)
+        self.verify.flush_ended(both)
         if both:
             self._core.map.disarm(cleanable, clock)
             if self._core.map.disarm(covered, clock):
@@ -487,11 +494,14 @@ class Writes:
             self.sync.retry_later()
 
     def _remote_flush_failed(self, error: int) -> None:
-        """The peer's kernel told it once (S2): what it covered is written to the peer again."""
+        """The peer's kernel told it once (S2): what it covered is written to the peer again. Where all that was owed
+        already, this node is ahead by no more than before, and nobody is asked."""
         core, amap = self._core, self._core.map
+        known = amap.owed_remote.count
         self._tell_once("peer-flush-failed", f"The peer failed a flush: {words(error)}.")
         core.peer_unflushed = True
         amap.owed_remote.unite_but(amap.armed, amap.owed_local)
         self.sync.all_owed_again()
-        self.standing.go_ahead()
+        if amap.owed_remote.count > known:
+            self.standing.go_ahead()
         self.sync.retry_later()

@@ -15,7 +15,7 @@ from hast.replication.primary import Primary
 from hast.replication.standing import Record
 from hast.replication.sync import Stage
 from hast.replication.types import WRITE
-from hast.sim import disk_actions
+from hast.sim import disk_actions, verify_actions
 from hast.sim.clients import Habits
 from hast.sim.disk import SECTOR_BYTES
 from hast.sim.disk_actions import OPERATIONS, still_stale
@@ -762,6 +762,10 @@ ACTIONS: dict[str, Callable[..., bool | None]] = {
         disk_actions.detach,
         disk_actions.attach,
         disk_actions.replace_live,
+        verify_actions.verify,
+        verify_actions.stop_verify,
+        verify_actions.rot,
+        verify_actions.unrot,
         reach,
         arbiter_delay,
         restart_arbiter,

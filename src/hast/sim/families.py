@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from hast.config.model import SYNC_AUTO
 from hast.format.constants import Replication
-from hast.sim.disasters import apart, disks, hosts, network, rare, readers, service
+from hast.sim.disasters import apart, disks, hosts, network, rare, readers, service, verifying
 from hast.sim.disasters.draw import Disaster, Draw
 from hast.sim.schedule import Argument, Schedule, Step
 
@@ -74,6 +74,7 @@ DISASTERS: tuple[Disaster, ...] = (
     *rare.RARE,
     *service.SERVICE,
     *readers.READERS,
+    *verifying.VERIFYING,
 )
 FORGETFUL = frozenset({apart.arbiter_forgets, apart.arbiter_forgets_unseen})
 ONLY_WITH_ARBITER = frozenset({apart.arbiter_away, apart.arbiter_chooses}) | FORGETFUL | rare.RARE_ONLY_WITH_ARBITER
@@ -107,6 +108,7 @@ CHAOS: tuple[tuple[str, dict[str, tuple[Argument, ...]]], ...] = (
     ("thaw", {}),
     ("thaw", {}),
     ("reach", {"node": ("a",), "up": (True, False)}),
+    ("verify", {"repair": (True, False)}),
 )
 MOMENTS = (
     "acknowledged",

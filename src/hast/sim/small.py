@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hast.replication import core, joining, primary, ranges, read_balance, secondary, sync, sync_pace
+from hast.replication import copy_rate, core, joining, primary, ranges, read_balance, secondary, sync, sync_pace
 from hast.replication.types import Metadata
 from hast.sim.disk import MAP_OFFSET_BYTES, SECTOR_BYTES
 
@@ -20,9 +20,9 @@ KEEPDIRTY = 3
 SMALL = (
     (ranges, "_SHIFT", EXTENT_BYTES.bit_length() - 1),
     (ranges, "_WIDE_BUCKETS", 2),
-    (sync, "PIECE_BYTES", 2 * SECTOR_BYTES),
-    (sync, "PIECES_IDLE", 6),
-    (sync, "PIECES_BUSY", 2),
+    (copy_rate, "PIECE_BYTES", 2 * SECTOR_BYTES),
+    (copy_rate, "PIECES_IDLE", 6),
+    (copy_rate, "PIECES_BUSY", 2),
     (sync_pace, "PIECE_BYTES", 2 * SECTOR_BYTES),
     (sync_pace, "LEAST_PIECE_BYTES", SECTOR_BYTES),
     (sync_pace, "PIECES", 6),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from hast.format.constants import Feature, Replication, SyncSource
 from hast.replication.answer import SecondHello, SecondReply
@@ -43,6 +44,8 @@ class Truth:
         self.resynced_stops: set[str] = set()
         """Nodes that met their peer again while they stopped: to clear the map is not waited for then."""
         self._peer_failed_s = -math.inf
+        self.rotten: tuple[str, int] | None = None
+        """Node and sector that went bad without a word."""
         self.spoiled = False
         """An operation of a disk failed in this run."""
         self.flush_failed_s = -1.0
@@ -88,8 +91,8 @@ class Truth:
         link, other = self.cluster.link, self.cluster.other(node)
         if link is None or link.primary is not other or not isinstance(other.engine, Primary):
             return
-        if self._shows(node, request):
-            return
+        if self._shows(node, request) or (self.rotten is not None and self.rotten[0] == node.name):
+            return  # what differs without a mark is only made equal
         if other.engine.core.local_ok and not other.disk.broken:
             self._check_marked(other, node, request)
         elif Feature.TAKE_LEAD in self.cluster.features and not other.engine.core.local_ok:
@@ -185,6 +188,8 @@ class Truth:
             self.resynced_stops.add(node.name)
         if event.name == "disk-failed" and self.cluster.world.now - self._peer_failed_s < 8 * self.cluster.latency_s:
             self.doubt_unconfirmed()  # the peer leads from here on, and what it failed before was not heard of yet
+        if event.name == "verified" and event.details is not None:
+            self._verified(node, event.details)
         engine = node.engine
         if event.name != "connect" or not isinstance(engine, Primary) or not self._alive(node):
             return
@@ -198,6 +203,24 @@ class Truth:
             self.wrong(f"S3: {node.name} goes live, and does not know that extents {_some(differing)} differ")
         source = "local" if amap.owed_local else "remote"
         self.states.add(f"joined, {source} owed" if amap.owed_local or amap.owed_remote else "joined, nothing owed")
+
+    def _verified(self, node: Node, report: dict[str, Any]) -> None:
+        """What a comparison of both copies says is so."""
+        self.states.add(f"verified: {report['outcome']}")
+        if self.rotten is None:
+            if report["differing_bytes"]:
+                self.wrong(f"{node.name} says that the copies differ at {report['ranges']}, and they do not")
+            return
+        name, sector = self.rotten
+        if report["outcome"] == "equal" and not report["unreadable_bytes"]:
+            self.wrong(f"{node.name} says that the copies are equal, and sector {sector} differs")
+        if report["outcome"] == "repaired":
+            place = slice(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES)
+            bad, good = self.cluster.nodes[name].disk, node.disk
+            area = memoryview(bad.medium)[bad.metadata.offset_bytes :]
+            if bad.data()[place] != good.data()[place] or area[place] != good.data()[place]:
+                self.wrong(f"{node.name} says that it repaired the copies, and sector {sector} differs")
+            self.rotten = None
 
     # -- the handshake -------------------------------------------------------------------------------------------
 

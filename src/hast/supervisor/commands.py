@@ -10,7 +10,7 @@ from typing import Any
 from hast.config.model import SYNC_AUTO
 from hast.daemon.release import RELEASE
 from hast.format.constants import HastError, Role
-from hast.supervisor import device_users, status
+from hast.supervisor import device_users, status, verifying
 from hast.supervisor.events import EventBus
 from hast.supervisor.foresight import Foresight
 from hast.supervisor.pool_leave import PoolLeave
@@ -81,6 +81,11 @@ class Commands:
                 return await self._tell_each(request, lambda state: state.tell_primary("freeze", reason=reason))
             case "thaw":
                 return await self._tell_each(request, lambda state: state.tell_primary("thaw"))
+            case "verify":
+                repair = request.get("repair") is True
+                return await self._tell_each(request, lambda state: verifying.begin(state, repair))
+            case "stop-verify":
+                return await self._tell_each(request, verifying.stop)
             case "detach" | "attach" as order:
                 return await self._tell_each(request, lambda state: state.change_disk(order))
             case "replace":

@@ -10,7 +10,7 @@ from typing import Any
 
 from hast.format.constants import HastError, Role
 from hast.format.geometry import human_size
-from hast.supervisor import device_users, status
+from hast.supervisor import device_users, status, verifying
 from hast.supervisor.decisions.role_change import INCONSISTENT, STALE
 from hast.supervisor.disk_orders import ATTACH, DETACH, REPLACE
 from hast.supervisor.pool_leave import PoolLeave
@@ -20,7 +20,7 @@ from hast.supervisor.worker_talk import RoleError
 from hast.worker.disk import probe, resolve
 
 EX_UNAVAILABLE = 69
-FOREIGN = "Only role, resolve, detach, attach and replace have a plan."
+FOREIGN = "Only role, resolve, verify, detach, attach and replace have a plan."
 
 Names = Callable[[dict[str, Any]], list[str] | None]
 
@@ -57,6 +57,9 @@ class Foresight:
                 if kind not in (resolve.DISCARD, resolve.ABANDON):
                     return {"error": f"Unknown order {kind[:64]!r}: use discard or abandon."}
                 found = await self._resolve(known, kind, force)
+            case "verify":
+                repair = order.get("repair") is True
+                found = {name: await self._verify(self._states[name], repair) for name in known}
             case "detach" | "attach" | "replace" as kind:
                 path = str(order.get("path") or "")
                 if kind == REPLACE and not path.startswith("/"):
@@ -105,6 +108,12 @@ class Foresight:
             refusal = refusals.get(name)
             found[name] = _entry(name, [] if refusal else _resolve_steps(state, kind), refusal)
         return found
+
+    async def _verify(self, state: ResourceState, repair: bool) -> dict[str, Any]:
+        refusal = await verifying.why_not(state)
+        if refusal:
+            return _entry(state.name, [], refusal, int(HastError.INVALID))
+        return _entry(state.name, verifying.steps(repair))
 
     # --- disks ------------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from hast.supervisor.revival import Revival
 from hast.supervisor.role_runner import RoleRunner
 from hast.supervisor.secondary_holder import Admission, PendingConnection, SecondaryHolder
 from hast.supervisor.split_brain import DETECTED, SplitBrainMemory, why_not_discard
+from hast.supervisor.verified import Verified
 from hast.supervisor.worker_process import Stuck, WorkerError, WorkerProcess
 from hast.supervisor.worker_talk import RoleError, ask_status
 from hast.worker.disk import resolve
@@ -53,6 +54,7 @@ class ResourceState:
         self.role = Role.INIT
         self.last_error: str | None = None
         self.split_brain = SplitBrainMemory()
+        self.verified = Verified(resource.name)
         self._environment = environment
         self._announce = Announcer(lambda: self.resource, environment)
         self._runner = RoleRunner(
@@ -443,6 +445,7 @@ class ResourceState:
         name = event_name(message)
         details = message.get("details")
         self.split_brain.heard(name, details)
+        self.verified.heard(name, details)
         told = details if isinstance(details, dict) else None
         self._runner.departure.heard(name, told, asyncio.get_running_loop().time())
         if name == DETECTED:

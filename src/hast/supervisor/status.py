@@ -68,6 +68,8 @@ def build(
             "protocol": (known or {}).get("protocol"),
             "sync": (known or {}).get("sync"),
             "slow_disk": (known or {}).get("slow_disk"),
+            "verify": _under_way((known or {}).get("verify")),
+            "last_verify": state.verified.last,
             "sync_rate_bytes_s": _rate(state.settings.sync_rate_bytes_s),
             "statistics": _counters((known or {}).get("statistics"), STATISTICS),
             "latency": (known or {}).get("latency"),
@@ -156,6 +158,11 @@ def _tls_in(link: Any) -> str | None:
     return str(link["tls"]) if isinstance(link, dict) and link.get("tls") else None
 
 
+def _under_way(verify: Any) -> dict[str, Any] | None:
+    """A verification that has no outcome yet."""
+    return verify if isinstance(verify, dict) and verify.get("outcome") is None else None
+
+
 def _missing(worker: dict[str, Any] | None) -> dict[str, int] | None:
     if worker is None or "peer_missing" not in worker:
         return None
@@ -180,6 +187,9 @@ def _problems(
     if state.no_disk and not any(each["kind"] == "disk" for each in problems):
         problems.append({"kind": "disk", "text": state.no_disk})
     told = state.split_brain.known and _is_split_brain(state.last_error or "")
+    differ = state.verified.trouble if state.role is Role.PRIMARY else ""
+    if differ:
+        problems.append({"kind": "copies-differ", "text": differ})
     if state.last_error and not told and state.last_error != state.no_disk:
         problems.append({"kind": "last-error", "text": state.last_error})
     return problems

@@ -147,6 +147,17 @@ _KINDS = (
         ("look at that disk: smartctl, iostat -x", "hastctl replace NAME /dev/NEW, on its node"),
     ),
     Kind(
+        "copies-differ",
+        Level.CRITICAL,
+        "Compared block for block (hastctl verify), the two copies are not the same, or a part of one cannot be read.",
+        (
+            "find out which copy is right: a scrub or check of what lies on it; smartctl and memory on both nodes",
+            "where this node's is: hastctl verify --repair NAME",
+            "else: failover slave, and hastctl verify --repair NAME on the other node when it is primary",
+            "a disk that cannot read: hastctl replace NAME /dev/NEW, on its node",
+        ),
+    ),
+    Kind(
         "last-error",
         Level.WARNING,
         "What was last ordered or tried for the resource failed.",

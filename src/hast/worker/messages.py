@@ -28,6 +28,8 @@ Supervisor to worker
     {"do": "may-change-disk", "id": n, "order": "detach", "path": "..."}: would it be refused?
     {"do": "detach-disk", "id": n}, {"do": "attach-disk", "id": n}, {"do": "replace-disk", "id": n, "path": "..."}
         primary: change the disk while it serves; answered when it is done, or {"reply": n, "error": "Not done: ..."}
+    {"do": "verify", "id": n, "repair": bool}, {"do": "stop-verify", "id": n}   primary: compare both copies; answered
+        when it began, or {"reply": n, "error": "Not done: ..."}; what was found is told by the event "verified"
     {"do": "ask-anew", "id": n}          primary: put the question to the arbiter again, if there is one
     {"do": "adopt", "id": n}             from a new hastd, on the socket of worker/successor.py, where the worker spoke
         first: {"say": "offer", "version": STATE_VERSION, "role", "resource", "ready": the message below, "release",
@@ -38,8 +40,8 @@ Worker to supervisor
     {"say": "left", "exit": n, "reason": "..."}        all is released but the disk; the process
         goes when the disk lets it, and is nobody's business any more
     {"say": "refused", "text": "...", "exit": n}        cannot take the role; the worker then ends with that exit code
-    {"say": "event", "name": "...", "text": "...", "level": "..."}   with "details" (an object) for split-brain
-        and peer-leaves
+    {"say": "event", "name": "...", "text": "...", "level": "..."}   with "details" (an object) for split-brain,
+        peer-leaves and verified
     {"say": "ask", "question": "outdate-peer"}         the engine waits for the arbiter; see "answer"
     {"reply": id, ...}
 The worker logs by daemon/logs.py (`setup` with its resource and role), the supervisor only logs and runs hooks for
@@ -51,8 +53,9 @@ else it drains, closes and exits 0. Exit codes: 0 stopped as asked; 75 link lost
 (both copies are equal, as far as this node knows), "peer_whole": bool (of a primary: the peer's copy lacks nothing),
 "link": {"reason": why it is not connected, "sent_bytes", "received_bytes", "tls": "kernel"|"kernel-tx"|"user"|null,
 ...}, "dirty", "at_risk_bytes" (of a primary), "datasize", "extentsize", "keepdirty", "disk_cache": bool, "resuid",
-"localcnt", "remotecnt", "statistics": {"reads", "writes", "deletes", "flushes", "activemap_updates", "read_errors",
-"write_errors", "delete_errors", "flush_errors", "read_bytes", "write_bytes", "delete_bytes"}, "latency": as in
+"localcnt", "remotecnt", "verify": as replication/verify.py reports, "statistics": {"reads", "writes", "deletes",
+"flushes", "activemap_updates", "read_errors", "write_errors", "delete_errors", "flush_errors", "read_bytes",
+"write_bytes", "delete_bytes"}, "latency": as in
 docs/control.md, "queues": {"local", "send", "recv", "done", "idle"}, "sync": null | {"direction":
 "to-peer"|"from-peer", "total_bytes", "done_bytes", "rate_bytes_s", "left_s"|null}, "problems": [{"kind":
 "split-brain"|"stale"|"inconsistent"|"refused"|"disk"|"frozen", "text": "..."}], "inconsistent": bool, "stale": bool,

@@ -307,6 +307,12 @@ class PrimaryWorker(Worker[Primary]):
             source = Source(str(message.get("path") or ""), open_by)
             self._disk_change.may(str(message.get("order")), source, over)
             return True
+        elif do == "verify":
+            refusal = engine.begin_verify(bool(message.get("repair")), now)
+            self._refuser(message.get("id"))(refusal)
+            return True
+        elif do == "stop-verify":
+            engine.stop_verify(now)
         elif do == "withhold":
             engine.withhold(bool(message.get("in_use")), now)
             self._await_quiet(message.get("id"), now + float(message["limit_s"]))
@@ -531,7 +537,7 @@ class PrimaryWorker(Worker[Primary]):
         return problems
 
 
-_COPIED = (*COPIED_STATE, "local_missing", "peer_missing", "latency", "at_risk_bytes")
+_COPIED = (*COPIED_STATE, "local_missing", "peer_missing", "latency", "at_risk_bytes", "verify")
 _PROBLEMS = (
     ("stale", "stale", "The local copy missed writes; what it lacks is taken from the peer."),
     ("inconsistent", "inconsistent", "The local copy is being synchronised and is not usable on its own."),

@@ -33,6 +33,7 @@ def play(stage: Stage, lab: Lab, pool: Pool) -> None:
     check_records(stage, cluster)
     cluster.stop_writer()
     show_status(stage, lab, "hast1")
+    stage.run(lab.hast1, "hastctl verify all", "both copies are equal")
     sums = cluster.digests()
     for disk in DISKS:
         stage.check(f"{disk}: both copies are the same, byte for byte", len(set(sums[disk])) == 1)

@@ -468,6 +468,52 @@ def flush_spans_the_join(draw: Draw) -> list[Step]:
     ]
 
 
+def flush_fails_unheard_beside_a_copy_that_is_filled(draw: Draw) -> list[Step]:
+    """The primary lacks something and is filled; its peer fails a flush, then another, and nobody is left to hear of
+    that one."""
+    return [
+        *_quiet(draw),
+        draw.step("rate", bytes_s=SLOW_BYTES_S),
+        draw.step("fail", node="primary", op="write", count=4),
+        *_writes(draw, 4),
+        draw.step("until", what="copying", most_s=4.0),
+        draw.step("fail", node="secondary", op="flush"),
+        draw.step("operation", op="flush"),
+        draw.step("wait", seconds=0.1),
+        draw.step("cut"),
+        draw.step("until", what="handshake", most_s=4.0),
+        draw.step("until", what="copying", most_s=4.0),
+        *_writes(draw, 4),
+        draw.step("wait", seconds=0.1),
+        draw.step("fail", node="secondary", op="flush"),
+        draw.step("operation", op="flush"),
+        draw.step("until", what="secondary flushes", most_s=0.5),
+        draw.step("silence"),
+        draw.later(0.02, "kill", node="primary", resend=bool(draw.random() < 0.5)),
+        draw.step("wait", seconds=0.5),
+        draw.step("operation", op="flush"),
+        draw.step("wait", seconds=2.0),
+    ]
+
+
+def flush_fails_on_both_and_nobody_hears(draw: Draw) -> list[Step]:
+    """One flush fails on both copies: the peer answers to a worker that is killed, whose disk hung over it."""
+    return [
+        *_quiet(draw),
+        *_writes(draw, 4),
+        draw.step("wait", seconds=0.1),
+        draw.step("hang", node="primary"),
+        draw.step("fail", node="secondary", op="flush", count=draw.one(1, 2)),
+        draw.step("operation", op="flush"),
+        draw.later(0.1, "wait", seconds=0.05),
+        draw.step("kill", node="primary", resend=draw.chance(0.5)),
+        draw.step("answer", node="primary", errors=True),
+        draw.later(0.5, "wait", seconds=0.3),
+        draw.step("operation", op="flush"),
+        draw.step("wait", seconds=1.5),
+    ]
+
+
 # -- whether anybody waits for ever ---------------------------------------------------------------------------------
 
 
@@ -588,6 +634,8 @@ RARE: tuple[Callable[[Draw], list[Step]], ...] = (
     disk_replaced_after_a_lead,
     everybody_flushes,
     flush_spans_the_join,
+    flush_fails_unheard_beside_a_copy_that_is_filled,
+    flush_fails_on_both_and_nobody_hears,
     silence_is_noticed,
     handshake_is_cut_for_long,
     arbiter_lost_and_peer_back,

@@ -124,6 +124,22 @@ class Exporter:
         return max(0.0, node.time_s - since_s)
 
 
+def _add_verify(page: Page, labels: tuple[str, str], status: Status) -> None:
+    """A comparison of both copies that is under way, and what the last one found."""
+    verify, last = _object(status.get("verify")), _object(status.get("last_verify"))
+    if verify:
+        total, checked = _number(verify.get("total_bytes"), 0.0), _number(verify.get("checked_bytes"), 0.0)
+        page.add("hast_verify_progress_ratio", labels, min(1.0, checked / total) if total else 0.0)
+    if last:
+        began_s, ended_s = _number(last.get("began"), 0.0), _number(last.get("ended"), 0.0)
+        differing = _number(last.get("differing_bytes"), 0.0) - _number(last.get("repaired_bytes"), 0.0)
+        page.add("hast_verify_last_end_timestamp_seconds", labels, ended_s)
+        page.add("hast_verify_last_duration_seconds", labels, max(0.0, ended_s - began_s))
+        page.add("hast_verify_last_checked_bytes", labels, last.get("checked_bytes"))
+        page.add("hast_verify_last_differing_bytes", labels, max(0.0, differing))
+        page.add("hast_verify_last_unreadable_bytes", labels, last.get("unreadable_bytes"))
+
+
 def _add_resource(page: Page, labels: tuple[str, str], status: Status) -> None:
     """What is true of it now."""
     page.one_of("hast_resource_role", labels, status.get("role"), (str(role) for role in Role))
@@ -144,6 +160,7 @@ def _add_resource(page: Page, labels: tuple[str, str], status: Status) -> None:
         page.add("hast_resync_progress_ratio", labels, min(1.0, done / total) if total else 0.0)
         page.add("hast_resync_bytes_per_second", labels, sync.get("rate_bytes_s"))
         page.add("hast_resync_left_seconds", labels, sync.get("left_s"))
+    _add_verify(page, labels, status)
     lease = _object(status.get("arbiter"))
     if lease:
         page.add("hast_arbiter_lease_left_seconds", labels, lease.get("lease_left_s"))

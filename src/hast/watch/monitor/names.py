@@ -75,6 +75,16 @@ METRICS = (
     _gauge("hast_resync_progress_ratio", _RESOURCE, "How much of it is done, 0 to 1; absent without one."),
     _gauge("hast_resync_bytes_per_second", _RESOURCE, "Its rate; absent without one."),
     _gauge("hast_resync_left_seconds", _RESOURCE, "How long it will take; absent without one, or where not known."),
+    _gauge("hast_verify_progress_ratio", _RESOURCE, "How much is compared, 0 to 1; absent without a verification."),
+    _gauge(
+        "hast_verify_last_end_timestamp_seconds",
+        _RESOURCE,
+        "When the last verification that this node made ended, seconds since 1970; absent where there was none.",
+    ),
+    _gauge("hast_verify_last_duration_seconds", _RESOURCE, "How long it took."),
+    _gauge("hast_verify_last_checked_bytes", _RESOURCE, "How much it compared; less than the size if interrupted."),
+    _gauge("hast_verify_last_differing_bytes", _RESOURCE, "What differed, and was not repaired."),
+    _gauge("hast_verify_last_unreadable_bytes", _RESOURCE, "What could not be read on one of both copies."),
     _counter(
         "hast_io_operations_total",
         (*_RESOURCE, "operation"),

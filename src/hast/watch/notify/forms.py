@@ -17,6 +17,7 @@ _CODES = {
     Topic.SPLIT_BRAIN: "split-brain",
     Topic.DISK_FAILED: "disk",
     Topic.SLOW_DISK: "slow-disk",
+    Topic.COPIES_DIFFER: "copies-differ",
     Topic.FROZEN: "frozen",
     Topic.ARBITER_LOST: "arbiter-lost",
     Topic.HASTD_AWAY: "hastd-down",

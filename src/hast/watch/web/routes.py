@@ -1,9 +1,10 @@
-"""The page and what it listens to, as routes of hast-monitor(8). Nothing can be ordered through any of them.
+"""The page and what it listens to, as routes of hast-monitor(8). None of them orders anything itself.
 
-/            the page                /page.css, /page.js, /icon.svg
+/            the page                /page.css, /page.js, /order.js, /icon.svg
 /view        what it shows, as JSON, once
 /live        the same again and again, by server-sent events
 /login       where a token is wanted
+/order       hands an order on to hast-order(8) (orders.py)
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from aiohttp import web
 from hast.watch.web.guard import Guard
 from hast.watch.web.hub import Hub, Message, Observed, TooManyViewers
 from hast.watch.web.known_names import KnownNames
+from hast.watch.web.orders import add_order_routes
 from hast.watch.web.view import document
 
 STATIC = Path(__file__).parent / "static"
@@ -25,6 +27,7 @@ FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/order.js": ("order.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 SEND_S = 10.0
@@ -48,6 +51,7 @@ def add_routes(application: web.Application, source: Observed, guard: Guard | No
         application.router.add_get(path, _file(STATIC / name, kind))
     application.router.add_get("/view", _view(source))
     application.router.add_get("/live", _live(hub))
+    add_order_routes(application)
     if guard is not None and guard.has_token:
         application.router.add_get("/login", _file(STATIC / "login.html", "text/html"))
         application.router.add_post("/login", _login(guard))

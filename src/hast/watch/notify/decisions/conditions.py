@@ -39,6 +39,9 @@ def readings(entry: dict[str, Any]) -> Iterator[Reading]:
     yield Reading(Topic.FROZEN, Topic.FROZEN, bool(frozen), frozen)
     slow = _problem(entry, "slow-disk")
     yield Reading(Topic.SLOW_DISK, Topic.SLOW_DISK, bool(slow), slow)
+    if role == "primary":
+        differ = _problem(entry, "copies-differ")
+        yield Reading(Topic.COPIES_DIFFER, Topic.COPIES_DIFFER, bool(differ), differ)
     if role != "primary":
         yield Reading(Topic.ARBITER_LOST, Topic.ARBITER_LOST, False, "This node is not primary.")
         yield Reading(PEER_DISK, Topic.DISK_FAILED, False, "This node is not primary.")

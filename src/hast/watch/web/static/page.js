@@ -242,14 +242,15 @@ function drawTimeline() {
 }
 
 function drawPlans(view) {
+  orderPlansChanged(view);
   $("plans").hidden = view.plans.length === 0;
-  redraw("plan-list", view.plans, () => view.plans.map((plan) => el("details", { class: "plan", "data-key": plan.title },
+  redraw("plan-list", [view.plans, orders.there, orders.refused], () => view.plans.map((plan) => el("details", { class: "plan", "data-key": plan.title },
     el("summary", {}, el("span", {}, plan.title), " ", badge(plan.ready ? "ok" : "warning", plan.ready ? "possible now" : "not now")),
     el("p", { class: "label" }, "What has to be true"),
     el("ul", { class: "checks" }, plan.checks.map((check) => el("li", {}, badge(check.ok ? "ok" : "warning", check.ok ? "yes" : "no"), " ", check.text))),
     el("p", { class: "label" }, "Commands, in this order"),
     el("ol", { class: "commands" }, plan.steps.map((each) => el("li", {}, el("span", { class: "on" }, `on ${each.node}`), command(each.command)))),
-    el("p", { class: "told" }, plan.notice))));
+    el("p", { class: "told" }, plan.notice), orderControl(plan))));
 }
 
 // ---- plots ----------------------------------------------------------------------------------------------------
@@ -370,6 +371,7 @@ function take(told) {
   state.points = state.points.filter((point) => point.t >= told.view.now_s - state.windowS);
   if (told.timeline) state.timeline = told.timeline;
   draw();
+  askForOrders();
 }
 
 function connect() {

@@ -1,0 +1,1 @@
+"""What is decided about orders from the page. No I/O."""
