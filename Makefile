@@ -36,8 +36,8 @@ help:
 	@echo 'make test-upgrades  packages changed, there and back, under fio (CHANGES=n on each host, FROM=commit)'
 	@echo 'make fuzz         hostile bytes to FUSE, NBD, lzf and TLS (INPUTS=n for each, SEED_START=seed)'
 	@echo 'make cover        branch coverage of format/ and replication/'
-	@echo 'make compiled     format/ and replication/ as machine code in build/compiled'
-	@echo 'make test-compiled  the tests of both rooms on it, and the simulator: the same histories as without'
+	@echo 'make compiled     format/, replication/ and the hot modules of worker/ as machine code in build/compiled'
+	@echo 'make test-compiled  the tests of these rooms on it, and the simulator: the same histories as without'
 	@echo 'make clean        remove what the above made'
 
 $(STAMP): packages.apt pyproject.toml requirements.lock scripts/setup
@@ -119,7 +119,7 @@ build/compiled/.stamp: $(STAMP) setup.py packaging/compiled.py $(COMPILED)
 	@touch $@
 
 test-compiled: compiled
-	PYTHONPATH=build/compiled $(VENV)/pytest -n $(JOBS) -q -m 'not slow' tests/format tests/replication tests/compiled
+	PYTHONPATH=build/compiled $(VENV)/pytest -n $(JOBS) -q -m 'not slow' tests/format tests/replication tests/worker tests/compiled
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* src/*.egg-info

@@ -19,7 +19,8 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """`limit` is the least, or with `at_most` the most; `measure` raises LookupError where the record lacks it."""
+    """`limit` is the least, or with `at_most` the most; `measure` raises LookupError where the record lacks it.
+    `beside`: the same figure on another interpreter, shown and not judged."""
 
     words: str
     limit: float
@@ -28,6 +29,7 @@ class Wish:
     unit: str = ""
     places: int = 2
     in_words: str = ""
+    beside: Callable[[Record], float] | None = None
 
     @property
     def asked(self) -> str:
@@ -35,14 +37,28 @@ class Wish:
 
     def judge(self, record: Record) -> tuple[str, str]:
         """The measured figure, and `met` or `missed`; a stroke and `not measured`."""
-        try:
-            value = self.measure(record)
-        except LookupError:
-            value = math.nan
+        value = _measured(self.measure, record)
         if math.isnan(value):
             return "-", "not measured"
         met = value <= self.limit if self.at_most else value >= self.limit
-        return f"{value:.{self.places}f}{self.unit}", "met" if met else "**missed**"
+        return self._shown(value), "met" if met else "**missed**"
+
+    def aside(self, record: Record) -> str:
+        """What stands beside it; empty where nothing does."""
+        if self.beside is None:
+            return ""
+        value = _measured(self.beside, record)
+        return "-" if math.isnan(value) else self._shown(value)
+
+    def _shown(self, value: float) -> str:
+        return f"{value:.{self.places}f}{self.unit}"
+
+
+def _measured(measure: Callable[[Record], float], record: Record) -> float:
+    try:
+        return measure(record)
+    except LookupError:
+        return math.nan
 
 
 def series(record: Record, section: str, contestant: str, job: str, figure: str = "value") -> list[float]:
@@ -51,12 +67,28 @@ def series(record: Record, section: str, contestant: str, job: str, figure: str 
     return found
 
 
-def _against(other: str, job: str, ours: str = "compiled") -> Callable[[Record], float]:
-    return lambda record: ratio(series(record, "main", ours, job), series(record, "main", other, job))
+def _against(other: str, job: str) -> Callable[[Record, str], float]:
+    return lambda record, ours: ratio(series(record, "main", ours, job), series(record, "main", other, job))
 
 
-def _processor(ours: str) -> Callable[[Record], float]:
-    return lambda record: statistics.median(series(record, "main", ours, "4k randwrite QD32", "cpu_us"))
+def _processor(record: Record, ours: str) -> float:
+    return statistics.median(series(record, "main", ours, "4k randwrite QD32", "cpu_us"))
+
+
+def _of(
+    build: str, words: str, limit: float, measure: Callable[[Record, str], float], at_most: bool = False, unit: str = ""
+) -> Wish:
+    """Of one of our builds: on Debian's interpreter it is judged, on the checkout's it is shown."""
+    judged, beside = BUILDS[build]
+    return Wish(
+        f"{words}, {build}",
+        limit,
+        lambda record: measure(record, judged),
+        at_most,
+        unit,
+        places=1 if unit else 2,
+        beside=lambda record: measure(record, beside),
+    )
 
 
 def _mode(mode: str) -> Callable[[Record], float]:
@@ -82,18 +114,24 @@ def _event(name: str, figure: str, over: str = "", scale: float = 1.0) -> Callab
     return measure
 
 
+COMPILED, PLAIN = "compiled", "plain Python"
+BUILDS = {COMPILED: ("debian-compiled", "compiled"), PLAIN: ("debian", "hast")}
+INTERPRETERS = (
+    "What is asked of a build is judged on Debian's own python3, which users of the package run; beside it stands what "
+    "the same build does on the checkout's interpreter."
+)
 FASTER = "measurably faster"
 MEANWHILE = ("loaded_p99_us", "idle_p99_us")
 STALL = ("longest_us", "", 1e-3)
 WISHES = (
-    Wish("4k random writes, depth 32 / floor, compiled", 0.70, _against("floor", "4k randwrite QD32")),
-    Wish("4k random writes, depth 32 / floor, plain Python", 0.58, _against("floor", "4k randwrite QD32", "hast")),
-    Wish("4k random writes, depth 32 / one copy, compiled", 0.50, _against("single", "4k randwrite QD32")),
-    Wish("processor time of both nodes for such a write, compiled", 16, _processor("compiled"), True, " µs", 1),
-    Wish("4k random writes, depth 1 / floor, compiled", 0.75, _against("floor", "4k randwrite QD1")),
-    Wish("4k random reads, depth 32 / one copy, compiled", 1.5, _against("single", "4k randread QD32")),
-    Wish("128 KiB writes, depth 8 / one copy, compiled", 0.60, _against("single", "128k write QD8")),
-    Wish("1 MiB writes, depth 8 / one copy, compiled", 0.60, _against("single", "1m write QD8")),
+    _of(COMPILED, "4k random writes, depth 32 / floor", 0.70, _against("floor", "4k randwrite QD32")),
+    _of(PLAIN, "4k random writes, depth 32 / floor", 0.58, _against("floor", "4k randwrite QD32")),
+    _of(COMPILED, "4k random writes, depth 32 / one copy", 0.50, _against("single", "4k randwrite QD32")),
+    _of(COMPILED, "processor time of both nodes for such a write", 16, _processor, True, " µs"),
+    _of(COMPILED, "4k random writes, depth 1 / floor", 0.75, _against("floor", "4k randwrite QD1")),
+    _of(COMPILED, "4k random reads, depth 32 / one copy", 1.5, _against("single", "4k randread QD32")),
+    _of(COMPILED, "128 KiB writes, depth 8 / one copy", 0.60, _against("single", "128k write QD8")),
+    _of(COMPILED, "1 MiB writes, depth 8 / one copy", 0.60, _against("single", "1m write QD8")),
     Wish("memsync at depth 1, 1 ms round trip / fullsync", 1 + LEAST, _mode("memsync"), in_words=FASTER),
     Wish("async at depth 1, 1 ms round trip / fullsync", 1 + LEAST, _mode("async"), in_words=FASTER),
     Wish("a copy to a new disk / sequential writes, flushed alike", 0.8, _event("resync", "alone", "durable")),

@@ -39,11 +39,12 @@ NEEDED = {
     "single": ("nbdkit",),
 }
 NAMES = (*OURS, *OTHERS)
+NEAREST = ("debian-compiled", "debian", "compiled", "hast")
 MEANING = {
-    "hast": "our pair, plain Python, this checkout's interpreter",
-    "compiled": "the same with format/ and replication/ compiled (`make compiled`)",
-    "debian": "our pair under Debian's own python3",
-    "debian-compiled": "the same compiled",
+    "debian-compiled": "our pair under Debian's own python3, compiled (`make compiled`): what users of the package run",
+    "debian": "our pair under Debian's own python3, plain Python",
+    "compiled": "our pair under this checkout's interpreter, compiled",
+    "hast": "our pair under this checkout's interpreter, plain Python",
     "floor": "the same processes, bytes and system calls in C, without any safety (`bench/floor/floor.c`)",
     "quorum": "qemu-storage-daemon, quorum of a file and an nbdkit over TCP",
     "single": "nbdkit with one file: no second copy",
@@ -58,8 +59,8 @@ class Field:
     left_out: tuple[str, ...]
 
     def best(self) -> Pair:
-        """Our fastest build that is there."""
-        return OURS["compiled" if "compiled" in self.makers else "hast"]
+        """What users run, or what is there of ours that comes nearest to it."""
+        return next(OURS[name] for name in NEAREST if name in self.makers)
 
 
 def maker(name: str) -> Maker:

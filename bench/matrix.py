@@ -11,6 +11,7 @@ from bench.pairs import Pair
 
 ONE_WAY_MS = 0.5
 """Delay of the emulated cable: 1 ms for the round trip."""
+OURS = ("debian-compiled", "debian", "compiled", "hast")
 THREE = 3
 SHORT_S = 3
 """Length of a job outside of the main section, at most."""
@@ -74,7 +75,7 @@ def sections(
     found = [
         Section(
             "main",
-            chosen("hast", "compiled", "debian", "floor", "quorum", "single"),
+            chosen(*OURS, "floor", "quorum", "single"),
             every,
             length.rounds,
             length.seconds,
@@ -91,8 +92,6 @@ def sections(
         ),
     ]
     if length.everything:
-        debian = chosen("debian-compiled", "debian", "floor", "single")
-        found.append(Section("debian", debian, _jobs(*FEW), length.rounds, seconds))
         sizes = (replace(best, name="1 GiB"), replace(best, name="8 TiB", size_bytes=8 << 40))
         found.append(Section("size", sizes, _jobs(*FEW[:2]), length.rounds, seconds))
     return found

@@ -99,10 +99,10 @@ def write_programs(directory: Path, python: str) -> Path:
 
 def why_not(source: Path, python: str = sys.executable, compiled: bool = False) -> str | None:
     """Why this interpreter cannot run the package that lies there, or is not as said; None when it can."""
-    test = "import lark, setproctitle, click, hast.cli.hastd; from hast.daemon.release import is_compiled"
+    test = "import lark, setproctitle, click, hast.cli.hastd; from hast.replication import plain"
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run(
-            [python, "-c", f"{test}; print(is_compiled(), hast.__file__)"],
+            [python, "-c", f"{test}; print(plain.__file__.endswith('.so'), hast.__file__)"],
             env={"PYTHONPATH": str(source), "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,

@@ -16,11 +16,11 @@ STYLE = """
 text{font:12px system-ui,sans-serif;fill:#1b2430}.title{font-size:14px;font-weight:600}.soft{fill:#5c6877}
 .page{fill:#fff}.grid{stroke:#dfe3e8}.line{fill:none;stroke-width:2}
 .c0{stroke:#2f6fd0;fill:#2f6fd0}.c1{stroke:#8aa8d8;fill:#8aa8d8}.c2{stroke:#e08a2c;fill:#e08a2c}
-.c3{stroke:#4a9d6f;fill:#4a9d6f}.c4{stroke:#a34fb8;fill:#a34fb8}.c5{stroke:#7d8794;fill:#7d8794}
+.c3{stroke:#e9bd86;fill:#e9bd86}.c4{stroke:#4a9d6f;fill:#4a9d6f}.c5{stroke:#a34fb8;fill:#a34fb8}.c6{stroke:#7d8794;fill:#7d8794}
 text.name{stroke:none}.line{fill:none}
 @media (prefers-color-scheme:dark){.page{fill:#12161c}text{fill:#e6eaf0}.soft{fill:#98a4b3}.grid{stroke:#2d3641}}
 """
-COLOURS = 6
+COLOURS = 7
 
 
 def lines(

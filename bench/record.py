@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -44,7 +44,7 @@ def measure_all(length: Length, say: Callable[[str], None], keep: Callable[[dict
         say(f"left out: {line}")
     record: dict[str, Any] = {
         "machine": describe(),
-        "versions": versions(),
+        "versions": versions(ground.best().python or sys.executable),
         "length": asdict(length),
         "best": ground.best().name,
         "sections": {},
@@ -90,9 +90,10 @@ def _events(ground: Field, length: Length) -> dict[str, Callable[[], events.Name
     }
 
 
-def versions() -> dict[str, str]:
-    """Of the programs that are measured or measure."""
-    coder = "python-lzf" if importlib.util.find_spec("lzf") else "our own coder in Python"
+def versions(python: str) -> dict[str, str]:
+    """Of the programs that are measured or measure; `python`: the interpreter of ours that options are measured on."""
+    has_lzf = subprocess.run([python, "-c", "import lzf"], capture_output=True, timeout=20).returncode == 0
+    coder = "python-lzf" if has_lzf else "our own coder in Python"
     return {**{name: version(command) for name, command in VERSIONS.items()}, "lzf": coder}
 
 

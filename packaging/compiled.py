@@ -1,6 +1,7 @@
 """What `make compiled` builds with mypyc, and how. The sources are the same, and run as they are without a build.
 
-The rooms without I/O: all that is done for each request of a client is decided there.
+The rooms without I/O, where all that is done for each request of a client is decided, and of the workers the modules
+that every request goes through.
 """
 
 from __future__ import annotations
@@ -9,6 +10,24 @@ from pathlib import Path
 from typing import Any
 
 ROOMS = ("format", "replication")
+WORKER = (
+    "buffers.py",
+    "outbox.py",
+    "reactor.py",
+    "worker_base.py",
+    "worker_primary.py",
+    "worker_secondary.py",
+    "disk/provider.py",
+    "disk/writeback.py",
+    "export/export.py",
+    "export/export_connection.py",
+    "export/fuse.py",
+    "export/intake.py",
+    "export/receive_memory.py",
+    "link/primary_link.py",
+)
+"""Of the room worker/. What runs in the threads of the disk stays Python: there a compiled class would share between
+threads what `threading.local` keeps apart (disk/direct.py)."""
 SOURCE = Path("src")
 VARIABLE = "HAST_COMPILED"
 """Set to 1: `pip install .` and `setup.py build` make a compiled build."""
@@ -25,6 +44,7 @@ def extensions(debug: bool = False) -> list[Any]:
     from mypyc.build import mypycify
 
     modules = [str(path) for room in ROOMS for path in _sources(room)]
+    modules += [str(SOURCE / "hast" / "worker" / name) for name in WORKER]
     found: list[Any] = mypycify([*LENIENT, *modules], opt_level="3", debug_level="1" if debug else "0")
     return found
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-from bench.contestants import SOURCE, stale
+import pytest
+from bench.contestants import BUILD, DEBIAN, SOURCE, stale
 from bench.events import status_of
 from bench.jobs import job_named, run
 from bench.machine import REPOSITORY
 from bench.pairs import Pair, RunningPair, why_not, write_programs
+
+from hast.daemon import release
 
 
 def test_two_disks_in_a_mode_over_a_longer_cable_take_a_job_together(tmp_path: Path) -> None:
@@ -53,6 +57,23 @@ def test_an_interpreter_that_cannot_run_us_is_left_out_with_the_reason(tmp_path:
     assert "not compiled" in str(why_not(SOURCE, sys.executable, compiled=True))
     assert why_not(tmp_path, sys.executable) is not None
     assert "does not run" in str(why_not(SOURCE, str(tmp_path / "python3")))
+
+
+def test_a_build_for_another_interpreter_is_not_taken_for_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "replication").mkdir()
+    monkeypatch.setattr(release, "_ROOT", tmp_path)
+    (tmp_path / "replication" / "writes.cpython-27-other.so").touch()
+    assert not release.is_compiled()
+    (tmp_path / "replication" / f"writes{EXTENSION_SUFFIXES[0]}").touch()
+    assert release.is_compiled()
+
+
+@pytest.mark.skipif(not (BUILD / ".stamp").exists(), reason="not built: make compiled")
+def test_debians_interpreter_loads_the_build_of_the_checkouts() -> None:
+    reason = why_not(BUILD, DEBIAN, compiled=True)
+    assert reason is None or "ModuleNotFoundError" in reason
 
 
 def test_a_build_older_than_a_source_is_not_taken_for_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from worker_pair import create_image, start_primary
 from hast.replication.types import Lead
 from hast.worker import messages, worker
 from hast.worker.disk.flush_mark import FlushMark
+from hast.worker.reactor import EpollReactor
 
 
 def test_started_by_hand_it_says_what_it_is() -> None:
@@ -56,6 +58,24 @@ def test_sigterm_stops_in_order(tmp_path: Path) -> None:
         assert process.process.wait(20) == 0
     finally:
         process.kill()
+
+
+def test_sigterm_is_an_event_of_the_loop_and_needs_no_step_of_the_interpreter() -> None:
+    """A worker that is compiled and busy takes none for long; a handler in Python would wait for it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)}
+    reactor = EpollReactor()
+    told: list[str] = []
+    try:
+        worker._handle_signals(reactor, lambda: (told.append("stop"), reactor.stop())[0])
+        signal.raise_signal(signal.SIGTERM)
+        assert told == []
+        reactor.run()
+        assert told == ["stop"]
+    finally:
+        os.close(signal.set_wakeup_fd(-1))
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        reactor.close()
 
 
 def test_bad_messages_from_the_supervisor_are_answered_and_survived(tmp_path: Path) -> None:

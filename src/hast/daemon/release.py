@@ -7,6 +7,7 @@ what the next process says, not this one.
 from __future__ import annotations
 
 import hashlib
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from hast import __version__
@@ -27,8 +28,9 @@ def _digest() -> str:
 
 
 def is_compiled() -> bool:
-    """Whether the rooms without I/O are machine code here (docs/performance.md, "Compiled")."""
-    return any((_ROOT / "replication").glob("writes.*.so"))
+    """Whether this interpreter takes what every request goes through as machine code (docs/performance.md, "Compiled"):
+    a library that was built for another one lies beside the sources and is not loaded."""
+    return any((_ROOT / "replication" / f"writes{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
 
 
 RELEASE = f"{__version__}+{_digest()}"

@@ -9,10 +9,12 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import select
 import signal
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from setproctitle import setproctitle
@@ -70,7 +72,7 @@ def run(control: socket.socket, start: dict[str, Any], descriptors: list[int]) -
     )
     reactor = EpollReactor()
     worker = _make_worker(role, reactor, control, start, descriptors)
-    _handle_signals(reactor, worker)
+    _handle_signals(reactor, lambda: worker.stop(STOP_ON_SIGNAL_S))
     worker.open()
     gc.collect()
     gc.freeze()
@@ -85,7 +87,7 @@ def run(control: socket.socket, start: dict[str, Any], descriptors: list[int]) -
 
 def _make_worker(
     role: str, reactor: EpollReactor, control: socket.socket, start: dict[str, Any], descriptors: list[int]
-) -> Worker:
+) -> Worker[Any]:
     if role == "primary":
         from hast.worker.worker_primary import PrimaryWorker
 
@@ -97,11 +99,25 @@ def _make_worker(
     raise ValueError(f"unknown role {role!a}")
 
 
-def _handle_signals(reactor: EpollReactor, worker: Worker) -> None:
-    """SIGTERM stops in order. SIGINT and SIGHUP of a terminal are the supervisor's business."""
+def _handle_signals(reactor: EpollReactor, terminated: Callable[[], None]) -> None:
+    """SIGTERM stops in order. SIGINT and SIGHUP of a terminal are the supervisor's business.
+
+    It is read from a socket like anything else: handlers in Python run only between two steps of the interpreter, and a
+    worker that is compiled may take none for long.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: reactor.call_soon_threadsafe(lambda: worker.stop(STOP_ON_SIGNAL_S)))
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    told, tell = socket.socketpair()
+    for sock in (told, tell):
+        sock.setblocking(False)
+    signal.set_wakeup_fd(tell.detach())
+
+    def readable(_mask: int) -> None:
+        if signal.SIGTERM in told.recv(64):
+            terminated()
+
+    reactor.add(told.fileno(), select.EPOLLIN, readable)
 
 
 if __name__ == "__main__":

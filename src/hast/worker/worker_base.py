@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from hast.config.model import Resource
 from hast.daemon import paths, privileges
@@ -85,7 +85,10 @@ def read_boot_id() -> bytes:
         return b""
 
 
-class Worker(ABC):
+E = TypeVar("E", bound=Engine)
+
+
+class Worker(ABC, Generic[E]):
     """One resource in one role, from the start message to the exit. Subclasses set `engine` and `provider`."""
 
     role = ""
@@ -94,7 +97,7 @@ class Worker(ABC):
         self.reactor = reactor
         self.resource = resource = messages.resource_from_json(start["resource"])
         self._user = privileges.Identity(*start["user"]) if start.get("user") else None
-        self.engine: Engine | None = None
+        self.engine: E | None = None
         self.provider: LocalProvider | None = None
         self.lingers = False
         """Threads of this process sleep in the disk: its end is not seen before they are back."""

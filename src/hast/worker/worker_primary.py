@@ -56,11 +56,10 @@ EXIT_UNAVAILABLE = 69
 EXIT_NOT_DRAINED = 70
 
 
-class PrimaryWorker(Worker):
+class PrimaryWorker(Worker[Primary]):
     """See the module's docstring. `descriptors`: NBD listening socket, then the FUSE device where `fuse` is set."""
 
     role = "primary"
-    engine: Primary | None
 
     def __init__(
         self, reactor: EpollReactor, control: socket.socket, start: dict[str, Any], descriptors: list[int]

@@ -57,11 +57,10 @@ FEED_BYTES = 8 * 1024 * 1024
 """READ requests for so much are given to the engine at once; one receive may hold thousands of them."""
 
 
-class SecondaryWorker(Worker):
+class SecondaryWorker(Worker[Secondary]):
     """`descriptors`: connection A, connection B, message 3 already read from it."""
 
     role = "secondary"
-    engine: Secondary | None
 
     def __init__(
         self, reactor: EpollReactor, control: socket.socket, start: dict[str, Any], descriptors: list[int]

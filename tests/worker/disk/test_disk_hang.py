@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 from hanging_disk import HangingDisk, missing_for_hangs
 
 from hast.replication.types import FLUSH, READ, WRITE, ZERO, Request, Store
-from hast.worker.disk import provider as provider_module
+from hast.worker.disk import writeback
 from hast.worker.disk.flush_mark import FlushMark
 from hast.worker.disk.provider import LocalProvider
 from hast.worker.disk.provider_open import ProviderError, open_provider
@@ -176,7 +177,7 @@ def test_while_one_operation_is_out_for_long_the_reactor_touches_the_disk_no_mor
 
 
 def test_a_file_system_that_writes_through_is_never_written_from_the_reactor(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.pwritev
 
@@ -188,7 +189,8 @@ def test_a_file_system_that_writes_through_is_never_written_from_the_reactor(
 
     monkeypatch.setattr(os, "pwritev", plain)
     monkeypatch.setattr(os, "pwrite", plain)
-    monkeypatch.setattr(provider_module, "has_writeback", lambda _fd: False)
+    kind = subprocess.run(["stat", "-f", "-c", "%t", image], capture_output=True, check=True, text=True)
+    monkeypatch.setattr(writeback, "_WRITES_THROUGH", frozenset((int(kind.stdout, 16),)))
     for _ in range(2):
         assert bench.provider.submit([Request(WRITE, 0, 512, b"x" * 512)]) == []
     bench.rounds(0.1)
@@ -223,56 +225,66 @@ def test_a_part_of_a_page_that_the_disk_would_have_to_read_is_never_written_from
     assert len(bench.provider.submit([Request(WRITE, 512, 512, b"x" * 512)])) == 1
 
 
-class AskedPages(CachedPages):
-    """Counts the questions; `cached` is the answer."""
+class PageCache:
+    """Answers in the kernel's place whether pages are cached, and counts the questions."""
 
     def __init__(self) -> None:
-        super().__init__(-1)
         self.cached, self.asked = True, 0
 
-    def _is_to_be_read(self, offset: int, end: int, first: int, last: int) -> bool:
+    def preadv(self, _fd: int, buffers: list[bytearray], _offset: int, flags: int) -> int:
+        assert flags == os.RWF_NOWAIT
         self.asked += 1
-        return not self.cached
+        if not self.cached:
+            raise BlockingIOError
+        return len(buffers[0])
 
 
-def test_a_page_that_was_just_written_is_not_asked_for_again_until_a_second_later() -> None:
-    pages = AskedPages()
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch) -> PageCache:
+    made = PageCache()
+    monkeypatch.setattr(os, "preadv", made.preadv)
+    return made
+
+
+def test_a_page_that_was_just_written_is_not_asked_for_again_until_a_second_later(cache: PageCache) -> None:
+    pages = CachedPages(-1)
     assert not pages.reads_first(512, 4096, 10.0)
-    pages.cached = False
+    cache.cached = False
     assert not pages.reads_first(512, 4096, 10.9)
     assert not pages.reads_first(4096, 512, 11.0)
     assert pages.reads_first(8192 - 512, 1024, 11.0), "the page after it was never asked for"
     assert pages.reads_first(512, 4096, 12.1)
-    assert pages.asked == 3
+    assert cache.asked == 3
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.4, 0.6])
 def test_a_page_that_is_written_all_the_time_is_believed_to_be_cached_and_one_that_is_not_is_not(
-    pause_s: float,
+    pause_s: float, cache: PageCache
 ) -> None:
-    pages = AskedPages()
+    pages = CachedPages(-1)
     pages.reads_first(512, 512, 10.0)
-    pages.cached = False
+    cache.cached = False
     assert [pages.reads_first(512, 512, 10.0 + turn * pause_s) for turn in range(12)] == [False] * 12
-    pages.cached = True
+    cache.cached = True
     pages.reads_first(512, 512, 30.0)
     pages.reads_first(8192 + 512, 512, 30.6)
-    pages.cached = False
+    cache.cached = False
     pages.reads_first(8192 + 512, 512, 31.1)
     assert pages.reads_first(512, 512, 31.1)
 
 
-def test_zeroing_forgets_which_pages_are_cached() -> None:
+def test_zeroing_forgets_which_pages_are_cached(cache: PageCache) -> None:
     """A range of a block device that is zeroed leaves its page cache."""
-    pages = AskedPages()
+    pages = CachedPages(-1)
     pages.reads_first(512, 512, 10.0)
     pages.forget()
-    pages.cached = False
+    cache.cached = False
     assert pages.reads_first(512, 512, 10.0)
 
 
+@pytest.mark.usefixtures("cache")
 def test_pages_that_are_remembered_have_a_limit() -> None:
-    pages = AskedPages()
+    pages = CachedPages(-1)
     for page in range(3 * MAX_PAGES):
         pages.reads_first(page * 4096 + 512, 512, 10.0)
     assert len(pages._young | pages._old) <= 2 * MAX_PAGES + 2

@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from ram_worker import RamEngine
@@ -23,6 +23,19 @@ LOOKUP, GETATTR, SETATTR, OPEN, RELEASE, FSYNC, GETXATTR, INIT = 1, 3, 4, 14, 18
 OPENDIR, READDIR, STATFS, FALLOCATE, FORGET = 27, 28, 17, 43, 2
 
 
+class Timers:
+    """A reactor that only notes what is to be called later."""
+
+    def __init__(self, reactor: EpollReactor) -> None:
+        self.noted: list[float] = []
+        self.now, self.add, self.modify, self.remove = reactor.now, reactor.add, reactor.modify, reactor.remove
+        self.call_soon_threadsafe, self.run, self.stop = reactor.call_soon_threadsafe, reactor.run, reactor.stop
+
+    def call_at(self, when_s: float, callback: Callable[[], None]) -> CallTimer:
+        self.noted.append(when_s)
+        return CallTimer(when_s, callback)
+
+
 class Kernel:
     """The kernel's end: one packet is one read(2) of the server, as on /dev/fuse."""
 
@@ -34,8 +47,9 @@ class Kernel:
         self.reactor = EpollReactor(poll_window_s=0)
         self.engine = RamEngine(SIZE)
         self.engine.keep_batches = True
+        self.timers = Timers(self.reactor)
         self.front = FuseFile(
-            self.reactor,
+            self.timers,
             self.engine.submit,
             self.engine.congested,
             SIZE,
@@ -235,18 +249,11 @@ def test_congestion_stops_reading_and_resume_goes_on(kernel: Kernel) -> None:
     assert kernel.reply()[:2] == (0, 1)
 
 
-def test_with_all_memory_in_use_reading_waits_for_completions(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    timers: list[float] = []
-
-    def record(when_s: float, callback: object) -> CallTimer:
-        timers.append(when_s)
-        return CallTimer(when_s, lambda: None)
-
-    monkeypatch.setattr(kernel.reactor, "call_at", record)
+def test_with_all_memory_in_use_reading_waits_for_completions(kernel: Kernel) -> None:
     kernel.engine.keep_batches = False
     kernel.engine.hold = True
     sent = 0
-    while not timers:
+    while not kernel.timers.noted:
         kernel.write(sent, 0, bytes([sent % 256]) * (1 << 20))
         sent += 1
         kernel.serve()

@@ -137,8 +137,7 @@ class Bench:
 
     def start(self, *remotes: str, timeout_s: int = 5) -> PrimaryLink:
         resource = Resource("disk1", "disk1", "/none", remotes, timeout_s=timeout_s)
-        engine: Any = self.engine
-        self.link = PrimaryLink(self.reactor, resource, engine, self.outcomes.append, b"b" * 16)
+        self.link = PrimaryLink(self.reactor, resource, self.engine, self.outcomes.append, b"b" * 16)
         self.reactor.at_round_end(self.link.pump)
         self.link.start()
         return self.link

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -17,17 +18,15 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from hast.format import metadata  # here and not in the threads: compiled modules cannot be imported by two at once
+from hast.format.constants import METADATA_SIZE_BYTES
+
 PROBE_DEADLINE_S = 3.0
 MAX_LINE_BYTES = 1 << 20
 
 
 def probe(name: str, path: str) -> dict[str, Any]:
     """The values of one provider's metadata block, or {"error": text}."""
-    import dataclasses
-
-    import hast.format.metadata as metadata
-    from hast.format.constants import METADATA_SIZE_BYTES
-
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:

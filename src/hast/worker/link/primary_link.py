@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from hast.config.model import Resource
 from hast.daemon.tls import TlsError, client_context
@@ -25,8 +25,8 @@ from hast.format.reply import ReplyDecoder
 from hast.format.request import encode_requests
 from hast.replication.core import MAP_OFFSET_BYTES
 from hast.replication.handshake import PeerChanges, Refused
-from hast.replication.primary import Primary
-from hast.replication.types import WireRequest
+from hast.replication.splitbrain import Changes
+from hast.replication.types import Metadata, Peer, WireReply, WireRequest
 from hast.worker.buffers import ReceiveBuffer, Source
 from hast.worker.interfaces import Reactor, Timer
 from hast.worker.link.dial import Dialer, tune
@@ -85,6 +85,28 @@ class Outcome(NamedTuple):
     reached: bool = False
 
 
+class Core(Protocol):
+    """Of the engine, as far as the link asks it."""
+
+    @property
+    def meta(self) -> Metadata: ...
+
+
+class Engine(Protocol):
+    """What the link asks of the engine (`replication.primary.Primary`) and tells it."""
+
+    @property
+    def core(self) -> Core: ...
+    @property
+    def hello_ready(self) -> bool: ...
+    def begin_handshake(self, now: float) -> None: ...
+    def second_hello(self) -> tuple[int, int, int, bool]: ...
+    def changes(self) -> Changes: ...
+    def attach(self, peer: Peer, now: float) -> None: ...
+    def replies(self, batch: list[WireReply], now: float) -> None: ...
+    def detach(self, reason: str, now: float) -> None: ...
+
+
 class PrimaryLink:
     """`attempted(outcome)` is called after every attempt."""
 
@@ -92,7 +114,7 @@ class PrimaryLink:
         self,
         reactor: Reactor,
         resource: Resource,
-        engine: Primary,
+        engine: Engine,
         attempted: Callable[[Outcome], None],
         boot_id: bytes = b"",
     ) -> None:
