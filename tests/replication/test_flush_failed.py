@@ -411,6 +411,27 @@ def test_s4_flush_that_the_peer_fails_is_told_where_one_may_have_failed_here_bef
     assert flush.error == EIO
 
 
+def test_s2_write_that_the_peer_fails_after_a_flush_failed_here_is_copied_from_here() -> None:
+    """Seed 2400017197: answered early (memsync), it was taken from the peer again, which did not have it."""
+    rig = Rig(settings=Settings(replication=Replication.MEMSYNC))
+    rig.connect()
+    write = rig.write(0, b"x" * SECTOR)
+    rig.store_all()
+    rig.finish_local()
+    seq = rig.sent(WRITE)[0][1]
+    rig.reply(seq, received=True)
+    assert write in rig.finished
+    rig.flush()
+    rig.finish_local(error=EIO)
+    for item in rig.sent(FLUSH):
+        rig.remote.remove(item)
+        rig.reply(item[1])
+    assert 0 in rig.engine.map.owed_local
+    rig.reply(seq, EIO)
+    assert 0 not in rig.engine.map.owed_local
+    assert 0 in rig.engine.map.owed_remote
+
+
 def test_s4_reference_peer_that_never_tells_a_boot_id_is_not_taken_for_one_that_failed() -> None:
     rig = Rig(metadata(stale=True), image(1))
     rig.attach(Feature.NONE, localcnt=1, syncsrc=SyncSource.SECONDARY, bitmap=image(1))

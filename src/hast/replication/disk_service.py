@@ -99,6 +99,7 @@ class DiskService:
         """An open disk is there, whose own map and metadata say that it lacks everything. `everything`: it does."""
         core, amap = self._core, self._core.map
         assert not core.local_ok, "two disks in service"
+        self._writes.owed_anew()
         if everything:
             amap.owed_local.fill()
         else:

@@ -101,6 +101,7 @@ class Joining:
         if peer.discards is not None:
             self._tell_resolved(peer.discards)
         self._merge(peer, inbound)
+        self.writes.owed_anew()
         if core.map.owed_local:
             self.writes.standing.abandon()
         if peer.features and not peer.boot_id and (core.map.owed_local or core.meta.unflushed):

@@ -76,6 +76,8 @@ class Writes:
         """Flushes that failed on every copy there was, or on the one to be trusted: that may be durable nowhere."""
         self._untold = core.meta.unflushed
         """Such a one failed that no client waited for: the next one tells it (S4)."""
+        self._shown_here = Bitmap(core.map.extents)
+        """Of what is owed here that for which only a flush failed: this copy shows it, and the peer is to have it."""
         self._told: set[str] = set()
         """Failures already reported since the copies were last in step."""
 
@@ -147,6 +149,10 @@ class Writes:
             self._core.event("thawed", "Writes go on: the peer is back.")
             if not self.holding:
                 self.release_held()
+
+    def owed_anew(self) -> None:
+        """What each copy lacks is told anew."""
+        self._shown_here = Bitmap(self._core.map.extents)
 
     def choose_mode(self) -> None:
         """The mode of the writes from now on; a version 1 peer does not know memsync (section 4.2)."""
@@ -312,6 +318,11 @@ class Writes:
         peer_is_better = bool(amap.owed_local) or not self._core.local_ok
         target = amap.owed_remote if peer_lacks and not (both and peer_is_better) else amap.owed_local
         for extent in range(request.first, request.last + 1):
+            if request.local_error:
+                self._shown_here.discard(extent)
+            elif peer_lacks and extent in self._shown_here and extent in amap.owed_local:
+                amap.owed_local.discard(extent)  # the peer has not got it after all
+                amap.owed_remote.add(extent)
             if extent not in amap.owed_local and extent not in amap.owed_remote:
                 target.add(extent)
             amap.hot.pop(extent, None)
@@ -484,6 +495,9 @@ class Writes:
         self.sync.all_owed_again()
         if there:
             self._tell_once("flush-failed", "Local flush failed; what it covered is taken from the peer again.")
+            shown = amap.armed.copy()
+            shown.subtract(amap.owed_local)
+            self._shown_here.unite(shown)
             amap.owed_local.unite_but(amap.armed, amap.owed_remote)
             if amap.owed_local:
                 self.standing.hand_over_lead()

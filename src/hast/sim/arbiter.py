@@ -177,14 +177,12 @@ class Dealings:
 
         def prolong() -> None:
             renewal = self._tenure.renewal(asked_s)
-            if self._clear_wanted:
-                self._clear()
-            elif self._tenure.sole:
+            if self._tenure.sole:
                 self._recorded(renewal)
             else:
                 self._heard(self._renewed(renewal), self._world.now)
 
-        self._call(prolong)
+        self._call(self._clear if self._clear_wanted else prolong)
         self._judge()
         self._world.after(KEEPALIVE_S, self._keep_alive)
 
