@@ -113,8 +113,12 @@ class Disk:
         return {n: cached[n] for n in range(first, first + length // SECTOR_BYTES) if n in cached}
 
     def unsettled(self, versions: dict[int, int]) -> int:
-        """How many of these sectors are still as they were then, and not on the medium."""
-        return sum(self._cached.get(sector) == version for sector, version in versions.items())
+        """How many of these sectors are still as they were then, and on the medium something else is."""
+        return sum(self._cached.get(sector) == version and self._differs(sector) for sector, version in versions.items())
+
+    def _differs(self, sector: int) -> bool:
+        place = slice(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES)
+        return self.view[place] != self.medium[place]
 
     def write_metadata(self, metadata: Metadata) -> None:
         self._metadata[0] = metadata
