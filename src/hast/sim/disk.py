@@ -114,7 +114,9 @@ class Disk:
 
     def unsettled(self, versions: dict[int, int]) -> int:
         """How many of these sectors are still as they were then, and on the medium something else is."""
-        return sum(self._cached.get(sector) == version and self._differs(sector) for sector, version in versions.items())
+        return sum(
+            self._cached.get(sector) == version and self._differs(sector) for sector, version in versions.items()
+        )
 
     def _differs(self, sector: int) -> bool:
         place = slice(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES)
