@@ -28,6 +28,7 @@ def state(role: Role = Role.PRIMARY, **changes: Any) -> Any:
         "stopping": False,
         "restarts": 0,
         "settings": SimpleNamespace(sync_rate_bytes_s=0),
+        "verified": SimpleNamespace(last=None, trouble=""),
         "no_disk": None,
         "split_brain": SplitBrainMemory(),
         "belongs_with": [],
