@@ -411,6 +411,30 @@ def test_s4_flush_that_the_peer_fails_is_told_where_one_may_have_failed_here_bef
     assert flush.error == EIO
 
 
+def test_s8_nothing_is_answered_early_until_our_disk_says_that_this_copy_lacks_nothing_any_more() -> None:
+    """Seed 78: a worker that began anew in that moment took the peer's copy for the better one."""
+    rig = Rig(metadata(stale=True), image(1), Settings(replication=Replication.ASYNC))
+    rig.attach(localcnt=1, syncsrc=SyncSource.SECONDARY, bitmap=image(1))
+    while not any(job.reason == "lead taken back" for job in rig.stores):
+        while rig.stores:
+            rig.store()
+        rig.finish_local()
+        rig.answer_remote()
+    assert rig.saved.stale
+    early = rig.write(EXTENT)
+    while rig.stores and rig.stores[0].reason != "lead taken back":
+        rig.store()
+    rig.finish_local()
+    assert early not in rig.finished
+    rig.store_all()
+    rig.finish_local()
+    later = rig.write(5 * EXTENT)
+    rig.store_all()
+    rig.finish_local()
+    assert not rig.saved.stale
+    assert later in rig.finished
+
+
 def test_s2_write_that_the_peer_fails_after_a_flush_failed_here_is_copied_from_here() -> None:
     """Seed 2400017197: answered early (memsync), it was taken from the peer again, which did not have it."""
     rig = Rig(settings=Settings(replication=Replication.MEMSYNC))

@@ -96,7 +96,10 @@ def test_an_order_that_makes_no_sense_has_no_plan(make_daemon: MakeDaemon) -> No
     daemon = make_daemon().start()
     for order, error in (
         (None, "The request holds no order."),
-        ({"command": "reload", "resources": ["all"]}, "Only role, resolve, verify, detach, attach and replace have a plan."),
+        (
+            {"command": "reload", "resources": ["all"]},
+            "Only role, resolve, verify, detach, attach and replace have a plan.",
+        ),
         ({"command": "role", "resources": ["all"], "role": "king"}, "Unknown role 'king'."),
         ({"command": "role"}, "The request names no resources."),
     ):

@@ -240,10 +240,11 @@ class Writes:
     # -- out ----------------------------------------------------------------------------------------------------
 
     def ack_early(self, request: Request) -> None:
-        """memsync, async: answer before the peer's final word, if all is well so far, and this is a copy to rest on."""
+        """memsync, async: answer before the peer's final word, if all is well so far, and our disk says that this is a
+        copy to rest on."""
         if request.unacked or request.acked or request.fua or request.local_error or request.remote_error:
             return
-        if self._core.lacking or self.withholding:
+        if not self.standing.leads or self.withholding:
             return
         request.acked = True
         self._acknowledge(request)
