@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.contestant import Maker
 from bench.machine import REPOSITORY
+from bench.matrix import NEAREST
 from bench.others import floor, nbdkit_single, qemu_quorum, qemu_quorum_unix
 from bench.pairs import Pair, why_not
 from hast.lab.processes import LabError
@@ -39,7 +40,6 @@ NEEDED = {
     "single": ("nbdkit",),
 }
 NAMES = (*OURS, *OTHERS)
-NEAREST = ("debian-compiled", "debian", "compiled", "hast")
 MEANING = {
     "debian-compiled": "our pair under Debian's own python3, compiled (`make compiled`): what users of the package run",
     "debian": "our pair under Debian's own python3, plain Python",

@@ -11,7 +11,8 @@ from bench.pairs import Pair
 
 ONE_WAY_MS = 0.5
 """Delay of the emulated cable: 1 ms for the round trip."""
-OURS = ("debian-compiled", "debian", "compiled", "hast")
+NEAREST = ("debian-compiled", "debian", "compiled", "hast")
+"""Ours, what users run first."""
 THREE = 3
 SHORT_S = 3
 """Length of a job outside of the main section, at most."""
@@ -75,7 +76,7 @@ def sections(
     found = [
         Section(
             "main",
-            chosen(*OURS, "floor", "quorum", "single"),
+            chosen(*NEAREST, "floor", "quorum", "single"),
             every,
             length.rounds,
             length.seconds,

@@ -18,7 +18,7 @@ from typing import Any
 from bench.asked import INTERPRETERS, WISHES, Record
 from bench.contestants import MEANING
 from bench.machine import REPOSITORY
-from bench.matrix import LARGE, OURS, WRITES
+from bench.matrix import LARGE, NEAREST, WRITES
 from bench.plots import lines
 from bench.ratios import ratio
 
@@ -147,7 +147,7 @@ def _waited(series: Mapping[str, list[float]]) -> str:
 
 RATIOS: Mapping[str, Sequence[tuple[str, str]]] = {
     "main": [
-        *((ours, other) for ours in OURS for other in ("floor", "single")),
+        *((ours, other) for ours in NEAREST for other in ("floor", "single")),
         ("debian-compiled", "quorum"),
         ("debian-compiled", "debian"),
         ("compiled", "hast"),
@@ -159,7 +159,7 @@ RATIOS: Mapping[str, Sequence[tuple[str, str]]] = {
         (name, "none of them")
         for name in ("checksum crc32", "checksum sha256", "compression none", "compression lzf", "TLS")
     ],
-    "three": [(f"{ours} x3", other) for ours in OURS for other in (ours, "floor x3", "single x3")],
+    "three": [(f"{ours} x3", other) for ours in NEAREST for other in (ours, "floor x3", "single x3")],
 }
 
 

@@ -16,7 +16,7 @@ import click
 from hast.cli import completion, drill, watching
 from hast.cli.group import EX_USAGE, NAMES, REQUIRED_NAMES, cli, command, providers, resource_names, session_of
 from hast.cli.plan import PLAN, create_plan, show_plan
-from hast.cli.session import DISK_TIMEOUT_S, STATUS_TIMEOUT_S, Failure, say_error
+from hast.cli.session import DISK_TIMEOUT_S, STATUS_TIMEOUT_S, Failure, complain, first_code, say_error
 
 if TYPE_CHECKING:
     from hast.config.model import Configuration
@@ -30,11 +30,6 @@ ROLE_TIMEOUT_S = 120.0
 RESOLVE_TIMEOUT_S = 300.0
 REPLY_MARGIN_S = 5.0
 NO_WAIT_TIMEOUT_S = 10.0
-
-
-def first_code(entries: Sequence[dict[str, Any]]) -> int:
-    """Exit code of a command over several resources: the first error, else 0."""
-    return next((int(entry.get("code") or 1) for entry in entries if entry.get("error")), 0)
 
 
 # --- commands that change something ---------------------------------------------------------------------------------
@@ -209,11 +204,7 @@ def _order(context: click.Context, names: Sequence[str], limit_s: float, plan: b
     if plan:
         context.exit(show_plan(session_of(context), {"resources": list(names), **request}))
     entries = session_of(context).ask({"resources": list(names), **request}, limit_s).get("resources") or []
-    for entry in entries:
-        if entry.get("error"):
-            say_error(f"[{entry['name']}] {entry['error']}")
-    code = first_code(entries)
-    if code:
+    if code := complain(entries):
         context.exit(code)
 
 

@@ -85,10 +85,13 @@ def _sync_lines(sync: dict[str, Any] | None) -> list[str]:
 
 
 def _verify_lines(verify: dict[str, Any] | None) -> list[str]:
-    if not verify:
-        return []
+    return [f"  verifying: {verify_progress(verify)}"] if verify else []
+
+
+def verify_progress(verify: Mapping[str, Any]) -> str:
+    """How far a verification is."""
     share = verify["checked_bytes"] / max(1, verify["total_bytes"])
-    return [f"  verifying: {100 * share:.1f}% compared, {sized(verify['differing_bytes'])} different"]
+    return f"{100 * share:.1f}% compared, {sized(verify['differing_bytes'])} different"
 
 
 def verify_in_words(last: Mapping[str, Any]) -> str:

@@ -27,6 +27,19 @@ def say_error(text: str) -> None:
     print(" ".join(text.split("\n")), file=sys.stderr)
 
 
+def first_code(entries: Sequence[dict[str, Any]]) -> int:
+    """Exit code of a command over several resources: the first error, else 0."""
+    return next((int(entry.get("code") or 1) for entry in entries if entry.get("error")), 0)
+
+
+def complain(entries: Sequence[dict[str, Any]]) -> int:
+    """Say what could not be done; returns the exit code."""
+    for entry in entries:
+        if entry.get("error"):
+            say_error(f"[{entry['name']}] {entry['error']}")
+    return first_code(entries)
+
+
 class Session:
     """Configuration file and control connection, each made when first needed."""
 

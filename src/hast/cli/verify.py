@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hast.cli.output import sized, verify_in_words
-from hast.cli.session import Session, say_error
+from hast.cli.output import verify_in_words, verify_progress
+from hast.cli.session import Session, complain
 
 EX_DIFFERENT = 1
 EX_TEMPFAIL = 75
@@ -21,11 +21,7 @@ def run(session: Session, names: Sequence[str], repair: bool, wait: bool) -> int
     """Verify these resources at once; returns the exit code. Raises Failure."""
     command = {"command": "verify", "resources": list(names), "repair": repair}
     entries = session.ask(command, ORDER_LIMIT_S).get("resources") or []
-    code = 0
-    for entry in entries:
-        if entry.get("error"):
-            say_error(f"[{entry['name']}] {entry['error']}")
-            code = code or int(entry.get("code") or 1)
+    code = complain(entries)
     begun = [str(entry["name"]) for entry in entries if not entry.get("error")]
     if not wait or not begun:
         return code
@@ -34,13 +30,8 @@ def run(session: Session, names: Sequence[str], repair: bool, wait: bool) -> int
 
 def stop(session: Session, names: Sequence[str]) -> int:
     """End what is under way; returns the exit code. Raises Failure."""
-    entries = session.ask({"command": "stop-verify", "resources": list(names)}, ORDER_LIMIT_S).get("resources") or []
-    code = 0
-    for entry in entries:
-        if entry.get("error"):
-            say_error(f"[{entry['name']}] {entry['error']}")
-            code = code or int(entry.get("code") or 1)
-    return code
+    command = {"command": "stop-verify", "resources": list(names)}
+    return complain(session.ask(command, ORDER_LIMIT_S).get("resources") or [])
 
 
 def _see_through(session: Session, names: Sequence[str]) -> int:
@@ -68,15 +59,9 @@ def _show(session: Session, left: Mapping[str, int]) -> None:
     """How far they are, on a terminal."""
     if not sys.stderr.isatty():
         return
-    told = [progress(entry) for entry in session.status(list(left)) if isinstance(entry.get("verify"), Mapping)]
+    under_way = [entry for entry in session.status(list(left)) if isinstance(entry.get("verify"), Mapping)]
+    told = [f"{entry['name']}: {verify_progress(entry['verify'])}" for entry in under_way]
     print(f"\r\x1b[K{'  '.join(told)}", end="", file=sys.stderr, flush=True)
-
-
-def progress(entry: Mapping[str, Any]) -> str:
-    """One resource, while it is compared."""
-    under_way = entry["verify"]
-    share = under_way["checked_bytes"] / max(1, under_way["total_bytes"])
-    return f"{entry['name']}: {100 * share:.1f}% compared, {sized(under_way['differing_bytes'])} different"
 
 
 def result(entry: Mapping[str, Any], began: int) -> tuple[str, int]:
