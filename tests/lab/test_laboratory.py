@@ -80,7 +80,7 @@ def test_a_lossy_cable_loses_frames(lab: Lab) -> None:
         assert not reaches(lab, "hast1", "192.168.100.101")
     finally:
         lab.switch.heal()
-    assert reaches(lab, "hast1", "192.168.100.101")
+    lab.hast1.wait_for("the frames", lambda: reaches(lab, "hast1", "192.168.100.101"), 5)
 
 
 def test_log_lines_arrive_as_in_a_log_file(lab: Lab) -> None:

@@ -49,12 +49,12 @@ def test_hook_that_overruns_is_killed_with_its_children(tmp_path: Path, caplog: 
     hook = script(tmp_path, f"sleep 77 & echo $! > {tmp_path}/child; wait")
 
     async def run() -> None:
-        runner = HookRunner(foreground=False, deadline_s=0.3)
+        runner = HookRunner(foreground=False, deadline_s=1)
         runner.fire(hook, "role", "disk1", ("init", "primary"))
         await runner.finish(5)
 
     asyncio.run(run())
-    assert "ran longer than 0.3 s and was killed" in caplog.text
+    assert "ran longer than 1 s and was killed" in caplog.text
     child = int((tmp_path / "child").read_text())
     time.sleep(0.1)
     state = Path(f"/proc/{child}/stat")

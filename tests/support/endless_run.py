@@ -24,5 +24,6 @@ def pair(tmp_path: Path) -> Iterator[LoopbackPair]:
 
 
 def test_that_does_not_end(pair: LoopbackPair, tmp_path: Path) -> None:
-    (tmp_path / "pids").write_text(f"{pair.one.pid} {pair.two.pid}")
+    (tmp_path / "written").write_text(f"{pair.one.pid} {pair.two.pid}")
+    (tmp_path / "written").rename(tmp_path / "pids")
     time.sleep(60)
