@@ -72,26 +72,25 @@ def maker(name: str) -> Maker:
         return replace(OURS["hast"], name=name, source=source)
     if name not in NAMES:
         raise LabError(f"no such contestant: {name}")
+    if reason := lacks(name):
+        raise LabError(f"{name} cannot be measured here: {reason}")
     return OURS.get(name) or OTHERS[name]
+
+
+def lacks(name: str) -> str | None:
+    """Why this machine cannot run one of NAMES; None where it can."""
+    if pair := OURS.get(name):
+        reason = stale(BUILD, SOURCE) if pair.source == BUILD else None
+        return reason or why_not(pair.source or SOURCE, pair.python or sys.executable, pair.source == BUILD)
+    missing = [program for program in NEEDED[name] if shutil.which(program) is None]
+    return f"{', '.join(missing)} not installed" if missing else None
 
 
 def field() -> Field:
     """All of NAMES, less what this machine has no programs for."""
-    makers: dict[str, Maker] = {}
-    left_out = []
-    for name, pair in OURS.items():
-        reason = stale(BUILD, SOURCE) if pair.source == BUILD else None
-        reason = reason or why_not(pair.source or SOURCE, pair.python or sys.executable, pair.source == BUILD)
-        if reason is None:
-            makers[name] = pair
-        else:
-            left_out.append(f"{name}: {reason}")
-    for name, other in OTHERS.items():
-        missing = [program for program in NEEDED[name] if shutil.which(program) is None]
-        if missing:
-            left_out.append(f"{name}: {', '.join(missing)} not installed")
-        else:
-            makers[name] = other
+    reasons = {name: lacks(name) for name in NAMES}
+    makers = {name: OURS.get(name) or OTHERS[name] for name, reason in reasons.items() if reason is None}
+    left_out = [f"{name}: {reason}" for name, reason in reasons.items() if reason is not None]
     return Field(makers, tuple(left_out))
 
 
