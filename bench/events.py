@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ COPY_TIMEOUT_S = 300.0
 ASK_TIMEOUT_S = 20.0
 CLIENT = job_named("4k randwrite QD1")
 SEQUENTIAL = replace(job_named("1m write QD8"), size_mib=FILLED_MIB)
-DURABLE = replace(SEQUENTIAL, options=(*SEQUENTIAL.options, "--fdatasync=12"))
+DURABLE = replace(SEQUENTIAL, options=(*SEQUENTIAL.options, "--fsync=12"))
 """Flushed as often as a copy is, after each 12 MiB."""
 
 
@@ -56,9 +57,9 @@ class Copy(NamedTuple):
 
 
 def resync(pair: Pair, rounds: int, seconds: float) -> Named:
-    """A new disk is filled, in each round once with nobody else and once under a client at depth 1; before that what
-    a sequential writer gets, without and with flushes, and that client alone. `covered`: of its time, the share that
-    the copy took. LabError."""
+    """A new disk is filled, in each round once with nobody else and once under a client at depth 1; before that what a
+    sequential writer gets, without and with flushes, and that client alone. What is flushed begins with nothing that
+    another left in the page cache. `covered`: of the client's time, the share that the copy took. Raises LabError."""
     names = ("sequential", "durable", "alone", "loaded", "idle_p99_us", "loaded_p99_us", "loaded_longest_us", "covered")
     figures: Named = {name: [] for name in names}
     with running(replace(pair, size_bytes=RESYNC_BYTES)) as nodes:
@@ -66,8 +67,10 @@ def resync(pair: Pair, rounds: int, seconds: float) -> Named:
         run(SEQUENTIAL, uris, 0)
         for _round in range(rounds):
             figures["sequential"].append(run(SEQUENTIAL, uris, seconds).value)
+            os.sync()
             figures["durable"].append(run(DURABLE, uris, seconds).value)
             figures["idle_p99_us"].append(run(CLIENT, uris, CLIENT_S).p99_us)
+            os.sync()
             figures["alone"].append(end_of_copy(nodes, *begin_copy(nodes)).rate_mib_s)
             with ThreadPoolExecutor(1) as others:
                 begun = begin_copy(nodes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -89,10 +90,17 @@ def run(job: Job, uris: Sequence[str], seconds: float) -> Outcome:
             raise LabError("fio is not installed (Debian package fio)") from None
         except subprocess.TimeoutExpired:
             raise LabError(f"fio {job.name}: no end after {seconds + DEADLINE_EXTRA_S:g} s") from None
-        if done.returncode != 0:
-            raise LabError(f"fio {job.name}: exit {done.returncode}: {(done.stdout + done.stderr).strip()}")
-        text = result.read_text()
-    return read(json.loads(text[text.index("{") :]), job.unit)
+        text = result.read_text() if result.exists() else ""
+    report = json.loads(text[text.index("{") :]) if "{" in text else None
+    if done.returncode != 0 or report is None:
+        raise LabError(f"fio {job.name}: exit {done.returncode}: {_reason(done.stdout + done.stderr, report)}")
+    return read(report, job.unit)
+
+
+def _reason(said: str, report: dict[str, Any] | None) -> str:
+    """fio may say in its report alone what stopped it."""
+    errors = [each["error"] for each in (report or {}).get("jobs", ()) if each.get("error")]
+    return said.strip() or ", ".join(map(os.strerror, errors)) or "it does not say why"
 
 
 def read(report: dict[str, Any], unit: str) -> Outcome:
