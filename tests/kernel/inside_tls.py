@@ -22,7 +22,7 @@ from middle import Middle
 
 from hast.format import metadata
 
-PARTS = os.environ.get("PARTS", "ciphers pair figures").split()
+PARTS = os.environ.get("PARTS", "ciphers pair spent figures").split()
 SUCCESS = "KERNEL TLS: ALL STEPS PASSED"
 CIPHERS = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
 FIO = ("/sbin/fio", "--name=job", "--ioengine=nbd", "--thread")
@@ -34,6 +34,8 @@ JOBS = {
 ROUNDS, RUN_S = 2, 3
 OFF = {"HAST_KERNEL_TLS": "off"}
 RETRY = {"HAST_RECONNECT_S": "2"}
+FEW_RECORDS = {"HAST_TLS_RECORDS": "2000"}
+SPENT = "its keys are used up"
 USERS = "root:x:0:0::/:/bin/sh\nhast-worker:x:990:990::/:/bin/sh\n"
 LAST_RECORD = bytes.fromhex("1703030013")
 """The header of an alert: two bytes, their type and a tag."""
@@ -221,6 +223,22 @@ def mixed(made: Pair) -> None:
     step("one node in the kernel, the other in user space, either way: equal")
 
 
+def spent() -> None:
+    """Keys in the kernel last for so many records: then another link follows, and clients go on."""
+    made = Pair(5)
+    for node in (made.two, made.one):
+        _restart(node, node.environment | FEW_RECORDS)
+    made.settle()
+    for _ in range(2):
+        made.write_and_compare()
+    times = made.one.log().count(SPENT)
+    assert times >= 2, made.one.log()
+    assert made.tls() == ["kernel", "kernel"], made.tls()
+    assert SPENT not in made.two.log(), "the primary is to come first"
+    made.end()
+    step(f"keys were used up {times} times: another link followed each time, and the copies are equal")
+
+
 def _restart(node: Node, environment: dict[str, str]) -> None:
     role = str(node.status("disk1")["disk1"]["role"])
     node.hastctl("role", "init", "disk1")
@@ -275,7 +293,7 @@ def main() -> None:
     run("/bin/ip", "link", "set", "lo", "up")
     try:
         for part in PARTS:
-            {"ciphers": ciphers, "pair": pair, "figures": figures}[part]()
+            {"ciphers": ciphers, "pair": pair, "spent": spent, "figures": figures}[part]()
         assert not processes("hastd: disk1"), "a worker was left"
         step(f"the kernel's AES-GCM: {kernel_cipher()}")
         print("".join(f"  {line}\n" for line in Path("/proc/net/tls_stat").read_text().splitlines()), end="")

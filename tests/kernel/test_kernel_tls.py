@@ -48,7 +48,7 @@ def run_inside(parts: str, processors: Sequence[str] = PROCESSORS) -> str:
 
 
 def test_the_kernel_makes_the_records_of_a_link_and_refuses_what_was_changed() -> None:
-    output = run_inside(os.environ.get("PARTS") or "ciphers pair")
+    output = run_inside(os.environ.get("PARTS") or "ciphers pair spent")
     assert "KERNEL TLS: ALL STEPS PASSED" in output, output
 
 

@@ -22,6 +22,7 @@ from hast.format.request import RequestDecoder
 from hast.replication.splitbrain import Changes
 from hast.replication.types import FLUSH, Metadata, Peer, WireReply
 from hast.worker.link import primary_link
+from hast.worker.link.decisions.key_use import CONNECTION_IS_SPENT
 from hast.worker.link.primary_link import Outcome, PrimaryLink, Stage
 from hast.worker.reactor import EpollReactor
 
@@ -242,6 +243,23 @@ def test_a_peer_that_asks_to_wait_is_tried_again_soon(bench: Bench) -> None:
     assert [(outcome.answered, outcome.busy) for outcome in bench.outcomes[:2]] == [(True, True)] * 2
     assert bench.outcomes[2].connected
     assert link.trouble is None
+
+
+def test_a_connection_whose_keys_are_used_up_is_followed_by_another_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(primary_link, "QUICK_RETRY_S", 1000.0)
+
+    def script(peer: ScriptedPeer) -> None:
+        for _ in range(2):
+            peer.shake_hands()
+        peer.accept()
+
+    link = bench.start(bench.peer(script))
+    bench.until(lambda: bool(bench.called("attach")))
+    link._lost("A", CONNECTION_IS_SPENT)
+    bench.until(lambda: len(bench.called("attach")) == 2)
+    assert bench.called("detach") == ["connection A: its keys are used up"]
 
 
 def test_a_refusal_on_connection_b_is_noticed_at_once(bench: Bench) -> None:

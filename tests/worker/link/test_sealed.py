@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hast.daemon import node_key
-from hast.daemon.kernel_tls import OFF_VARIABLE
+from hast.daemon.kernel_tls import OFF_VARIABLE, KernelSession
 from hast.daemon.tls import (
     RECORD_BYTES,
     Channel,
@@ -28,6 +28,7 @@ from hast.format.kernel_tls import RECORD_HEADER_BYTES
 from hast.worker.interfaces import Reactor
 from hast.worker.link import sealed
 from hast.worker.link.admitted import Session, accept, binding
+from hast.worker.link.decisions.key_use import CONNECTION_IS_SPENT
 from hast.worker.link.sealed import SealedStream
 
 TOKEN = bytes(range(32))
@@ -182,18 +183,58 @@ def test_what_is_only_received_uses_keys_up_as_well(ends: Ends, channels: list[C
     assert ends.heard[ends.primary] == b"reply" * (RECORDS + 1)
 
 
-def test_a_side_that_does_not_know_of_new_keys_keeps_the_ones_it_has(
-    known: str, channels: list[Channel], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An earlier release, and one whose kernel makes the records: it would take the end of a session for the end."""
+@pytest.fixture
+def unchanging(known: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
+    """The secondary is of an earlier release: it would take the end of a session for the end."""
     monkeypatch.setattr("hast.worker.link.admitted.offer_new_keys", lambda context: None)
-    ends = Ends(known)
-    for _ in range(3 * RECORDS):
-        ends.primary.send([b"request"])
+    made = Ends(known)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def by_the_kernel(ends: Ends) -> Ends:
+    """A kernel that makes records as if they were plain."""
+    for stream, sock in zip((ends.primary, ends.secondary), ends.socks, strict=True):
+        stream._kernel = KernelSession(sock, receives=True)
+    return ends
+
+
+def test_a_side_that_does_not_know_of_new_keys_is_not_asked_for_them_and_the_primary_ends_the_connection(
+    unchanging: Ends, channels: list[Channel]
+) -> None:
+    for _ in range(RECORDS - 1):  # the token was the first
+        unchanging.primary.send([b"request"])
+        unchanging.settle()
+    assert unchanging.heard[unchanging.secondary] == b"request" * (RECORDS - 1)
+    assert unchanging.failed == [CONNECTION_IS_SPENT]
+    assert not channels
+
+
+def test_the_primary_ends_a_connection_whose_keys_the_kernel_holds_when_they_are_used_up(by_the_kernel: Ends) -> None:
+    ends = by_the_kernel
+    for _ in range(RECORDS):
+        ends.primary.send([b"request", b"and more"])
         ends.settle()
-    assert ends.heard[ends.secondary] == b"request" * 3 * RECORDS
-    assert len(channels) == 2, "those of the beginning"
-    ends.close()
+    assert ends.failed == [CONNECTION_IS_SPENT]
+    ends.primary.send([b"nothing goes out any more"])
+    ends.settle()
+    assert b"nothing" not in ends.heard[ends.secondary]
+
+
+def test_large_data_uses_a_key_of_the_kernel_up_by_its_records(by_the_kernel: Ends) -> None:
+    by_the_kernel.primary.send([bytes(RECORDS * RECORD_BYTES)])
+    assert by_the_kernel.failed == [CONNECTION_IS_SPENT]
+
+
+def test_the_secondary_leaves_the_end_to_the_primary_for_a_while(by_the_kernel: Ends) -> None:
+    ends = by_the_kernel
+    for _ in range(RECORDS):
+        ends.secondary.send([b"reply"])
+    assert not ends.failed
+    for _ in range(RECORDS // 4):
+        ends.secondary.send([b"reply"])
+    assert ends.failed == [CONNECTION_IS_SPENT]
 
 
 def test_the_end_of_a_connection_is_still_seen(ends: Ends) -> None:

@@ -29,6 +29,7 @@ from hast.replication.splitbrain import Changes
 from hast.replication.types import Metadata, Peer, WireReply, WireRequest
 from hast.worker.buffers import ReceiveBuffer, Source
 from hast.worker.interfaces import Reactor, Timer
+from hast.worker.link.decisions.key_use import CONNECTION_IS_SPENT
 from hast.worker.link.dial import Dialer, tune
 from hast.worker.link.peer_handshake import PeerHandshake
 from hast.worker.link.sealed import SealedStream, done_in, still_wanted
@@ -74,7 +75,8 @@ SETTLING, UP = Stage.SETTLING, Stage.UP
 
 class Outcome(NamedTuple):
     """How an attempt ended. `answered`: the peer itself said no; `busy`: it asks to be tried again soon; `idle`: it
-    has no role yet; `reached`: its host took a connection, whatever came of that.
+    has no role yet; `reached`: its host took a connection, whatever came of that; `spent`: it has to be followed by
+    another, and nothing is wrong.
     """
 
     connected: bool
@@ -83,6 +85,7 @@ class Outcome(NamedTuple):
     busy: bool = False
     idle: bool = False
     reached: bool = False
+    spent: bool = False
 
 
 class Core(Protocol):
@@ -398,9 +401,8 @@ class PrimaryLink:
     def _lost(self, name: str, reason: str) -> None:
         """A send failed. Told in a later round: this may come from deep inside the engine's effects."""
         attempt = self._handshake
-        self._reactor.call_soon_threadsafe(
-            lambda: self._fail(Outcome(False, f"connection {name}: {reason}")) if self._handshake is attempt else None
-        )
+        outcome = Outcome(False, f"connection {name}: {reason}", spent=reason == CONNECTION_IS_SPENT)
+        self._reactor.call_soon_threadsafe(lambda: self._fail(outcome) if self._handshake is attempt else None)
 
     # -- the end of an attempt or a connection
 
@@ -423,11 +425,14 @@ class PrimaryLink:
         self._attempted(outcome)
 
     def _schedule(self, outcome: Outcome, was_up: bool) -> None:
-        """When to try again: soon while the peer says `wait`, starts, or was lost just now, else every RECONNECT_S."""
+        """When to try again: at once where another connection was due, soon while the peer says `wait`, starts, or was
+        lost just now, else every RECONNECT_S."""
         delay_s = RECONNECT_S
         if was_up:
             self._quick_retries = QUICK_RETRIES
-        if outcome.busy:
+        if outcome.spent:
+            delay_s = 0.0
+        elif outcome.busy:
             delay_s = QUICK_RETRY_S
         elif not outcome.answered and self._quick_retries > 0:
             self._quick_retries -= 1

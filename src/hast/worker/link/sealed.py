@@ -7,7 +7,8 @@ The worker's session is handed to the kernel after its handshake where that can 
 the socket is written and read as if it were plain.
 
 Where it stays in user space, another session follows when its keys are used up: the primary ends its direction and
-keeps what it has to send, the secondary ends the other one after what it has sent, then both shake hands again.
+keeps what it has to send, the secondary ends the other one after what it has sent, then both shake hands again. Where
+it does not, or the other side does not know of that, the connection fails with CONNECTION_IS_SPENT.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from enum import Enum, auto
 from hast.config.model import Resource
 from hast.daemon import kernel_tls
 from hast.daemon.kernel_tls import Handover, KernelSession
-from hast.daemon.tls import Channel, TlsError, client_context, offer_new_keys
+from hast.daemon.tls import RECORD_BYTES, Channel, TlsError, client_context, offer_new_keys
 from hast.format.kernel_tls import MAX_RECORD_BYTES, RECORD_HEADER_BYTES
 from hast.replication.types import Buffer
 from hast.worker.interfaces import Reactor
 from hast.worker.link.admitted import Session
-from hast.worker.link.decisions.key_use import MAX_RECORDS, are_used_up
+from hast.worker.link.decisions.key_use import CONNECTION_IS_SPENT, MAX_RECORDS, are_used_up, have_to_end
 from hast.worker.outbox import Outbox
 
 log = logging.getLogger("hast.link")
@@ -56,9 +57,11 @@ class _Phase(Enum):
     """Of the primary: it ended its direction, to change keys; the other one goes on until the secondary ends it."""
     ANSWERING = auto()
     """Of the secondary: both directions are ended, the handshake for the next keys is due."""
+    SPENT = auto()
+    """The keys are used up and nobody can change them: the owner is told, and is to end it."""
 
 
-_WAITING = (_Phase.GREETING, _Phase.GREETING_WORKER, _Phase.ENDING, _Phase.ANSWERING)
+_WAITING = (_Phase.GREETING, _Phase.GREETING_WORKER, _Phase.ENDING, _Phase.ANSWERING, _Phase.SPENT)
 """Nothing can be sent."""
 
 
@@ -86,6 +89,7 @@ class SealedStream:
         self._phase = _Phase.OPEN
         self._handover: Handover | None = None
         self._kernel: KernelSession | None = None
+        self._kernel_records = 0
         self._peer = ""
         self._bound_by = bytearray()
         self._answers = session is not None
@@ -127,6 +131,8 @@ class SealedStream:
             return
         if self._kernel is not None:
             self._outbox.send(buffers)
+            self._kernel_records += 1 + sum(map(len, buffers)) // RECORD_BYTES
+            self._change_keys_if_due()
             return
         try:
             for part in self._sealed(buffers):
@@ -147,7 +153,7 @@ class SealedStream:
         if self._handover is not None:
             self._handover.close()
             self._handover = None
-        if self._phase is _Phase.OPEN and not self._outbox.queued_bytes:
+        if self._phase in (_Phase.OPEN, _Phase.SPENT) and not self._outbox.queued_bytes:
             self._say_end()
         self._outbox.close()
 
@@ -262,13 +268,23 @@ class SealedStream:
     # -- the next keys
 
     def _change_keys_if_due(self) -> None:
-        if self._phase is not _Phase.OPEN or self._answers or self._kernel is not None:
+        if self._phase is not _Phase.OPEN:
             return
         channel = self._channel
-        if are_used_up(channel.sealed_records, channel.opened_records, KEY_RECORDS) and channel.takes_new_keys:
-            self._phase = _Phase.ENDING
-            self._outbox.send([channel.end()])
-            log.info("The keys of a connection to the peer are used up; others follow.")
+        sealed_records = channel.sealed_records + self._kernel_records
+        if self._kernel is None and channel.takes_new_keys:
+            if not self._answers and are_used_up(sealed_records, channel.opened_records, KEY_RECORDS):
+                self._phase = _Phase.ENDING
+                self._outbox.send([channel.end()])
+                log.info("The keys of a connection to the peer are used up; others follow.")
+            return
+        if self._answers:
+            spent = have_to_end(sealed_records, KEY_RECORDS)
+        else:
+            spent = are_used_up(sealed_records, channel.opened_records, KEY_RECORDS)
+        if spent:
+            self._phase = _Phase.SPENT
+            self._failed(CONNECTION_IS_SPENT)
 
     def _answer_again(self) -> None:
         """The primary ended its direction. If it does so for good, the end of the connection follows."""
