@@ -10,12 +10,15 @@ from hast.replication.bitmap import Bitmap
 
 SIZE = 100
 bits = st.sets(st.integers(0, SIZE - 1))
+runs = st.tuples(st.integers(0, SIZE), st.integers(0, SIZE)).map(lambda ends: set(range(min(ends), max(ends))))
+"""Whole chunks of them."""
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.integers(0, SIZE - 1)),
         st.tuples(st.just("discard"), st.integers(0, SIZE - 1)),
         st.tuples(st.just("merge"), bits),
-        st.tuples(st.sampled_from(["subtract", "unite", "intersect"]), bits),
+        st.tuples(st.just("merge"), runs),
+        st.tuples(st.sampled_from(["subtract", "unite", "intersect"]), st.one_of(bits, runs)),
         st.tuples(st.sampled_from(["fill", "clear"]), st.none()),
     ),
     max_size=30,
@@ -32,11 +35,14 @@ def made(members: set[int]) -> Bitmap:
     return bitmap
 
 
-@given(steps, st.integers(0, SIZE + 5), st.sampled_from([0, 64]))
-def test_agrees_with_a_set(script: list[tuple[str, object]], start: int, few: int) -> None:
+@given(steps, st.integers(0, SIZE + 5), st.sampled_from([0, 64]), st.sampled_from([2, 1024]))
+def test_agrees_with_a_set(script: list[tuple[str, object]], start: int, few: int, chunk_bytes: int) -> None:
     """`few`: the number of bits up to which they are handled one by one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hast.replication.bitmap._FEW_BITS", few)
+        patch.setattr("hast.replication.bitmap._CHUNK_BYTES", chunk_bytes)
+        patch.setattr("hast.replication.bitmap._NONE", bytes(chunk_bytes))
+        patch.setattr("hast.replication.bitmap._ALL", b"\xff" * chunk_bytes)
         agree(script, start)
 
 
