@@ -120,6 +120,7 @@ build/compiled/.stamp: $(STAMP) setup.py packaging/compiled.py $(COMPILED)
 
 test-compiled: compiled
 	PYTHONPATH=build/compiled $(VENV)/pytest -n $(JOBS) -q -m 'not slow' tests/format tests/replication tests/worker tests/compiled
+	PYTHONPATH=build/compiled $(VENV)/python -m hast.sim --seeds 200 --start $(SEED_START)
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* src/*.egg-info
