@@ -62,6 +62,21 @@ def test_the_state_of_both_nodes_is_shown_checked_and_waited_for_while_one_goes_
         waiting.communicate()
 
 
+def test_a_setting_that_both_nodes_must_have_alike_is_named_when_it_differs_and_not_when_it_is_mended(
+    secure: Pair,
+) -> None:
+    one, two = secure.both
+    for daemon, others in ((one, True), (two, False)):
+        text = daemon.config.read_text()
+        daemon.config.write_text(text.replace("device none", "device none\n split-brain discard-zero-changes"))
+        assert daemon.hastctl("reload").returncode == 0
+        wait_for(lambda others=others: ("differs" in one.hastctl("status", "--both").stdout) == others, "the problem")
+        if others:
+            assert "hast.conf differs in: split-brain." in one.hastctl("status", "--both").stdout
+            assert two.hastctl("status", "--check").returncode == 1
+    assert two.hastctl("status", "--check").returncode == 0
+
+
 @pytest.mark.slow
 def test_who_waits_is_not_disturbed_by_a_hastd_that_begins_anew(make_daemon: MakeDaemon) -> None:
     daemon = make_daemon().start()

@@ -58,6 +58,16 @@ def test_each_trouble_is_found_by_its_code_and_by_no_other(code: str, bend: Bend
     assert code in CATALOGUE
 
 
+def test_settings_that_differ_are_named_with_their_values_where_a_status_shows_them() -> None:
+    def bend(node: dict[str, Any], other: dict[str, Any], _entry: dict[str, Any]) -> None:
+        node["resources"][0].update(settings={"replication": "1", "arbiter": "2", "later": "3"}, replication="fullsync")
+        other["resources"][0].update(settings={"replication": "4", "arbiter": "5", "name": "6"}, replication="memsync")
+
+    (problem,) = found(bend)
+    assert problem.code == "configuration"
+    assert problem.text == "hast.conf differs in: replication (fullsync on hasta, memsync on hastb), arbiter."
+
+
 def test_an_address_that_is_not_where_the_data_are_served_is_named() -> None:
     def exchange(node: dict[str, Any], other: dict[str, Any], _entry: dict[str, Any]) -> None:
         node["carp"], other["carp"] = other["carp"], node["carp"]

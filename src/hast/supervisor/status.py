@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hast.config import common_settings
 from hast.config.model import SYNC_AUTO
 from hast.format.constants import SPLIT_BRAIN_TEXT, HastError, Role
 from hast.supervisor.contact import ContactMemory
@@ -105,6 +106,7 @@ def _configured(state: ResourceState) -> dict[str, Any]:
         "compression": str(resource.compression),
         "timeout_s": resource.timeout_s,
         "tls": resource.tls_in_words,
+        "settings": common_settings.digests(resource),
     }
 
 

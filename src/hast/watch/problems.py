@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hast.config.common_settings import differing
 from hast.watch.catalogue import CATALOGUE, Level, kind_of
 from hast.watch.picture import Node, Pair, Picture, Status
 from hast.watch.words import duration, percent, size
@@ -15,6 +16,8 @@ SETTLED = frozenset({"MASTER", "BACKUP"})
 TOLD_BY_HASTD = frozenset({"split-brain", "degraded"})
 """Said once for the pair, not again for what each side calls a problem."""
 SYNCHRONIZING = "synchronizing"
+SHOWN_AS = {"replication": "replication", "name": "provname", "tls": "tls"}
+"""Settings whose value a status shows, and where."""
 TOLD_BY_A_COPY = frozenset({"inconsistent", "stale"})
 """What `synchronizing` says as well."""
 
@@ -104,6 +107,7 @@ def _of_pair(picture: Picture, pair: Pair, now_s: float, limits: Limits) -> Iter
     here = picture.here.name
     names = {id(pair.here): here, id(pair.there): pair.other.name if pair.other is not None else ""}
     yield from _of_roles(pair, here)
+    yield from _of_settings(pair, names)
     is_copying = pair.primary is not None and pair.primary.get("status") == SYNCHRONIZING
     for side in pair.sides:
         yield from _of_side(side, names[id(side)], TOLD_BY_HASTD | (TOLD_BY_A_COPY if is_copying else frozenset()))
@@ -142,6 +146,23 @@ def _of_roles(pair: Pair, here: str) -> Iterator[Problem]:
     if pair.there is None and pair.other is not None and not pair.other.error:
         text = f"{pair.other.name} does not have it, or not with this node."
         yield _problem("here-only", pair.name, here, text)
+
+
+def _of_settings(pair: Pair, names: Mapping[int, str]) -> Iterator[Problem]:
+    """What hast.conf has otherwise on the other node; with the values where both statuses show them."""
+    here, there = pair.here, pair.there
+    if here is None or there is None:
+        return
+    ours, theirs = here.get("settings"), there.get("settings")
+    if not isinstance(ours, Mapping) or not isinstance(theirs, Mapping):
+        return
+    found = []
+    for setting in differing(ours, theirs):
+        shown = SHOWN_AS.get(setting)
+        values = [f"{each.get(shown)} on {names[id(each)]}" for each in (here, there)] if shown else []
+        found.append(f"{setting} ({', '.join(values)})" if values else setting)
+    if found:
+        yield _problem("configuration", pair.name, names[id(here)], f"hast.conf differs in: {', '.join(found)}.")
 
 
 def _of_side(side: Status, node: str, told: frozenset[str]) -> Iterator[Problem]:
