@@ -329,11 +329,12 @@ def test_check_warns_of_a_key_that_others_can_read(node: Daemon) -> None:
     assert done.stderr == f"warning: {state(node)}/node.key can be read by others: chmod 600 {state(node)}/node.key\n"
 
 
-def test_a_link_through_wireguard_is_not_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    ways = {"127.0.0.1": "wg0", "127.0.0.2": "eth1"}
+def test_a_link_through_wireguard_or_ipsec_is_not_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ways = {"127.0.0.1": "wg0", "127.0.0.2": "eth1", "127.0.0.3": "eth1"}
     monkeypatch.setenv("HAST_STATE", str(tmp_path))
     monkeypatch.setattr(remote, "device_to", lambda address, _index: ways[str(address)])
     monkeypatch.setattr(remote, "is_wireguard", lambda device: device == "wg0")
+    monkeypatch.setattr(remote.ipsec, "is_used_to", lambda address: str(address) == "127.0.0.3")
 
     def said(*remotes: str) -> int:
         return len(check.link_findings(Configuration("hast.conf", resources={"a": Resource("a", "a", "/a", remotes)})))
@@ -341,6 +342,7 @@ def test_a_link_through_wireguard_is_not_open(monkeypatch: pytest.MonkeyPatch, t
     assert said("127.0.0.1") == 0
     assert said("127.0.0.2") == 1
     assert said("127.0.0.1", "127.0.0.2") == 1
+    assert said("127.0.0.1", "127.0.0.3") == 0
 
 
 def test_the_way_to_an_address_is_that_of_the_kernel() -> None:

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 from hast.config.address import parse_address
 from hast.daemon.in_thread import in_thread
+from hast.net import ipsec
 from hast.net.route import device_to, is_wireguard
 from hast.worker.link.dial import Endpoint, resolve
 
@@ -24,13 +25,14 @@ def endpoints(remote: str) -> list[Endpoint]:
 
 
 def is_tunnelled(remote: str) -> bool:
-    """Every way to the address leads through WireGuard, as far as this host knows the way."""
+    """Every way to the address leads through WireGuard or IPsec, as far as this host knows the way."""
     try:
-        return all(_leaves_by_wireguard(each) for each in endpoints(remote))
+        return all(_leaves_encrypted(each) for each in endpoints(remote))
     except OSError:
         return False
 
 
-def _leaves_by_wireguard(endpoint: Endpoint) -> bool:
+def _leaves_encrypted(endpoint: Endpoint) -> bool:
     host, _port, *more = endpoint.address
-    return is_wireguard(device_to(ip_address(host.partition("%")[0]), more[1] if more else 0))
+    address = ip_address(host.partition("%")[0])
+    return is_wireguard(device_to(address, more[1] if more else 0)) or ipsec.is_used_to(address)
