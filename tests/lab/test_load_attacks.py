@@ -56,14 +56,17 @@ octet; `tls`: half a handshake; `garbage`: what is no message; `idle`: nothing."
 KINDS = "hello,idle,garbage,half,tls,slow"
 
 
-@pytest.fixture
-def lab() -> Iterator[Lab]:
+@pytest.fixture(params=["open", "keys"])
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A pair without keys, and one with: there each connection may begin a handshake."""
     if shutil.which("fio") is None:
         pytest.skip("needs fio")
     configuration = one_disk.configuration("timeout 5", f"arbiter witness {WITNESS}")
     hosts = ("hast1", "hast2", "witness", "third")
     with Lab(hosts=hosts, configuration=configuration, disk_size_bytes=32 << 20) as lab:
         lab.witness.run("hast-witness", check=True)
+        if request.param == "keys":
+            one_disk.trust(lab)
         one_disk.bring_up(lab)
         for host in (lab.hast1, lab.hast2, lab.third):
             host.path("/etc/flood.py").write_text(FLOOD)

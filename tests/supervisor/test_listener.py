@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from contextlib import ExitStack
+from resource import RLIMIT_NOFILE, prlimit
 from typing import Any
 
 import pytest
@@ -312,6 +313,22 @@ def test_half_open_connections_cost_no_more_descriptors_than_the_limit(secondary
             most = max(most, len(os.listdir(folder)))
         secondary.role("primary", "disk2")
     assert most - before <= MAX_HALF_OPEN_PER_ADDRESS + 4
+
+
+def test_where_descriptors_are_few_they_are_kept_back_for_control_and_workers(secondary: Daemon) -> None:
+    assert secondary.process is not None
+    pid = secondary.process.pid
+    limit = len(os.listdir(f"/proc/{pid}/fd")) + 18
+    prlimit(pid, RLIMIT_NOFILE, (limit, limit))
+    with ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(connect(secondary))
+        assert secondary.role("primary", "disk2")["error"] is None
+        assert secondary.status("disk1")["role"] == "secondary"
+        assert len(os.listdir(f"/proc/{pid}/fd")) < limit - 4
+    a, _version, reply = hello(secondary)
+    with a, second_hello(secondary, token_of(reply)):
+        wait_for(lambda: secondary.status("disk1")["workerpid"], "a worker for the other node")
 
 
 def test_what_strangers_send_fills_no_log(secondary: Daemon) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -18,7 +16,7 @@ from hast.cli.arguments import make_parser
 from hast.config.address import AddressError, parse_address
 from hast.config.model import ConfigError
 from hast.config.witness_nodes import DEFAULT_WITNESS_NODES, Nodes, load
-from hast.daemon import logs, node_key
+from hast.daemon import descriptors, logs, node_key
 from hast.daemon.daemonize import daemonize
 from hast.daemon.notify import Notifier
 from hast.daemon.pidfile import Pidfile, PidfileError
@@ -188,7 +186,7 @@ async def _serve(
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    _allow_descriptors()
+    descriptors.allow()  # limits on connections are the server's own
     server = await WitnessServer(witness, nodes, directory).start(*where)
     loop.add_signal_handler(signal.SIGHUP, _reload, server, nodes_path)
     _tell_whom(server)
@@ -216,13 +214,6 @@ def _tell_whom(server: WitnessServer) -> None:
         return
     pairs = {member.pair.name for member in server.nodes.values()}
     _log.info("Serving %s.", f"{len(pairs)} pairs, known by their keys" if len(pairs) != 1 else "one pair by its keys")
-
-
-def _allow_descriptors() -> None:
-    """As many as the system lets this process have: limits on connections are the server's own."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

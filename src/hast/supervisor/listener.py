@@ -56,10 +56,12 @@ class PeerListener:
         names: PeerNames,
         fetch_certificates: Callable[[], None] = lambda: None,
         report_for: ReportFor | None = None,
+        most_half_open: Callable[[], int] = lambda: MAX_HALF_OPEN,
     ) -> None:
         self._listening = listening
         self._fetch_certificates = fetch_certificates
         self._report_for = report_for
+        self._most_half_open = most_half_open
         self._states = states
         self._names = names
         self._half_open: dict[asyncio.Task[bool], str] = {}
@@ -93,10 +95,11 @@ class PeerListener:
 
     def _make_room(self, address: str) -> bool:
         """Keep the number of half-open connections bounded, in all and for one address. Strangers give way first."""
+        most = self._most_half_open()
         same = [task for task, where in self._half_open.items() if where == address]
-        if len(same) >= MAX_HALF_OPEN_PER_ADDRESS:
+        if len(same) >= min(MAX_HALF_OPEN_PER_ADDRESS, most // 2):
             return self._dismiss(same[0])
-        if len(self._half_open) < MAX_HALF_OPEN:
+        if len(self._half_open) < most:
             return True
         if not self._allowed(address):
             return False

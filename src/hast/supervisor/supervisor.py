@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from hast.config.model import ConfigError, Configuration, Resource
-from hast.daemon import config_record, sockets
+from hast.daemon import config_record, descriptors, sockets
 from hast.daemon.in_thread import in_thread
 from hast.daemon.logs import context
 from hast.daemon.notify import Notifier
@@ -28,13 +28,13 @@ from hast.format.constants import PROTOCOL_VERSION, Role
 from hast.supervisor import adoption, memory, peer_sockets, worker_places
 from hast.supervisor.arbiter_link import MakeDealings
 from hast.supervisor.commands import Commands
-from hast.supervisor.control_server import ControlServer
-from hast.supervisor.decisions import reload_plan, role_change
+from hast.supervisor.control_server import MAX_CLIENTS, ControlServer
+from hast.supervisor.decisions import descriptor_share, reload_plan, role_change
 from hast.supervisor.decisions.ending import End, end, to_renew
 from hast.supervisor.environment import Environment
 from hast.supervisor.events import EventBus
 from hast.supervisor.hooks import HookRunner
-from hast.supervisor.listener import PeerListener
+from hast.supervisor.listener import MAX_HALF_OPEN, PeerListener
 from hast.supervisor.memory import Journal
 from hast.supervisor.observer import open_observer, unlink_observer
 from hast.supervisor.peer_certificates import PeerCertificates
@@ -400,7 +400,15 @@ class Supervisor:
     def _listen(self, listening: list[socket.socket]) -> PeerListener:
         assert self._certificates is not None
         reports = self._commands.reports.for_peer
-        return PeerListener(listening, self._states, self._names, self._certificates.look, reports)
+        return PeerListener(
+            listening, self._states, self._names, self._certificates.look, reports, self._most_half_open
+        )
+
+    def _most_half_open(self) -> int:
+        """Of one listener: descriptors are kept back for control and workers, however many resources there are."""
+        share = (len(self._states), MAX_CLIENTS, MAX_HALF_OPEN, len(self._listeners))
+        limit = descriptors.allow(descriptor_share.needed(*share))
+        return descriptor_share.half_open_of_one(limit, *share)
 
     async def _move_control(self, address: str) -> bool:
         try:
