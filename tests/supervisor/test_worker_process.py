@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,7 +17,8 @@ from hast.supervisor.worker_process import Stuck, WorkerProcess
 def immortal(kills: list[str]) -> WorkerProcess:
     """A worker that answers nothing and that no signal ends."""
     worker = WorkerProcess("disk1", WorkerPool(0), lambda _worker, _message: None)
-    process: Any = SimpleNamespace(process=SimpleNamespace(pid=77, returncode=None), kill=lambda: kills.append("kill"))
+    living = SimpleNamespace(pid=os.getpid(), returncode=None)
+    process: Any = SimpleNamespace(process=living, kill=lambda: kills.append("kill"))
     worker._spawned = cast(Spawned, process)
     return worker
 
@@ -36,7 +38,7 @@ def test_a_hung_worker_that_does_not_die_of_its_killing_is_told(caplog: pytest.L
 
     asyncio.run(main())
     assert kills == ["kill"]
-    assert "Worker process 77 does not die: it is stuck in the kernel" in caplog.text
+    assert f"Worker process {os.getpid()} does not die: it is stuck in the kernel" in caplog.text
 
 
 def test_a_worker_that_outlives_its_killing_ends_a_stop_as_stuck() -> None:
