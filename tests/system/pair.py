@@ -49,7 +49,8 @@ class Failed(AssertionError):
 class Pair:
     """hast1, hast2, a client. Use as a context manager; `witness` adds a third Debian with hast-witness."""
 
-    def __init__(self, packages: Path) -> None:
+    def __init__(self, packages: Path, suite: str = "bookworm") -> None:
+        self.suite = suite
         remove_orphans()
         self.base = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755,size=8g", "hast-system", str(self.base)], check=True)
@@ -92,7 +93,7 @@ class Pair:
         binds = (f"{self._packages}:/dist",)
         for number, name in enumerate(("hast1", "hast2")):
             cards = {"eth0": (PUB, 181 + number), "eth1": (REPL, 100 + number)}
-            self.machines += (Machine(self.base, name, cards, self.switch, binds),)
+            self.machines += (Machine(self.base, name, cards, self.switch, binds, suite=self.suite),)
         self._client = Wire("client", {"eth0": (PUB, 50)}, self.switch)
         enter = ["nsenter", f"--net=/proc/{self._client.pid}/ns/net", "ip"]
         for words in ("link set eth0 up", "address add 10.10.10.50/24 dev eth0"):
@@ -127,7 +128,7 @@ class Pair:
         """A third Debian, set up by the README unless it is there."""
         if self.witness is None:
             cards, binds = {"eth0": (PUB, 60)}, (f"{self._packages}:/dist",)
-            self.witness = Machine(self.base, "witness", cards, self.switch, binds, disks=False)
+            self.witness = Machine(self.base, "witness", cards, self.switch, binds, disks=False, suite=self.suite)
             self.witness.power_on()
             for where, script in recipe.steps(WITNESS):
                 for machine in [self.witness] if where == "the witness" else self.machines:

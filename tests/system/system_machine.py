@@ -79,8 +79,10 @@ class Machine:
         switch: Switch,
         binds: tuple[str, ...] = (),
         disks: bool = True,
+        suite: str = "bookworm",
     ) -> None:
         self.name = name
+        self.suite = suite
         self.system: booted.System | None = None
         self._base = base / name
         self._cards = cards
@@ -91,7 +93,7 @@ class Machine:
         self._merged = self._base / "merged"
         for folder in ("upper", "work", "merged", "dev", "disks"):
             (self._base / folder).mkdir(parents=True)
-        options = f"lowerdir={booted.root('bookworm')},upperdir={self._base}/upper,workdir={self._base}/work"
+        options = f"lowerdir={booted.root(suite)},upperdir={self._base}/upper,workdir={self._base}/work"
         subprocess.run(["mount", "-t", "overlay", "-o", options, f"hast-{name}", str(self._merged)], check=True)
         self._furnish()
         for disk in DISKS if disks else ():
@@ -126,7 +128,7 @@ class Machine:
     def power_on(self, wait: bool = True) -> None:
         """Boot; with `wait` until systemd has done all that boot asks for."""
         self._wire = Wire(self.name, self._cards, self._switch)
-        self.system = booted.System("bookworm", self.name, self._binds, self._merged, self._wire.pid)
+        self.system = booted.System(self.suite, self.name, self._binds, self._merged, self._wire.pid)
         if wait:
             self.wait_booted()
 
