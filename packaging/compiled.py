@@ -18,6 +18,7 @@ WORKER = (
     "worker_primary.py",
     "worker_secondary.py",
     "disk/provider.py",
+    "disk/ring.py",
     "disk/writeback.py",
     "export/export.py",
     "export/export_connection.py",

@@ -33,7 +33,7 @@ class Bench:
         self.provider = LocalProvider(
             opened,
             base_bytes,
-            self.reactor.call_soon_threadsafe,
+            self.reactor,
             self._done,
             lambda job, error: self.stored.append((job, error)),
             FlushMark(mark or Path(f"{opened.path}.flush")),

@@ -1,8 +1,8 @@
 """io_uring by its system calls: a ring of submissions and one of completions, shared with the kernel.
 
-As much as driving ublk needs: commands to a descriptor, many in one system call, completions read without any. The
-descriptor of a ring is readable (epoll) while completions wait. No polling thread of the kernel: it looks at the
-submissions only inside `submit`. Used by one thread. No library that Debian packages does this for Python.
+As much as ublk and disks need: commands, reads and writes to a descriptor, many in one system call, completions read
+without any. The descriptor of a ring is readable (epoll) while completions wait. No polling thread of the kernel: it
+looks at the submissions only inside `submit`. Used by one thread. No library that Debian packages does this for Python.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ENTER_GETEVENTS = 1
 _SETUP_SQE128 = 1 << 10
 _FEATURE_SINGLE_MMAP = 1
 _OFFSET_RINGS, _OFFSET_ENTRIES = 0, 0x10000000
-_NOP, _URING_CMD = 0, 46
+_NOP, _READ, _WRITE, _URING_CMD = 0, 22, 23, 46
 
 _PARAMETERS = struct.Struct("=10I8IQ8IQ")
 """sq_entries, cq_entries, flags, 7 unused here; sq: head, tail, ring_mask, ring_entries, flags, dropped, array, 0, 0;
@@ -29,6 +29,8 @@ _FEATURES_INDEX = 5
 _ENTRY = struct.Struct("=BBHiIIQIIQ8x")
 """opcode, flags, ioprio, fd, cmd_op, 0, addr, len, rw_flags, user_data; the command follows at byte 48."""
 _COMMAND_OFFSET = 48
+_TRANSFER = struct.Struct("=BBHiQQIIQ8x")
+"""opcode, flags, ioprio, fd, offset, addr, len, rw_flags, user_data."""
 _COMPLETION = struct.Struct("=QiI")
 _U32 = struct.Struct("=I")
 
@@ -98,16 +100,27 @@ class Ring:
         """Queue a command to the driver behind `fd`. At most `entries` between two calls of `submit`."""
         self._queue(_URING_CMD, fd, operation, payload, user_data)
 
+    def transfer(self, to_fd: bool, fd: int, address: int, size_bytes: int, offset: int, user_data: int) -> None:
+        """Queue a write of this memory, or a read into it, which stays where it is until that is completed.
+
+        What would sleep is done by a thread of the kernel. Completed with how many bytes went, or with -errno.
+        """
+        opcode = _WRITE if to_fd else _READ
+        _TRANSFER.pack_into(self._slots, self._entry(), opcode, 0, 0, fd, offset, address, size_bytes, 0, user_data)
+
     def _queue(self, opcode: int, fd: int, operation: int, payload: bytes, user_data: int) -> None:
-        assert self._queued < self.entries, "more submissions than the ring has room for"
-        index = self._tail & self._sq_mask
-        at = index * self._entry_bytes
-        slots = self._slots
+        slots, at = self._slots, self._entry()
         _ENTRY.pack_into(slots, at, opcode, 0, 0, fd, operation, 0, 0, 0, 0, user_data)
         slots[at + _COMMAND_OFFSET : at + _COMMAND_OFFSET + len(payload)] = payload
+
+    def _entry(self) -> int:
+        """Where the next submission goes, which counts as queued."""
+        assert self._queued < self.entries, "more submissions than the ring has room for"
+        index: int = self._tail & self._sq_mask
         _U32.pack_into(self._rings, self._sq_array + 4 * index, index)
         self._tail = (self._tail + 1) & 0xFFFFFFFF
         self._queued += 1
+        return index * self._entry_bytes
 
     def submit(self, wait: int = 0) -> None:
         """Hand over what is queued, in one system call; wait for so many completions. Raises OSError."""

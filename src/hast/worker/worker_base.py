@@ -204,7 +204,7 @@ class Worker(ABC, Generic[E]):
         self.provider = LocalProvider(
             opened,
             data_offset_bytes,
-            self.reactor.call_soon_threadsafe,
+            self.reactor,
             self._local_done,
             self._stored,
             mark,

@@ -64,7 +64,7 @@ class Bench:
         self.provider = LocalProvider(
             open_provider(str(image)),
             BASE,
-            self.reactor.call_soon_threadsafe,
+            self.reactor,
             self.done.extend,
             lambda job, error: self.stored.append((job, error)),
             FlushMark(image.with_suffix(".flush")),

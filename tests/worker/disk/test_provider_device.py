@@ -70,7 +70,7 @@ def test_everything_works_on_a_block_device(loop: str, tmp_path: Path) -> None:
     provider = LocalProvider(
         opened,
         geometry.offset_bytes,
-        reactor.call_soon_threadsafe,
+        reactor,
         done.extend,
         lambda _job, error: stored.append(error),
         FlushMark(tmp_path / "mark"),

@@ -3,8 +3,9 @@
 Through the page cache reads are tried without waiting (RWF_NOWAIT) in the reactor's thread and go to a few threads when
 they would sleep; writes go into the cache from the reactor's thread until one of them turns out slow, where the file
 system has one and nothing is to be read for them (`writeback.py`); flushes, zeroes and everything else that sleeps goes
-to the threads (`sleeping.py`), and so does everything while one of those is out for long, and where a disk is used
-without the cache (`direct.py`). A disk that hangs is given up for good: see `look`.
+to the threads (`sleeping.py`), and so does everything while one of those is out for long. Where a disk is used past
+the cache (`direct.py`), reads and writes are given to the kernel (`ring.py`), or to the threads where it has no ring.
+A disk that hangs is given up for good: see `look`.
 Decides nothing: overlap and order are the engine's business. `Request.fua` is the engine's business, too: it flushes
 both copies. So is what a failed flush means; that it was heard of outlives this process (`flush_mark.py`).
 Errors become errno values in `Request.local_error`; nothing raises out of `submit` and `store`.
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from functools import partial
 
 from hast.config.model import DiskCache
+from hast.daemon.logs import in_words
 from hast.format.constants import Command
 from hast.replication.types import FLUSH, READ, WRITE, Buffer, Lead, Request, Store
 from hast.worker.disk import direct
@@ -31,9 +33,11 @@ from hast.worker.disk.iopool import IoPool, Outcome
 from hast.worker.disk.last_close import last_close
 from hast.worker.disk.progress import Progress
 from hast.worker.disk.provider_open import OpenedProvider
+from hast.worker.disk.ring import DiskRing
 from hast.worker.disk.sleeping import Sleeping
 from hast.worker.disk.stores import StoreQueue
 from hast.worker.disk.writeback import CachedPages, has_writeback
+from hast.worker.interfaces import Reactor
 
 SLOW_WRITE_S = 0.1
 """A write into the page cache that took longer sends the following operations to the threads …"""
@@ -65,7 +69,7 @@ class LocalProvider:
         self,
         opened: OpenedProvider,
         data_offset_bytes: int,
-        call_soon_threadsafe: Callable[[Callable[[], None]], None],
+        reactor: Reactor,
         done: Done,
         stored: Stored,
         mark: FlushMark,
@@ -85,9 +89,10 @@ class LocalProvider:
         self.past_cache = _past_cache(opened, disk_cache)
         self._sleeping = Sleeping(opened.fd, data_offset_bytes, self.past_cache)
         threads = direct.THREADS if self.past_cache else CACHED_THREADS
-        self._pool = IoPool(call_soon_threadsafe, done, self._patience, threads)
+        self._pool = IoPool(reactor.call_soon_threadsafe, done, self._patience, threads)
+        self._ring = self._make_ring(reactor, done) if self.past_cache else None
         self._stores = StoreQueue(
-            opened.store_fd, call_soon_threadsafe, self._store_done, self._patience, self.past_cache
+            opened.store_fd, reactor.call_soon_threadsafe, self._store_done, self._patience, self.past_cache
         )
         self._done = done
         self._stored = stored
@@ -108,6 +113,13 @@ class LocalProvider:
         self._closed = False
         self._retired = False
         self._released = False
+
+    def _make_ring(self, reactor: Reactor, done: Done) -> DiskRing | None:
+        try:
+            return DiskRing(self._fd, self._base, reactor, self._patience, done, self._in_threads)
+        except OSError as error:
+            log.info("%s is read and written by threads, which is slower: %s.", self.path, in_words(error))
+            return None
 
     # Requests
 
@@ -139,14 +151,18 @@ class LocalProvider:
             elif op == READ:
                 if inline and self._reads_inline and self._read_inline(request):
                     finished.append(request)
+                elif self._ring is not None:
+                    self._ring.read(request)
                 else:
-                    self._pool.run(_words(request), partial(self._sleeping.read, request), [request])
+                    self._in_threads([request])
             elif op == FLUSH:
                 self._flush_waiting.append(request)
             else:
                 self._pages.forget()
                 work = partial(self._sleeping.zero, request)
                 self._pool.run(_words(request), work, [request], self._pages.forget)
+        if self._ring is not None:
+            self._ring.begin()
         if self._flush_waiting and not self._flush_running:
             self._start_flush()
         return finished
@@ -245,9 +261,20 @@ class LocalProvider:
         return False
 
     def _write_later(self, run: list[Request], skip: int) -> None:
-        """Write a run, but for its first `skip` bytes, in a thread."""
+        """Write a run, but for its first `skip` bytes, without sleeping here."""
+        if self._ring is not None:
+            self._ring.write(run)
+        else:
+            self._in_threads(run, skip)
+
+    def _in_threads(self, run: list[Request], skip: int = 0) -> None:
+        """Read one, or write a run but for its first `skip` bytes."""
+        first = run[0]
+        if first.op == READ:
+            self._pool.run(_words(first), partial(self._sleeping.read, first), run)
+            return
         buffers = [_data(request) for request in run]
-        self._pool.run(_words(run[0]), partial(self._sleeping.write, buffers, run[0].offset, skip), run)
+        self._pool.run(_words(first), partial(self._sleeping.write, buffers, first.offset, skip), run)
 
     def _read_inline(self, request: Request) -> bool:
         """Read from the page cache; False when that would sleep. An error is an outcome, too."""
@@ -341,6 +368,8 @@ class LocalProvider:
         self._sleeping.give_up()
         self._mark.failed()
         requests = self._pool.abandon() + self._flush_waiting
+        if self._ring is not None:
+            requests += self._ring.abandon()
         self._flush_waiting = []
         for job in self._stores.abandon():
             self._store_done(job, errno.ETIMEDOUT)
@@ -370,19 +399,22 @@ class LocalProvider:
     @property
     def pending(self) -> int:
         """Operations and durable writes begun and not yet reported."""
-        return self._pool.pending + self._stores.pending
+        in_ring = self._ring.pending if self._ring is not None else 0
+        return self._pool.pending + self._stores.pending + in_ring
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Wait for what is begun, at most `timeout_s`, and release the provider. After that nothing is reported.
 
-        Again and again if need be. False when threads still sleep in it: then it stays open, and locked, until they
-        come back, so that what they write at last meets nobody else's data.
+        Again and again if need be. False when it still owes an answer: then it stays open, and locked, until that
+        comes, so that what is written at last meets nobody else's data.
         """
         if self._released:
             return True
         self._closed = True
         if self.hang is not None:
             timeout_s = HUNG_CLOSE_S
+        if self._ring is not None and not self._ring.close(timeout_s):
+            return False
         pools_ended = self._pool.close(timeout_s)
         if not self._stores.end(timeout_s) or not pools_ended:
             return False

@@ -1,7 +1,7 @@
 """How long the local disk may take for one operation, and when it is held for hung.
 
-An operation counts from the moment in which a thread begins it: what waits behind others is not the disk's delay. Times
-are handed in. `begin` and `end` come from the threads that sleep in the disk, all else from the reactor's thread.
+An operation counts from the moment in which the disk is given it: what waits behind others is not the disk's delay.
+Times are handed in. `begin` and `end` may come from the threads that sleep in the disk, all else from the reactor's.
 """
 
 from __future__ import annotations
@@ -61,6 +61,5 @@ class Patience:
         return Hang(oldest[1], oldest[0], age_s)
 
     def _oldest(self) -> tuple[float, str] | None:
-        if not self._under_way:
-            return None
-        return min(list(self._under_way.values()), default=None)  # a copy: the threads change it meanwhile
+        under_way = list(self._under_way.values())  # a copy: the threads change it meanwhile
+        return under_way[0] if under_way else None
