@@ -37,16 +37,17 @@ class HangingPair(Pair):
             assert first[block * BLOCK :][:BLOCK] == data
 
 
-@pytest.fixture
-def pair(make_daemon: MakeDaemon) -> Iterator[HangingPair]:
-    """Whatever of the undoing fails, the rest of it is done: a disk that stays mounted is never let go."""
+@pytest.fixture(params=["on", "off"])
+def pair(request: pytest.FixtureRequest, make_daemon: MakeDaemon) -> Iterator[HangingPair]:
+    """Through the page cache, and past it. Whatever of the undoing fails, the rest of it is done: a disk that stays
+    mounted is never let go."""
     nodes = [make_daemon(fake=False), make_daemon(fake=False)]
     disks: list[HangingDisk] = []
     with ExitStack() as undoing:
         for node, peer in (nodes, reversed(nodes)):
             node.write_config(
                 {"disk1": f"remote tcp4://127.0.0.1:{peer.port}\n local {node.directory}/fuse/disk"},
-                inside=f"timeout 5\n disk-timeout {DISK_TIMEOUT_S}",
+                inside=f"timeout 5\n disk-timeout {DISK_TIMEOUT_S}\n disk-cache {request.param}",
             )
             disks.append(HangingDisk(node.directory / "fuse", node.directory / "disk1.img"))
             undoing.callback(disks[-1].close)
@@ -57,6 +58,7 @@ def pair(make_daemon: MakeDaemon) -> Iterator[HangingPair]:
             undoing.callback(disk.be_quick)
         made = HangingPair(nodes[0], nodes[1], disks)
         made.bring_up()
+        assert made.one.status()["disk_cache"] is (request.param == "on")
         yield made
         made.check_logs()
 

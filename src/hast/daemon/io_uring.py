@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 _SETUP, _ENTER = 425, 426
 _ENTER_GETEVENTS = 1
+_SQ_CQ_OVERFLOW = 2
 _SETUP_SQE128 = 1 << 10
 _FEATURE_SINGLE_MMAP = 1
 _OFFSET_RINGS, _OFFSET_ENTRIES = 0, 0x10000000
@@ -29,10 +30,10 @@ _FEATURES_INDEX = 5
 _ENTRY = struct.Struct("=BBHiIIQIIQ8x")
 """opcode, flags, ioprio, fd, cmd_op, 0, addr, len, rw_flags, user_data; the command follows at byte 48."""
 _COMMAND_OFFSET = 48
+_WORD = 4
 _TRANSFER = struct.Struct("=BBHiQQIIQ8x")
 """opcode, flags, ioprio, fd, offset, addr, len, rw_flags, user_data."""
 _COMPLETION = struct.Struct("=QiI")
-_U32 = struct.Struct("=I")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -74,20 +75,23 @@ class Ring:
         if not values[_FEATURES_INDEX] & _FEATURE_SINGLE_MMAP:
             raise OSError(95, "this io_uring is too old")
         sq, cq = values[10:19], values[19:28]
-        self._sq_tail, self._sq_array = sq[1], sq[6]
-        self._cq_head, self._cq_tail, self._cqes = cq[0], cq[1], cq[5]
+        self._sq_tail, self._sq_flags, self._sq_array = sq[1] // _WORD, sq[4] // _WORD, sq[6] // _WORD
+        self._cq_head, self._cq_tail, self._cqes = cq[0] // _WORD, cq[1] // _WORD, cq[5]
         self.entries, completions = values[0], values[1]
         self._entry_bytes = entry_bytes
-        size = max(self._sq_array + 4 * self.entries, self._cqes + _COMPLETION.size * completions)
+        size = max(sq[6] + _WORD * self.entries, self._cqes + _COMPLETION.size * completions)
         flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
         self._rings = mmap.mmap(self.fd, size, flags, offset=_OFFSET_RINGS)
         self._slots = mmap.mmap(self.fd, self.entries * entry_bytes, flags, offset=_OFFSET_ENTRIES)
+        self._words = memoryview(self._rings).cast("I")
+        """What the kernel looks at while it changes, each number in one store: `pack_into` clears the place first."""
         self._sq_mask, self._cq_mask = self.entries - 1, completions - 1
-        self._tail = _U32.unpack_from(self._rings, self._sq_tail)[0]
-        self._head = _U32.unpack_from(self._rings, self._cq_head)[0]
+        self._tail = self._words[self._sq_tail]
+        self._head = self._words[self._cq_head]
 
     def close(self) -> None:
         """Cancel what is under way and give everything back."""
+        self._words.release()
         self._rings.close()
         self._slots.close()
         os.close(self.fd)
@@ -116,8 +120,8 @@ class Ring:
     def _entry(self) -> int:
         """Where the next submission goes, which counts as queued."""
         assert self._queued < self.entries, "more submissions than the ring has room for"
-        index: int = self._tail & self._sq_mask
-        _U32.pack_into(self._rings, self._sq_array + 4 * index, index)
+        index = self._tail & self._sq_mask
+        self._words[self._sq_array + index] = index
         self._tail = (self._tail + 1) & 0xFFFFFFFF
         self._queued += 1
         return index * self._entry_bytes
@@ -126,7 +130,7 @@ class Ring:
         """Hand over what is queued, in one system call; wait for so many completions. Raises OSError."""
         if not self._queued and not wait:
             return
-        _U32.pack_into(self._rings, self._sq_tail, self._tail)
+        self._words[self._sq_tail] = self._tail
         while self._queued or wait:
             flags = _ENTER_GETEVENTS if wait else 0
             taken = _libc.syscall(_ENTER, self.fd, self._queued, wait, flags, None, 0)
@@ -140,14 +144,18 @@ class Ring:
 
     def completions(self, limit: int) -> Iterator[tuple[int, int]]:
         """(user_data, result) of what is completed, at most `limit`; each is gone as soon as it was given."""
-        (tail,) = _U32.unpack_from(self._rings, self._cq_tail)
+        words = self._words
+        tail = words[self._cq_tail]
+        if tail == self._head and words[self._sq_flags] & _SQ_CQ_OVERFLOW:
+            _libc.syscall(_ENTER, self.fd, 0, 0, _ENTER_GETEVENTS, None, 0)  # what found no room before comes now
+            tail = words[self._cq_tail]
         if not _ORDERS_LOADS:
             self._order_loads()
         for _ in range(min(limit, (tail - self._head) & 0xFFFFFFFF)):
             at = self._cqes + (self._head & self._cq_mask) * _COMPLETION.size
             user_data, result, _flags = _COMPLETION.unpack_from(self._rings, at)
             self._head = (self._head + 1) & 0xFFFFFFFF
-            _U32.pack_into(self._rings, self._cq_head, self._head)
+            words[self._cq_head] = self._head
             yield user_data, result
 
     def _order_loads(self) -> None:
