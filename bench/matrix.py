@@ -7,10 +7,14 @@ from dataclasses import dataclass, replace
 
 from bench.contestant import Maker
 from bench.jobs import Job, compressible, job_named
-from bench.pairs import Pair
+from bench.others import qemu_quorum_direct, qemu_single_direct
+from bench.pairs import PAST_CACHE, Pair
 
 ONE_WAY_MS = 0.5
 """Delay of the emulated cable: 1 ms for the round trip."""
+WRITE_MS = 1.0
+"""Of a disk that is slower than memory."""
+MODES = ("fullsync", "memsync", "async")
 NEAREST = ("debian-compiled", "debian", "compiled", "hast")
 """Ours, what users run first."""
 THREE = 3
@@ -61,10 +65,11 @@ def sections(
         return tuple(makers[name] for name in names if name in makers)
 
     seconds = min(length.seconds, SHORT_S)
-    delayed = replace(best, delay_ms=ONE_WAY_MS)
-    modes = tuple(
-        replace(delayed, name=mode, settings=(f"replication {mode}",)) for mode in ("fullsync", "memsync", "async")
-    )
+
+    def modes(write_ms: float) -> tuple[Maker, ...]:
+        delayed = replace(best, delay_ms=ONE_WAY_MS, write_ms=write_ms)
+        return tuple(replace(delayed, name=mode, settings=(f"replication {mode}",)) for mode in MODES)
+
     options = (
         replace(best, name="none of them"),
         *(replace(best, name=line, settings=(line,)) for line in ("checksum crc32", "checksum sha256")),
@@ -82,7 +87,16 @@ def sections(
             length.seconds,
             thorough=True,
         ),
-        Section("modes", modes, _jobs(*FEW[:2]), length.rounds, seconds),
+        Section("modes", modes(0), _jobs(*FEW[:2]), length.rounds, seconds),
+        Section("slow disks", modes(WRITE_MS), _jobs("4k randwrite QD1"), length.rounds, seconds),
+        Section(
+            "disks",
+            (replace(best, name="ours", settings=PAST_CACHE), qemu_quorum_direct, qemu_single_direct),
+            _jobs(*FEW, "4k write and fsync"),
+            length.rounds,
+            seconds,
+            thorough=True,
+        ),
         Section("options", options, tuple(compressible(job) for job in _jobs(*TWO)), length.rounds, seconds),
         Section(
             "three",

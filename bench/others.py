@@ -1,4 +1,4 @@
-"""Contestants that are not ours: the floor in C, qemu's quorum, and one copy without replication."""
+"""Contestants that are not ours: the floor in C, qemu's quorum, and one copy alone; the latter also past the cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.contestant import SIZE_BYTES, Contestant
@@ -15,6 +15,9 @@ from hast.lab.processes import LabError, bound
 
 START_TIMEOUT_S = 20.0
 COMPILE_TIMEOUT_S = 60.0
+CACHED = {"driver": "file"}
+PAST_CACHE = {"driver": "file", "aio": "io_uring", "cache": {"direct": True}}
+"""Of a file, for qemu-storage-daemon."""
 FLOOR_SOURCE = Path(__file__).with_name("floor") / "floor.c"
 
 
@@ -24,22 +27,56 @@ def qemu_quorum(directory: Path) -> Contestant:
         port = str(probe.getsockname()[1])
     ready = directory / "replica.pid"
     command = ["nbdkit", "--foreground", "--ipaddr", "127.0.0.1", "--port", port, "--pidfile", str(ready), "file"]
-    return _quorum("quorum", directory, command, ready, {"type": "inet", "host": "127.0.0.1", "port": port})
+    replica = start_program([*command, str(_file(directory, "remote"))], ready)
+    return _quorum("quorum", directory, replica, {"type": "inet", "host": "127.0.0.1", "port": port}, CACHED)
 
 
 def qemu_quorum_unix(directory: Path) -> Contestant:
     """The same with the replica on a UNIX socket, which spares it the TCP that replication needs. Raises LabError."""
     replica = directory / "replica.sock"
-    command = ["nbdkit", "--foreground", "--unix", str(replica), "file"]
-    return _quorum("quorum-unix", directory, command, replica, {"type": "unix", "path": str(replica)})
+    command = ["nbdkit", "--foreground", "--unix", str(replica), "file", str(_file(directory, "remote"))]
+    return _quorum(
+        "quorum-unix", directory, start_program(command, replica), {"type": "unix", "path": str(replica)}, CACHED
+    )
 
 
-def _quorum(name: str, directory: Path, replica_command: list[str], ready: Path, server: dict[str, str]) -> Contestant:
-    local, remote = _file(directory, "local"), _file(directory, "remote")
+def qemu_quorum_direct(directory: Path) -> Contestant:
+    """A quorum whose two files are used past the page cache; the replica is another qemu-storage-daemon. LabError."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    ready = directory / "replica.pid"
+    file = {**PAST_CACHE, "node-name": "remote", "filename": str(_file(directory, "remote"))}
+    command = ["qemu-storage-daemon", "--blockdev", json.dumps(file), "--pidfile", str(ready)]
+    command += ["--nbd-server", f"addr.type=inet,addr.host=127.0.0.1,addr.port={port}"]
+    command += ["--export", "type=nbd,id=export,node-name=remote,name=,writable=on"]
+    replica = start_program(command, ready)
+    return _quorum(
+        "quorum past the cache", directory, replica, {"type": "inet", "host": "127.0.0.1", "port": port}, PAST_CACHE
+    )
+
+
+def qemu_single_direct(directory: Path) -> Contestant:
+    """qemu-storage-daemon with one file past the page cache: no replication. Raises LabError."""
+    front = directory / "single.sock"
+    file = {**PAST_CACHE, "node-name": "one", "filename": str(_file(directory, "single"))}
+    command = ["qemu-storage-daemon", "--blockdev", json.dumps(file)]
+    command += ["--nbd-server", f"addr.type=unix,addr.path={front}"]
+    command += ["--export", "type=nbd,id=export,node-name=one,name=,writable=on"]
+    return _contestant("one copy past the cache", [front], [start_program(command, front)])
+
+
+def _quorum(
+    name: str,
+    directory: Path,
+    replica: subprocess.Popen[bytes],
+    server: dict[str, str],
+    local_options: Mapping[str, object],
+) -> Contestant:
+    local = _file(directory, "local")
     front = directory / "quorum.sock"
-    programs = [start_program([*replica_command, str(remote)], ready)]
+    programs = [replica]
     children = [
-        {"driver": "file", "node-name": "local", "filename": str(local)},
+        {**local_options, "node-name": "local", "filename": str(local)},
         {"driver": "nbd", "node-name": "remote", "server": server},
         {
             "driver": "quorum",

@@ -11,9 +11,11 @@ from pathlib import Path
 from bench.contestant import SIZE_BYTES, Contestant
 from bench.machine import REPOSITORY
 from bench.others import end
+from bench.slow_disk import SlowDisk
 from hast.lab.loopback import LoopbackPair, free_ports
 from hast.lab.processes import LabError, bound
 
+PAST_CACHE = ("disk-cache off",)
 RELAY_TIMEOUT_S = 10.0
 SHIM = """#!{python}
 import sys
@@ -26,7 +28,7 @@ sys.exit(main())
 class Pair:
     """Calling it starts it. `settings`: lines of each resource in hast.conf; `source`: the folder in which the package
     lies, None: this process's; `python`: the interpreter that runs it, None: this process's; `delay_ms`: of one way
-    between the nodes."""
+    between the nodes; `write_ms`: what each disk takes for a write, which is then past the page cache."""
 
     name: str = "hast"
     settings: tuple[str, ...] = ()
@@ -36,6 +38,7 @@ class Pair:
     disks: int = 1
     delay_ms: float = 0.0
     size_bytes: int = SIZE_BYTES
+    write_ms: float = 0.0
 
     def __call__(self, directory: Path) -> Contestant:
         """Raises LabError."""
@@ -56,6 +59,7 @@ class RunningPair:
     def __init__(self, pair: Pair, directory: Path) -> None:
         """Raises LabError."""
         self._relays: list[subprocess.Popen[bytes]] = []
+        self._slow: list[SlowDisk] = []
         directory.mkdir(parents=True, exist_ok=True)
         self._delay_ms = pair.delay_ms
         source = pair.source
@@ -67,12 +71,14 @@ class RunningPair:
             directory,
             disks=[f"disk{number + 1}" for number in range(pair.disks)],
             size_bytes=pair.size_bytes,
-            extra="".join(f"\t{line}\n" for line in pair.settings),
+            extra="".join(f"\t{line}\n" for line in (*pair.settings, *(PAST_CACHE if pair.write_ms else ()))),
             secure=pair.secure,
             source=source,
             programs=programs,
             through=self._reached if pair.delay_ms else lambda port: port,
         )
+        if pair.write_ms:
+            self._slow_down(pair.write_ms)
 
     def _reached(self, port: int) -> int:
         (own,) = free_ports(1)
@@ -80,10 +86,21 @@ class RunningPair:
         self._relays.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=REPOSITORY))
         return own
 
+    def _slow_down(self, write_ms: float) -> None:
+        for node in (self.nodes.one, self.nodes.two):
+            for disk in node.disk_names:
+                try:
+                    self._slow.append(SlowDisk(node.disk_file(disk), write_ms))
+                except LabError:
+                    self.close()
+                    raise
+
     def close(self) -> None:
         """End all of it; the files stay."""
         self.nodes.one.stop()
         self.nodes.two.stop()
+        for disk in self._slow:
+            disk.close()
         end(self._relays)
 
 

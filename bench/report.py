@@ -49,6 +49,8 @@ def text(record: Record) -> str:
 SECTIONS = {
     "main": "Ours and others",
     "modes": "Modes, over a cable of 1 ms round trip",
+    "slow disks": "Modes, over that cable, on disks that take 1 ms for a write",
+    "disks": "Files past the page cache, as disks are used, all on the same device",
     "options": "Options, half of each block compressible",
     "three": "Three resources at once, sums",
     "size": "A small disk and a large one",
@@ -145,6 +147,7 @@ def _waited(series: Mapping[str, list[float]]) -> str:
     return " / ".join(_middle(series[each]) for each in ("p50_us", "p99_us", "p999_us"))
 
 
+MODES = (("memsync", "fullsync"), ("async", "fullsync"))
 RATIOS: Mapping[str, Sequence[tuple[str, str]]] = {
     "main": [
         *((ours, other) for ours in NEAREST for other in ("floor", "single")),
@@ -154,7 +157,9 @@ RATIOS: Mapping[str, Sequence[tuple[str, str]]] = {
         ("floor", "single"),
     ],
     "size": [("8 TiB", "1 GiB")],
-    "modes": [("memsync", "fullsync"), ("async", "fullsync")],
+    "modes": MODES,
+    "slow disks": MODES,
+    "disks": [("ours", "one copy past the cache"), ("ours", "quorum past the cache")],
     "options": [
         (name, "none of them")
         for name in ("checksum crc32", "checksum sha256", "compression none", "compression lzf", "TLS")
