@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from bench.contestant import Maker
 from bench.jobs import Job, compressible, job_named
@@ -24,6 +25,7 @@ WRITES = ("4k randwrite QD1", "4k randwrite QD4", "4k randwrite QD32", "4k randw
 LARGE = ("128k write QD8", "1m write QD8")
 REST = ("4k randread QD32", "4k 70/30 QD32", "4k write and fsync", "4k randwrite QD32 beyond")
 FEW = ("4k randwrite QD32", "4k randwrite QD1", "4k randread QD32", "128k write QD8")
+DISKS = ("4k randwrite QD32", "4k randread QD32", "4k randwrite QD1", "128k write QD8", "4k write and fsync")
 TWO = ("4k randwrite QD32", "128k write QD8")
 
 
@@ -91,8 +93,12 @@ def sections(
         Section("slow disks", modes(WRITE_MS), _jobs("4k randwrite QD1"), length.rounds, seconds),
         Section(
             "disks",
-            (replace(best, name="ours", settings=PAST_CACHE), qemu_quorum_direct, qemu_single_direct),
-            _jobs(*FEW, "4k write and fsync"),
+            (
+                replace(best, name="ours", settings=PAST_CACHE),
+                partial(qemu_quorum_direct, name="quorum past the cache"),
+                partial(qemu_single_direct, name="one copy past the cache"),
+            ),
+            _jobs(*(DISKS if length.everything else DISKS[:2])),
             length.rounds,
             seconds,
             thorough=True,

@@ -40,7 +40,7 @@ def qemu_quorum_unix(directory: Path) -> Contestant:
     )
 
 
-def qemu_quorum_direct(directory: Path) -> Contestant:
+def qemu_quorum_direct(directory: Path, name: str) -> Contestant:
     """A quorum whose two files are used past the page cache; the replica is another qemu-storage-daemon. LabError."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
@@ -50,19 +50,17 @@ def qemu_quorum_direct(directory: Path) -> Contestant:
     command += ["--nbd-server", f"addr.type=inet,addr.host=127.0.0.1,addr.port={port}"]
     command += ["--export", "type=nbd,id=export,node-name=remote,name=,writable=on"]
     replica = start_program(command, ready)
-    return _quorum(
-        "quorum past the cache", directory, replica, {"type": "inet", "host": "127.0.0.1", "port": port}, PAST_CACHE
-    )
+    return _quorum(name, directory, replica, {"type": "inet", "host": "127.0.0.1", "port": port}, PAST_CACHE)
 
 
-def qemu_single_direct(directory: Path) -> Contestant:
+def qemu_single_direct(directory: Path, name: str) -> Contestant:
     """qemu-storage-daemon with one file past the page cache: no replication. Raises LabError."""
     front = directory / "single.sock"
     file = {**PAST_CACHE, "node-name": "one", "filename": str(_file(directory, "single"))}
     command = ["qemu-storage-daemon", "--blockdev", json.dumps(file)]
     command += ["--nbd-server", f"addr.type=unix,addr.path={front}"]
     command += ["--export", "type=nbd,id=export,node-name=one,name=,writable=on"]
-    return _contestant("one copy past the cache", [front], [start_program(command, front)])
+    return _contestant(name, [front], [start_program(command, front)])
 
 
 def _quorum(

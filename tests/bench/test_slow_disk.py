@@ -8,11 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-
 from bench.slow_disk import PROGRAMS, SlowDisk
 
 MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
-if not os.path.exists("/dev/fuse"):
+if not Path("/dev/fuse").exists():
     MISSING.append("/dev/fuse")
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
