@@ -1,7 +1,7 @@
 # Every target first does the set-up it needs (packages.apt, .venv); a second run finds it done.
 .POSIX:
 .DELETE_ON_ERROR:
-.PHONY: setup test lint check demo bench bench-quick bench-record bench-report sim sim-defects torture endurance test-kernel test-system test-upgrades deb docs man screenshots cover compiled test-compiled fuzz clean help
+.PHONY: setup test lint check demo bench bench-quick bench-kernel bench-record bench-report sim sim-defects torture endurance test-kernel test-system test-upgrades deb docs man screenshots cover compiled test-compiled fuzz clean help
 
 VENV = .venv/bin
 STAMP = .venv/.stamp
@@ -23,6 +23,7 @@ help:
 	@echo 'make bench-record all of it, an hour on a quiet machine, into docs/performance'
 	@echo 'make bench-report docs/performance.md and its plots, from docs/performance/record.json'
 	@echo 'make bench-quick  what is faster or slower than BASE=commit, beyond the noise (three minutes)'
+	@echo 'make bench-kernel our devices beside DRBD and md, in instructions, in a virtual machine'
 	@echo 'make sim          the deterministic simulator (SEEDS=2000 SEED_START=7)'
 	@echo 'make sim-defects  does the simulator notice seeded defects?  DEFECTS=id,... SEEDS=n'
 	@echo 'make torture      long fault injection in the lab, and what is too slow for make test'
@@ -69,6 +70,9 @@ bench-report: $(STAMP)
 
 bench-quick: $(STAMP)
 	@$(VENV)/python -m bench.quick --base $(BASE)
+
+bench-kernel: compiled
+	$(VENV)/pytest -s -m slow tests/kernel/test_kernel_contest.py
 
 sim: $(STAMP)
 	@$(VENV)/python -m hast.sim --seeds $(SEEDS) --start $(SEED_START)
