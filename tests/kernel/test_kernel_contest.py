@@ -6,6 +6,7 @@ Slow; `make bench-kernel` runs it, and so does `make test-kernel`. The figures a
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +21,8 @@ from machine import COUNTED, build_initramfs, run_machine, tool
 from ready import CACHE, REPOSITORY, hastd_modules, kernel_or_skip
 
 PACKAGES = ("drbd-utils", "mdadm", "nbd-client")
-UNPACKED = ("lib/drbd/drbdsetup-84", "usr/sbin/drbdmeta", "sbin/mdadm", "usr/sbin/nbd-client")
+UNPACKED = ("drbdsetup-84", "drbdmeta", "mdadm", "nbd-client")
+FOLDERS = ("sbin", "usr/sbin", "lib/drbd", "usr/lib/drbd")
 PLUGIN = Path("/usr/lib/x86_64-linux-gnu/nbdkit/plugins/nbdkit-file-plugin.so")
 DRIVERS = ("nbd", "ublk_drv", "drbd", "raid1")
 HELPERS = ["hast.device.nbd_helper", "hast.device.device_helper", "hast.device.ublk_helper", "hast.worker.export.ublk"]
@@ -40,7 +42,11 @@ def unpacked() -> list[Path]:
             for archive in sorted(Path(work).glob("*.deb")):
                 run(["dpkg", "-x", str(archive), f"{work}/root"], Path(work))
             (Path(work) / "root").rename(root)
-    return [root / name for name in UNPACKED]
+    path = ":".join(str(root / folder) for folder in FOLDERS)
+    found = [shutil.which(name, path=path) for name in UNPACKED]
+    if None in found:
+        raise MachineError(f"{root} lacks one of {', '.join(UNPACKED)}: remove it")
+    return [Path(each) for each in found if each]
 
 
 def test_what_two_copies_cost_in_instructions_each_way() -> None:
