@@ -29,6 +29,8 @@ WORKER = (
 )
 """Of the room worker/. What runs in the threads of the disk stays Python: there a compiled class would share between
 threads what `threading.local` keeps apart (disk/direct.py)."""
+RINGS = ("daemon/io_uring.py",)
+"""What a disk past the cache and a ublk device are driven by."""
 SOURCE = Path("src")
 VARIABLE = "HAST_COMPILED"
 """Set to 1: `pip install .` and `setup.py build` make a compiled build."""
@@ -46,6 +48,7 @@ def extensions(debug: bool = False) -> list[Any]:
 
     modules = [str(path) for room in ROOMS for path in _sources(room)]
     modules += [str(SOURCE / "hast" / "worker" / name) for name in WORKER]
+    modules += [str(SOURCE / "hast" / name) for name in RINGS]
     found: list[Any] = mypycify([*LENIENT, *modules], opt_level="3", debug_level="1" if debug else "0")
     return found
 

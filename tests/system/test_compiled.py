@@ -16,7 +16,7 @@ from hast.lab.cluster import status
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.xdist_group("system")]
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = {"format", "replication", "worker"}
+ROOMS = {"daemon", "format", "replication", "worker"}
 BUILT = {"bookworm": set[str](), "trixie": ROOMS}
 """Of which rooms the package of a release has machine code (debian/rules)."""
 SHARED = re.compile(r"/dist-packages/[0-9a-f]+__mypyc\.")

@@ -47,7 +47,8 @@ class _Piece:
 
 
 class _Part:
-    """Of a piece: `size_bytes` from `start`, both counted from the first byte of its first request."""
+    """Of a piece: `size_bytes` from `start`, counted from the first byte of its first request. In words, should the
+    disk not answer."""
 
     __slots__ = ("piece", "size_bytes", "start")
 
@@ -55,6 +56,10 @@ class _Part:
         self.piece = piece
         self.start = start
         self.size_bytes = size_bytes
+
+    def __str__(self) -> str:
+        first = self.piece.requests[0]
+        return f"{Command(first.op).name} at {first.offset + self.start}"
 
 
 class DiskRing:
@@ -149,6 +154,9 @@ class DiskRing:
     # -- one part
 
     def _add(self, requests: list[Request], size_bytes: int) -> None:
+        if size_bytes <= PART_BYTES:
+            self._waiting.append(_Part(_Piece(self._begun.begin(requests), requests, 1), 0, size_bytes))
+            return
         starts = range(0, size_bytes, PART_BYTES)
         piece = _Piece(self._begun.begin(requests), requests, len(starts))
         for start in starts:
@@ -161,7 +169,7 @@ class DiskRing:
             self._fill(part, at)
         offset = self._base + first.offset + part.start
         self._under_way[slot] = part
-        self._patience.begin(self._keys[slot], f"{Command(op).name} at {first.offset + part.start}", now_s)
+        self._patience.begin(self._keys[slot], part, now_s)
         self._ring.transfer(op != READ, self._fd, self._address + at, part.size_bytes, offset, slot)
 
     def _fill(self, part: _Part, at: int) -> None:

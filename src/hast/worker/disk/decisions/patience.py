@@ -30,10 +30,10 @@ class Patience:
     def __init__(self, limit_s: float = 0.0) -> None:
         self.limit_s = limit_s
         self._answered_s = 0.0
-        self._under_way: dict[object, tuple[float, str]] = {}
+        self._under_way: dict[object, tuple[float, object]] = {}
 
-    def begin(self, key: object, operation: str, now_s: float) -> None:
-        """The disk is asked now."""
+    def begin(self, key: object, operation: object, now_s: float) -> None:
+        """The disk is asked now; `operation` as a string says what."""
         self._under_way[key] = (now_s, operation)
 
     def end(self, key: object) -> None:
@@ -58,8 +58,8 @@ class Patience:
         silent_s = min(age_s, now_s - self._answered_s)
         if silent_s < self.limit_s and age_s < self.limit_s * PROGRESS_COUNTS_TIMES:
             return None
-        return Hang(oldest[1], oldest[0], age_s)
+        return Hang(str(oldest[1]), oldest[0], age_s)
 
-    def _oldest(self) -> tuple[float, str] | None:
+    def _oldest(self) -> tuple[float, object] | None:
         under_way = list(self._under_way.values())  # a copy: the threads change it meanwhile
         return under_way[0] if under_way else None
