@@ -48,6 +48,8 @@ NAME_SWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files\n"
 DISK_NAMES = ("ad1", "ad2", "ad3")
 DISK_SIZE_BYTES = 256 * 1024 * 1024
 DEAD_DISK_BYTES = 4096
+SETTINGS = "HAST_LAB_SETTINGS"
+"""In the environment: what every hast.conf of a lab begins with, to run stories with other settings."""
 
 
 def article_configuration(disks: int = 3) -> str:
@@ -82,7 +84,8 @@ class Lab:
             raise LabError("the lab needs root: network namespaces and loop devices")
         self.hosts: dict[str, Host] = {}
         self._names = tuple(hosts)
-        self._etc = {"hast.conf": configuration or article_configuration(), **(etc or {})}
+        configuration = f"{os.environ.get(SETTINGS, '')}\n{configuration or article_configuration()}"
+        self._etc = {"hast.conf": configuration, **(etc or {})}
         self._own_etc = own_etc or {}
         self._disk_size_bytes = disk_size_bytes
         self._disk_names = tuple(disk_names)
