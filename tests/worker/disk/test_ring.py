@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import random
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,6 @@ from provider_bench import BASE, Bench
 
 from hast.config.model import DiskCache
 from hast.replication.types import READ, WRITE, Request
-from hast.worker.disk import ring as ring_module
 from hast.worker.disk.decisions.patience import Patience
 from hast.worker.disk.provider_open import open_provider
 from hast.worker.disk.ring import DEPTH, PART_BYTES, DiskRing
@@ -67,7 +68,7 @@ class Kernel:
 class Fixture:
     """A DiskRing over such a kernel."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.reactor = EpollReactor()
         self.done: list[Request] = []
         self.again: list[list[Request]] = []
@@ -78,8 +79,7 @@ class Fixture:
             kernels.append(Kernel(entries))
             return kernels[-1]
 
-        monkeypatch.setattr(ring_module, "Ring", make)
-        self.ring = DiskRing(0, BASE, self.reactor, self.patience, self.done.extend, self.again.append)
+        self.ring = DiskRing(0, BASE, self.reactor, self.patience, self.done.extend, self.again.append, make)
         (self.kernel,) = kernels
 
     def turn(self, seconds: float = 0.01) -> None:
@@ -89,8 +89,8 @@ class Fixture:
 
 
 @pytest.fixture
-def fixture(monkeypatch: pytest.MonkeyPatch) -> Fixture:
-    return Fixture(monkeypatch)
+def fixture() -> Fixture:
+    return Fixture()
 
 
 def write(offset: int, size_bytes: int = 4096) -> Request:
@@ -256,18 +256,26 @@ def test_what_is_begun_is_on_the_disk_when_it_was_let_go(image: Path) -> None:
     assert bench.done == []
 
 
-def test_without_io_uring_threads_do_it_and_that_is_said(
-    image: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def refuse(_entries: int) -> None:
-        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-
-    monkeypatch.setattr(ring_module, "Ring", refuse)
-    with caplog.at_level(logging.INFO):
-        bench = Bench(open_provider(str(image)), BASE, DiskCache.OFF)
-    if not bench.provider.past_cache:
-        pytest.skip("cannot be opened past the page cache")
-    assert "read and written by threads, which is slower" in caplog.text
+def test_without_io_uring_threads_do_it_and_that_is_said(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO), no_descriptor_left():
+        assert bench.provider._make_ring(bench.reactor, bench.done.extend) is None
+    assert "read and written by threads, which is slower: io_uring_setup: Too many open files" in caplog.text
+    ring, bench.provider._ring = bench.provider._ring, None
     assert bench.run(Request(WRITE, 0, 4096, b"t" * 4096))[0].local_error == 0
     assert bytes(bench.run(Request(READ, 0, 4096))[0].data or b"") == b"t" * 4096
-    assert bench.provider.close()
+    assert bench.provider._pool._threads
+    assert ring is not None
+    assert ring.close(LIMIT_S)
+
+
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """For this process, so that the kernel makes no ring."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -14,7 +14,8 @@ import mmap
 import select
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from hast.daemon.io_uring import Ring
 from hast.daemon.logs import in_words
@@ -32,6 +33,17 @@ RETRY_S = 0.002
 CLOSE_POLL_MS = 20
 
 log = logging.getLogger("hast.worker")
+
+
+class Kernel(Protocol):
+    """What is asked of a ring (`io_uring.Ring`)."""
+
+    @property
+    def fd(self) -> int: ...
+    def transfer(self, to_fd: bool, fd: int, address: int, size_bytes: int, offset: int, user_data: int) -> None: ...
+    def submit(self) -> None: ...
+    def completions(self, limit: int) -> Iterator[tuple[int, int]]: ...
+    def close(self) -> None: ...
 
 
 class _Piece:
@@ -73,15 +85,17 @@ class DiskRing:
         patience: Patience,
         done: Callable[[list[Request]], None],
         again: Callable[[list[Request]], None],
+        make_ring: Callable[[int], Kernel] = Ring,
     ) -> None:
-        """`fd` was opened with O_DIRECT, and its data area begins at `base_bytes`. Raises OSError without io_uring."""
+        """`fd` was opened with O_DIRECT, and its data area begins at `base_bytes`. `make_ring`: with room for so many.
+        Raises OSError without io_uring."""
         self._fd = fd
         self._base = base_bytes
         self._reactor = reactor
         self._patience = patience
         self._done = done
         self._again = again
-        self._ring = Ring(DEPTH)
+        self._ring = make_ring(DEPTH)
         memory = mmap.mmap(-1, DEPTH * PART_BYTES)
         self._memory = memoryview(memory)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
