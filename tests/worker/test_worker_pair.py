@@ -353,4 +353,6 @@ def test_the_status_tells_whether_the_disk_is_used_through_the_page_cache(pair: 
     assert client.write(0, b"a" * 4096) == 0
     assert client.read(0, 4096) == b"a" * 4096
     assert worker.status()["disk_cache"] is (cache is DiskCache.ON)
+    assert worker.status()["disk_by"] in (("cache",) if cache is DiskCache.ON else ("io_uring", "threads"))
     assert node.worker.status()["disk_cache"] is True  # a file
+    assert node.worker.status()["disk_by"] == "cache"

@@ -209,7 +209,8 @@ def list_block(entry: dict[str, Any]) -> list[str]:
         "    queues: " + ", ".join(f"{name}: {queues[name]}" for name in ("local", "send", "recv", "done", "idle")),
     ]
     if entry.get("disk_cache") is not None:
-        lines.append(f"  disk-cache: {'on' if entry['disk_cache'] else 'off'}")
+        by = entry.get("disk_by")
+        lines.append(f"  disk-cache: {'on' if entry['disk_cache'] else f'off, by {by}' if by else 'off'}")
     if entry.get("tls"):
         where = f", in {_TLS_IN[entry['tls_in']]}" if entry.get("tls_in") in _TLS_IN else ""
         lines.append(f"  tls: {entry['tls']}{where}")

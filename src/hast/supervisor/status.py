@@ -77,6 +77,7 @@ def build(
             "links": _links((known or {}).get("link")),
             "tls_in": _tls_in((known or {}).get("link")),
             "disk_cache": (known or {}).get("disk_cache"),
+            "disk_by": (known or {}).get("disk_by"),
             "at_risk_bytes": (known or {}).get("at_risk_bytes"),
             "missing_bytes": _missing(known),
             "arbiter": state.arbiter,

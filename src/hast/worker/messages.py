@@ -52,11 +52,11 @@ else it drains, closes and exits 0. Exit codes: 0 stopped as asked; 75 link lost
 (sizes in bytes; keys that do not apply may be absent): "status": "complete" (connected) | "degraded", "in_step": bool
 (both copies are equal, as far as this node knows), "peer_whole": bool (of a primary: the peer's copy lacks nothing),
 "link": {"reason": why it is not connected, "sent_bytes", "received_bytes", "tls": "kernel"|"kernel-tx"|"user"|null,
-...}, "dirty", "at_risk_bytes" (of a primary), "datasize", "extentsize", "keepdirty", "disk_cache": bool, "resuid",
-"localcnt", "remotecnt", "verify": as replication/verify.py reports, "statistics": {"reads", "writes", "deletes",
-"flushes", "activemap_updates", "read_errors", "write_errors", "delete_errors", "flush_errors", "read_bytes",
-"write_bytes", "delete_bytes"}, "latency": as in
-docs/control.md, "queues": {"local", "send", "recv", "done", "idle"}, "sync": null | {"direction":
+...}, "dirty", "at_risk_bytes" (of a primary), "datasize", "extentsize", "keepdirty", "disk_cache": bool,
+"disk_by": "cache"|"io_uring"|"threads", "resuid", "localcnt", "remotecnt", "verify": as replication/verify.py reports,
+"statistics": {"reads", "writes", "deletes", "flushes", "activemap_updates", "read_errors", "write_errors",
+"delete_errors", "flush_errors", "read_bytes", "write_bytes", "delete_bytes"}, "latency": as in docs/control.md,
+"queues": {"local", "send", "recv", "done", "idle"}, "sync": null | {"direction":
 "to-peer"|"from-peer", "total_bytes", "done_bytes", "rate_bytes_s", "left_s"|null}, "problems": [{"kind":
 "split-brain"|"stale"|"inconsistent"|"refused"|"disk"|"frozen", "text": "..."}], "inconsistent": bool, "stale": bool,
 "peer": "..." (address in use), "protocol": n, "replication": mode in effect. What hastctl --json shows is made of it

@@ -469,6 +469,7 @@ class PrimaryWorker(Worker[Primary]):
         return {
             **{name: state[name] for name in _COPIED},
             "disk_cache": not provider.past_cache,
+            "disk_by": provider.way,
             "statistics": {
                 "reads": counters.reads,
                 "peer_reads": counters.peer_reads,

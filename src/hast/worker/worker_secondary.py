@@ -437,6 +437,7 @@ class SecondaryWorker(Worker[Secondary]):
         return {
             **{name: state[name] for name in COPIED_STATE},
             "disk_cache": not provider.past_cache,
+            "disk_by": provider.way,
             "status": "complete" if self._live else "degraded",
             "in_step": self._sync.in_step(engine.meta),
             "needed": engine.why_not_release_disk(),

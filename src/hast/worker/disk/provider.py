@@ -114,6 +114,11 @@ class LocalProvider:
         self._retired = False
         self._released = False
 
+    @property
+    def way(self) -> str:
+        """By which reads and writes go: `cache`, `io_uring` or `threads`."""
+        return "cache" if not self.past_cache else "threads" if self._ring is None else "io_uring"
+
     def _make_ring(self, reactor: Reactor, done: Done) -> DiskRing | None:
         try:
             return DiskRing(self._fd, self._base, reactor, self._patience, done, self._in_threads)
