@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,33 @@ def test_a_file_that_is_something_else_is_no_memory(state: Path) -> None:
     path = state / "carp" / "7%40eth0.seen"
     path.write_bytes(b"rubbish" * 100)
     assert CounterMemory("7@eth0").seen() == []
+
+
+def test_a_carpd_that_is_killed_at_any_moment_leaves_a_memory(state: Path) -> None:
+    """Another process looks at the file while it is written, as the next carpd does, and the kernel that saves it."""
+    memory = CounterMemory("7@eth0")
+    memory.note(0)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os._exit(_ever_invalid(memory.path, reading))
+    os.close(reading)
+    for counter in range(1, 200_000):
+        memory.note(counter)
+    os.close(writing)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _ever_invalid(path: Path, until_closed: int) -> int:
+    os.set_blocking(until_closed, False)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as seen:
+        first = seen[:8]
+        while True:
+            if any(seen[:8] != first or not seen[8:16].strip(b"\0") for _ in range(1000)):
+                return 1
+            try:
+                if os.read(until_closed, 1) == b"":
+                    return 0
+            except BlockingIOError:
+                continue

@@ -1,25 +1,23 @@
 """The counters of advertisements that were seen, on disk: a carpd that starts again knows what it may not believe.
 
 A ring of MEMORY counters in a mapped file in the state directory, one for each vhid. Noting one costs no system call,
-and it is there whatever becomes of this process; of a power cut it survives what the kernel had written, which is all
-but the last half minute. Decides nothing (election/replay.py).
+and it is there whatever becomes of this process, at any moment: each number changes in one store. Of a power cut it
+survives what the kernel had written, which is all but the last half minute. Decides nothing (election/replay.py).
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import struct
 from pathlib import Path
 
 from hast.daemon.paths import file_stem, make_state_directory
 from hast.election.replay import MEMORY
 
 _MAGIC = b"CARPSEEN"
-_HEADER = struct.Struct("<8sQ")
-"""Magic, and how many were ever noted."""
-_COUNTER = struct.Struct("<Q")
-_SIZE_BYTES = _HEADER.size + MEMORY * _COUNTER.size
+_NOTED, _FIRST = 1, 2
+"""Places of eight bytes each: after the magic how many were ever noted, then the counters."""
+_SIZE_BYTES = 8 * (_FIRST + MEMORY)
 
 
 class CounterMemory:
@@ -30,29 +28,31 @@ class CounterMemory:
         directory.mkdir(mode=0o700, exist_ok=True)
         self.path = directory / f"{file_stem(label)}.seen"
         self._map = _mapped(self.path)
-        magic, self._noted = _HEADER.unpack_from(self._map)
-        if magic != _MAGIC:
-            self._noted = 0
-            _HEADER.pack_into(self._map, 0, _MAGIC, 0)
+        self._numbers = memoryview(self._map).cast("Q")
+        if self._map[: len(_MAGIC)] != _MAGIC:
+            self._numbers[_NOTED] = 0
+            self._map[: len(_MAGIC)] = _MAGIC
+        self._noted = self._numbers[_NOTED]
 
     def seen(self) -> list[int]:
         """What was noted, oldest first, as far as there is room."""
         count = min(self._noted, MEMORY)
         numbers = range(self._noted - count, self._noted)
-        return [_COUNTER.unpack_from(self._map, _place(number))[0] for number in numbers]
+        return [self._numbers[_place(number)] for number in numbers]
 
     def note(self, counter: int) -> None:
         """In the place of the oldest."""
-        _COUNTER.pack_into(self._map, _place(self._noted), counter)
+        self._numbers[_place(self._noted)] = counter
         self._noted += 1
-        _HEADER.pack_into(self._map, 0, _MAGIC, self._noted)
+        self._numbers[_NOTED] = self._noted
 
     def close(self) -> None:
+        self._numbers.release()
         self._map.close()
 
 
 def _place(number: int) -> int:
-    return _HEADER.size + number % MEMORY * _COUNTER.size
+    return _FIRST + number % MEMORY
 
 
 def _mapped(path: Path) -> mmap.mmap:
