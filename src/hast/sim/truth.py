@@ -255,7 +255,7 @@ class Truth:
             return
         whole = isinstance(engine, Primary) and engine.core.connected and engine.core.peer_whole
         whole = whole and isinstance(engine, Primary) and not engine.sync.active
-        whole = whole and not node.disk.broken
+        whole = whole and isinstance(engine, Primary) and engine.core.local_ok and not node.disk.broken
         if link is None or link.primary is not node or not link.alive or link.silent or not whole:
             self.states.add("let go without a whole peer")
             return
