@@ -123,6 +123,7 @@ INTERPRETERS = (
 FASTER = "measurably faster"
 MEANWHILE = ("loaded_p99_us", "idle_p99_us")
 STALL = ("longest_us", "", 1e-3)
+JOINS = "longest wait of a client while a new disk of 8 TiB joins"
 WISHES = (
     _of(COMPILED, "4k random writes, depth 32 / floor", 0.70, _against("floor", "4k randwrite QD32")),
     _of(PLAIN, "4k random writes, depth 32 / floor", 0.58, _against("floor", "4k randwrite QD32")),
@@ -139,6 +140,7 @@ WISHES = (
     Wish("the same with 1 ms round trip", 0.8, _event("resync with 1 ms", "alone", "durable")),
     Wish("a copy to a new disk / sequential writes never flushed", 0.8, _event("resync", "alone", "sequential")),
     Wish("p99 of a client at depth 1 during a copy / before it", 2, _event("resync", *MEANWHILE), at_most=True),
-    Wish("longest wait of a client while a new disk of 8 TiB joins", 20, _event("join", *STALL), True, " ms", 0),
+    Wish(JOINS, 20, _event("join past the cache", *STALL), True, " ms", 0),
+    Wish(f"{JOINS}, in files through the cache", 20, _event("join", *STALL), True, " ms", 0),
     Wish("wake-ups a second of an idle worker", 2, _event("idle", "worker"), at_most=True, places=1),
 )

@@ -10,11 +10,13 @@ from bench.contestant import Maker
 from bench.jobs import Job, compressible, job_named
 from bench.others import qemu_quorum_direct, qemu_single_direct
 from bench.pairs import PAST_CACHE, Pair
+from bench.verdict import LEAST_PAIRS
 
 ONE_WAY_MS = 0.5
 """Delay of the emulated cable: 1 ms for the round trip."""
 WRITE_MS = 1.0
 """Of a disk that is slower than memory."""
+MODE_JOBS = ("4k randwrite QD1", "4k randwrite QD32")
 MODES = ("fullsync", "memsync", "async")
 NEAREST = ("debian-compiled", "debian", "compiled", "hast")
 """Ours, what users run first."""
@@ -67,6 +69,7 @@ def sections(
         return tuple(makers[name] for name in names if name in makers)
 
     seconds = min(length.seconds, SHORT_S)
+    to_tell = max(length.rounds, LEAST_PAIRS) if length.rounds > 1 else 1
 
     def modes(write_ms: float) -> tuple[Maker, ...]:
         delayed = replace(best, delay_ms=ONE_WAY_MS, write_ms=write_ms)
@@ -89,8 +92,8 @@ def sections(
             length.seconds,
             thorough=True,
         ),
-        Section("modes", modes(0), _jobs(*FEW[:2]), length.rounds, seconds),
-        Section("slow disks", modes(WRITE_MS), _jobs("4k randwrite QD1"), length.rounds, seconds),
+        Section("modes", modes(0), _jobs(*MODE_JOBS[: 1 + length.everything]), to_tell, seconds),
+        Section("slow disks", modes(WRITE_MS), _jobs(MODE_JOBS[0]), to_tell, seconds),
         Section(
             "disks",
             (

@@ -14,6 +14,7 @@ from bench.contestants import DEBIAN, Field, field, several
 from bench.machine import describe
 from bench.matrix import ONE_WAY_MS, Length, sections
 from bench.measure import as_json, contest, rounded
+from bench.pairs import PAST_CACHE
 from bench.processes import busy_share
 from hast.lab.processes import LabError
 
@@ -86,6 +87,7 @@ def _events(ground: Field, length: Length) -> dict[str, Callable[[], events.Name
         "resync": lambda: events.resync(best, rounds, length.seconds),
         "resync with 1 ms": lambda: events.resync(delayed, rounds, length.seconds),
         "join": lambda: events.join(best, rounds),
+        "join past the cache": lambda: events.join(replace(best, settings=PAST_CACHE), rounds),
         "idle": lambda: events.idle(best, rounds, IDLE_S),
     }
 

@@ -177,7 +177,12 @@ def _events(record: Record) -> Iterator[str]:
     yield from table(("", "median", "rounds"), rows)
 
 
-EVENTS = {"resync": "copy to a new disk", "resync with 1 ms": "the same with 1 ms round trip", "join": "8 TiB"}
+EVENTS = {
+    "resync": "copy to a new disk",
+    "resync with 1 ms": "the same with 1 ms round trip",
+    "join": "8 TiB",
+    "join past the cache": "8 TiB past the page cache",
+}
 FIGURES = {
     "sequential": "sequential writes before it, never flushed, MiB/s",
     "durable": "the same, flushed each 12 MiB as a copy is, MiB/s",

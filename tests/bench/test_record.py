@@ -45,7 +45,7 @@ def test_each_part_is_kept_when_it_is_done_and_what_fails_is_left_out() -> None:
     assert [len(each["sections"]) + len(each["events"]) for each in kept[:-1]] == list(range(1, len(kept)))
     assert set(whole["others"]) == {0.25}
     assert "options" not in whole["sections"]
-    assert list(whole["events"]) == ["resync", "resync with 1 ms", "join"]
+    assert list(whole["events"]) == ["resync", "resync with 1 ms", "join", "join past the cache"]
     assert whole["left_out"] == ["compiled: there is no build", "options: fio: exit 1", "idle: no end"]
     assert whole["sections"]["main"]["hast"]["4k randwrite QD1"]["value"] == [1.23]
 

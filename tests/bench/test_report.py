@@ -56,7 +56,7 @@ def made_up(ours: float = 80.0, stall_us: float = 19_000.0) -> dict[str, Any]:
                 for mode, value in (("fullsync", 100.0), ("memsync", 100.0), ("async", 500.0))
             },
         },
-        "events": {"join": {"idle_longest_us": [1.0], "longest_us": [stall_us]}, "idle": {"worker": [2.5]}},
+        "events": {"join past the cache": {"idle_longest_us": [1.0], "longest_us": [stall_us]}, "idle": {"worker": [2.5]}},
         "left_out": ["quorum: nbdkit not installed"],
     }
 
@@ -186,7 +186,7 @@ def test_the_daily_matrix_takes_less_than_its_quarter_of_an_hour() -> None:
         ]
         return sum(each_s)
 
-    assert runs_s(sections(makers, OURS["compiled"], several, DAILY)) < 12 * 60
+    assert runs_s(sections(makers, OURS["compiled"], several, DAILY)) < 12.5 * 60
 
 
 def test_a_copys_rate_and_whether_it_outlasted_the_client() -> None:
