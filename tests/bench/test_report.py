@@ -56,7 +56,10 @@ def made_up(ours: float = 80.0, stall_us: float = 19_000.0) -> dict[str, Any]:
                 for mode, value in (("fullsync", 100.0), ("memsync", 100.0), ("async", 500.0))
             },
         },
-        "events": {"join past the cache": {"idle_longest_us": [1.0], "longest_us": [stall_us]}, "idle": {"worker": [2.5]}},
+        "events": {
+            "join past the cache": {"idle_longest_us": [1.0], "longest_us": [stall_us]},
+            "idle": {"worker": [2.5]},
+        },
         "left_out": ["quorum: nbdkit not installed"],
     }
 
