@@ -70,6 +70,7 @@ def sections(
 
     seconds = min(length.seconds, SHORT_S)
     to_tell = max(length.rounds, LEAST_PAIRS) if length.rounds > 1 else 1
+    mode_s = seconds if length.everything else 1
 
     def modes(write_ms: float) -> tuple[Maker, ...]:
         delayed = replace(best, delay_ms=ONE_WAY_MS, write_ms=write_ms)
@@ -92,8 +93,8 @@ def sections(
             length.seconds,
             thorough=True,
         ),
-        Section("modes", modes(0), _jobs(*MODE_JOBS[: 1 + length.everything]), to_tell, seconds),
-        Section("slow disks", modes(WRITE_MS), _jobs(MODE_JOBS[0]), to_tell, seconds),
+        Section("modes", modes(0), _jobs(*MODE_JOBS[: 1 + length.everything]), to_tell, mode_s),
+        Section("slow disks", modes(WRITE_MS), _jobs(MODE_JOBS[0]), to_tell, mode_s),
         Section(
             "disks",
             (

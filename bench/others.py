@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.contestant import SIZE_BYTES, Contestant
+from hast.lab.loopback import free_ports
 from hast.lab.processes import LabError, bound
 
 START_TIMEOUT_S = 20.0
 COMPILE_TIMEOUT_S = 60.0
 CACHED = {"driver": "file"}
-PAST_CACHE = {"driver": "file", "aio": "io_uring", "cache": {"direct": True}}
+DIRECT = {"driver": "file", "aio": "io_uring", "cache": {"direct": True}}
 """Of a file, for qemu-storage-daemon."""
 FLOOR_SOURCE = Path(__file__).with_name("floor") / "floor.c"
 
 
 def qemu_quorum(directory: Path) -> Contestant:
     """qemu-storage-daemon: quorum of a file and of a file served by nbdkit over TCP; a write needs both. LabError."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
+    (port,) = map(str, free_ports(1))
     ready = directory / "replica.pid"
     command = ["nbdkit", "--foreground", "--ipaddr", "127.0.0.1", "--port", port, "--pidfile", str(ready), "file"]
     replica = start_program([*command, str(_file(directory, "remote"))], ready)
@@ -42,25 +41,30 @@ def qemu_quorum_unix(directory: Path) -> Contestant:
 
 def qemu_quorum_direct(directory: Path, name: str) -> Contestant:
     """A quorum whose two files are used past the page cache; the replica is another qemu-storage-daemon. LabError."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
+    (port,) = map(str, free_ports(1))
     ready = directory / "replica.pid"
-    file = {**PAST_CACHE, "node-name": "remote", "filename": str(_file(directory, "remote"))}
-    command = ["qemu-storage-daemon", "--blockdev", json.dumps(file), "--pidfile", str(ready)]
-    command += ["--nbd-server", f"addr.type=inet,addr.host=127.0.0.1,addr.port={port}"]
-    command += ["--export", "type=nbd,id=export,node-name=remote,name=,writable=on"]
-    replica = start_program(command, ready)
-    return _quorum(name, directory, replica, {"type": "inet", "host": "127.0.0.1", "port": port}, PAST_CACHE)
+    file = {**DIRECT, "node-name": "remote", "filename": str(_file(directory, "remote"))}
+    command = _storage_daemon([file], f"addr.type=inet,addr.host=127.0.0.1,addr.port={port}")
+    replica = start_program([*command, "--pidfile", str(ready)], ready)
+    return _quorum(name, directory, replica, {"type": "inet", "host": "127.0.0.1", "port": port}, DIRECT)
 
 
 def qemu_single_direct(directory: Path, name: str) -> Contestant:
     """qemu-storage-daemon with one file past the page cache: no replication. Raises LabError."""
     front = directory / "single.sock"
-    file = {**PAST_CACHE, "node-name": "one", "filename": str(_file(directory, "single"))}
-    command = ["qemu-storage-daemon", "--blockdev", json.dumps(file)]
-    command += ["--nbd-server", f"addr.type=unix,addr.path={front}"]
-    command += ["--export", "type=nbd,id=export,node-name=one,name=,writable=on"]
-    return _contestant(name, [front], [start_program(command, front)])
+    file = {**DIRECT, "node-name": "one", "filename": str(_file(directory, "single"))}
+    return _contestant(
+        name, [front], [start_program(_storage_daemon([file], f"addr.type=unix,addr.path={front}"), front)]
+    )
+
+
+def _storage_daemon(nodes: Sequence[Mapping[str, object]], address: str) -> list[str]:
+    """The command that serves the last of these nodes by NBD."""
+    command = ["qemu-storage-daemon"]
+    for node in nodes:
+        command += ["--blockdev", json.dumps(node)]
+    command += ["--nbd-server", address]
+    return [*command, "--export", f"type=nbd,id=export,node-name={nodes[-1]['node-name']},name=,writable=on"]
 
 
 def _quorum(
@@ -73,7 +77,7 @@ def _quorum(
     local = _file(directory, "local")
     front = directory / "quorum.sock"
     programs = [replica]
-    children = [
+    nodes: list[Mapping[str, object]] = [
         {**local_options, "node-name": "local", "filename": str(local)},
         {"driver": "nbd", "node-name": "remote", "server": server},
         {
@@ -84,13 +88,8 @@ def _quorum(
             "read-pattern": "fifo",
         },
     ]
-    command = ["qemu-storage-daemon"]
-    for child in children:
-        command += ["--blockdev", json.dumps(child)]
-    command += ["--nbd-server", f"addr.type=unix,addr.path={front}"]
-    command += ["--export", "type=nbd,id=export,node-name=both,name=,writable=on"]
     try:
-        programs.append(start_program(command, front))
+        programs.append(start_program(_storage_daemon(nodes, f"addr.type=unix,addr.path={front}"), front))
     except LabError:
         end(programs)
         raise

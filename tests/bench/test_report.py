@@ -189,7 +189,7 @@ def test_the_daily_matrix_takes_less_than_its_quarter_of_an_hour() -> None:
         ]
         return sum(each_s)
 
-    assert runs_s(sections(makers, OURS["compiled"], several, DAILY)) < 12.5 * 60
+    assert runs_s(sections(makers, OURS["compiled"], several, DAILY)) < 12 * 60
 
 
 def test_a_copys_rate_and_whether_it_outlasted_the_client() -> None:

@@ -254,8 +254,8 @@ class Truth:
             self.states.add("a stop was not drained")
             return
         whole = isinstance(engine, Primary) and engine.core.connected and engine.core.peer_whole
-        whole = whole and isinstance(engine, Primary) and not engine.sync.active
-        whole = whole and isinstance(engine, Primary) and engine.core.local_ok and not node.disk.broken
+        if isinstance(engine, Primary):
+            whole = whole and engine.core.local_ok and not engine.sync.active and not node.disk.broken
         if link is None or link.primary is not node or not link.alive or link.silent or not whole:
             self.states.add("let go without a whole peer")
             return

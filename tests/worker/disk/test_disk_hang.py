@@ -91,13 +91,6 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stuck]:
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Path:
-    path = tmp_path / "image"
-    path.write_bytes(b"\xaa" * SIZE)
-    return path
-
-
-@pytest.fixture
 def bench(image: Path, stuck: Stuck) -> Iterator[Bench]:
     bench = Bench(image)
     yield bench

@@ -20,13 +20,6 @@ SIZE = 4 * 1024 * 1024
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Path:
-    path = tmp_path / "image"
-    path.write_bytes(b"\xaa" * SIZE)
-    return path
-
-
-@pytest.fixture
 def bench(image: Path) -> Iterator[Bench]:
     bench = Bench(open_provider(str(image)))
     yield bench

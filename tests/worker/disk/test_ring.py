@@ -191,13 +191,6 @@ def test_a_kernel_that_is_short_of_memory_is_asked_again(fixture: Fixture) -> No
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Path:
-    path = tmp_path / "image"
-    path.write_bytes(b"\xaa" * SIZE)
-    return path
-
-
-@pytest.fixture
 def bench(image: Path) -> Iterator[Bench]:
     bench = Bench(open_provider(str(image)), BASE, DiskCache.OFF)
     if not bench.provider.past_cache:
