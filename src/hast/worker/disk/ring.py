@@ -9,7 +9,6 @@ more by the threads, which tell what is wrong.
 from __future__ import annotations
 
 import ctypes
-import logging
 import mmap
 import select
 import time
@@ -18,21 +17,17 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from hast.daemon.io_uring import Ring
-from hast.daemon.logs import in_words
 from hast.format.constants import Command
 from hast.replication.types import READ, Request
 from hast.worker.disk.decisions.begun import Begun
 from hast.worker.disk.decisions.patience import Patience
 from hast.worker.interfaces import Reactor
+from hast.worker.ring_submit import submit
 
 DEPTH = 32
 """How many operations a disk is given at once: what waits in hastd it can put in no better order."""
 PART_BYTES = 256 * 1024
-RETRY_S = 0.002
-"""How soon a kernel that was short of memory is asked again."""
 CLOSE_POLL_MS = 20
-
-log = logging.getLogger("hast.worker")
 
 
 class Kernel(Protocol):
@@ -200,13 +195,8 @@ class DiskRing:
             at += request.length
 
     def _submit(self) -> None:
-        if self._closed:
-            return
-        try:
-            self._ring.submit()
-        except OSError as error:
-            log.debug("io_uring: %s; tried again", in_words(error))
-            self._reactor.call_at(self._reactor.now() + RETRY_S, self._submit)
+        if not self._closed:
+            submit(self._ring, self._reactor, self._submit)
 
     def _ready(self, _mask: int) -> None:
         """What the disk answered, in one batch; then it is given what waits."""

@@ -24,11 +24,10 @@ from hast.replication.types import DELETE, FLUSH, READ, WRITE, ZERO, Request
 from hast.worker.export.intake import Intake
 from hast.worker.export.receive_memory import CHUNK_BYTES, ReceiveMemory, lock_memory
 from hast.worker.interfaces import Reactor, Submit
+from hast.worker.ring_submit import submit
 
 BATCH_REQUESTS = 64
 """Requests taken in one wake-up before others get their turn."""
-RETRY_S = 0.002
-"""How soon a kernel that was short of memory is given the answers again."""
 
 log = logging.getLogger(__name__)
 
@@ -235,14 +234,5 @@ class UblkQueue:
         self._submit_answers()
 
     def _submit_answers(self) -> None:
-        """A kernel that is short of memory is asked again. What else keeps it from taking answers ends this worker, so
-        that another one takes its place: users would wait for ever.
-        """
-        if self._ring is None:
-            return
-        try:
-            self._ring.submit()
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EBUSY, errno.ENOMEM):
-                raise
-            self._reactor.call_at(self._reactor.now() + RETRY_S, self._submit_answers)
+        if self._ring is not None:
+            submit(self._ring, self._reactor, self._submit_answers)
